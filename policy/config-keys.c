@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* The keys of a mount's configuration; the table is last. */
+#include "policy/config-keys.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+static int parse_size(const struct config_key *key, const char *text, void *field)
+{
+	uint64_t bytes;
+	int err = size_parse(text, -1, &bytes);
+
+	if (err)
+		return err;
+	if (bytes < key->least)
+		return -ERANGE;
+	*(uint64_t *)field = bytes;
+	return 0;
+}
+
+static char *format_size(const void *field)
+{
+	return size_format(*(const uint64_t *)field);
+}
+
+static int parse_threshold(const struct config_key *key, const char *text, void *field)
+{
+	return threshold_parse(text, -1, field);
+}
+
+static char *format_threshold(const void *field)
+{
+	uint64_t bytes = *(const uint64_t *)field;
+
+	return bytes == THRESHOLD_AUTO ? g_strdup("auto") : size_format(bytes);
+}
+
+static int parse_lane(const struct config_key *key, const char *text, void *field)
+{
+	return policy_mode_parse(text, -1, field);
+}
+
+static char *format_lane(const void *field)
+{
+	return g_strdup(policy_mode_name(*(const enum policy_mode *)field));
+}
+
+static const char *const transport_names[] = {
+	[TRANSPORT_AUTO] = "auto",
+	[TRANSPORT_DEV] = "dev",
+	[TRANSPORT_IO_URING] = "io_uring",
+};
+
+static int parse_transport(const struct config_key *key, const char *text, void *field)
+{
+	for (unsigned int i = 0; i < G_N_ELEMENTS(transport_names); i++) {
+		if (strcmp(text, transport_names[i]) == 0) {
+			*(enum config_transport *)field = (enum config_transport)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static char *format_transport(const void *field)
+{
+	return g_strdup(transport_names[*(const enum config_transport *)field]);
+}
+
+static int parse_passthrough(const struct config_key *key, const char *text, void *field)
+{
+	if (strcmp(text, "auto") != 0 && strcmp(text, "off") != 0)
+		return -EINVAL;
+	*(bool *)field = strcmp(text, "auto") == 0;
+	return 0;
+}
+
+static char *format_passthrough(const void *field)
+{
+	return g_strdup(*(const bool *)field ? "auto" : "off");
+}
+
+#define SECONDS_MAX 86400.0
+
+/* Digits and one point: g_ascii_strtod() alone would take 1e3, 0x10, inf and nan too. */
+static int parse_seconds(const struct config_key *key, const char *text, void *field)
+{
+	const char *point = strchr(text, '.');
+	double seconds;
+
+	if (!g_ascii_isdigit(text[0]) || text[strspn(text, "0123456789.")] ||
+	    (point && (!point[1] || strchr(point + 1, '.'))))
+		return -EINVAL;
+	seconds = g_ascii_strtod(text, NULL);
+	if (seconds > SECONDS_MAX)
+		return -ERANGE;
+	*(double *)field = seconds;
+	return 0;
+}
+
+static char *format_seconds(const void *field)
+{
+	char text[G_ASCII_DTOSTR_BUF_SIZE];
+
+	return g_strdup(g_ascii_formatd(text, sizeof(text), "%.15g", *(const double *)field));
+}
+
+const char *config_group_name(enum config_group group)
+{
+	return group == GROUP_MOUNT ? "mount" : "policy";
+}
+
+const struct config_key *config_key_find(const char *name)
+{
+	for (unsigned int i = 0; i < config_keys_count; i++) {
+		if (strcmp(config_keys[i].name, name) == 0)
+			return &config_keys[i];
+	}
+	return NULL;
+}
+
+int config_key_parse(const struct config_key *key, struct config *config, const char *text)
+{
+	return key->parse(key, text, (char *)config + key->field);
+}
+
+char *config_key_format(const struct config_key *key, const struct config *config)
+{
+	return key->format((const char *)config + key->field);
+}
+
+void config_key_names(GString *out, enum config_group group)
+{
+	const char *comma = "";
+
+	for (unsigned int i = 0; i < config_keys_count; i++) {
+		if (group != GROUP_COUNT && config_keys[i].group != group)
+			continue;
+		g_string_append_printf(out, "%s%s", comma, config_keys[i].name);
+		comma = ", ";
+	}
+}
+
+#define SIZE(field_, least_) \
+	.field = offsetof(struct config, field_), .parse = parse_size, .format = format_size, \
+	.least = (least_)
+
+#define FIELD(field_, type) \
+	.field = offsetof(struct config, field_), .parse = parse_##type, .format = format_##type
+
+const struct config_key config_keys[] = {
+	{ "threshold", GROUP_POLICY, "auto", "SIZE|auto", ACCEPTED_THRESHOLD,
+	  "files this large leave the page cache alone; auto: by memory size",
+	  FIELD(threshold, threshold) },
+	{ "lane", GROUP_POLICY, "auto", "auto|cached|direct|stream", ACCEPTED_LANE,
+	  "force one lane for the whole mount",
+	  FIELD(lane, lane) },
+	{ "read-ahead", GROUP_POLICY, "16M", "SIZE", ACCEPTED_SIZE,
+	  "largest read-ahead window of one stream; 0: none",
+	  SIZE(read_ahead, 0) },
+	{ "stream-window", GROUP_POLICY, "32M", "SIZE", ACCEPTED_SIZE ", 1M or more",
+	  "bytes of a streamed file that may stay in memory",
+	  SIZE(stream_window, 1 << 20) },
+	{ "pool", GROUP_MOUNT, "64M", "SIZE", ACCEPTED_SIZE ", 2M or more",
+	  "all memory for read-ahead",
+	  SIZE(pool, 2 << 20) },
+	{ "transport", GROUP_MOUNT, "auto", "auto|dev|io_uring", "auto, dev or io_uring",
+	  "how requests come from the kernel",
+	  FIELD(transport, transport) },
+	{ "passthrough", GROUP_MOUNT, "auto", "auto|off", "auto or off",
+	  "let the kernel read and write the backing files itself where it can",
+	  FIELD(passthrough, passthrough) },
+	{ "attr-timeout", GROUP_MOUNT, "1", "SEC", "seconds from 0 to 86400, such as 1 or 0.5",
+	  "how long the kernel may keep names and attributes",
+	  FIELD(attr_timeout, seconds) },
+};
+
+const unsigned int config_keys_count = G_N_ELEMENTS(config_keys);

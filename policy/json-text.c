@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* json-glib writes strings as they are: what is not UTF-8 would not be JSON. */
+#include "policy/json-text.h"
+
+void json_add_text(JsonBuilder *json, const char *name, const char *value)
+{
+	g_autofree char *text = g_utf8_make_valid(value, -1);
+
+	json_builder_set_member_name(json, name);
+	json_builder_add_string_value(json, text);
+}
+
+char *json_finish_text(JsonBuilder *json)
+{
+	g_autoptr(JsonNode) root = json_builder_get_root(json);
+
+	return json_to_string(root, FALSE);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Text into JSON.  Pure, any thread.  Internal to policy/. */
+#pragma once
+
+#include <json-glib/json-glib.h>
+
+/*
+ * Adds the member name with value; bytes that are not UTF-8, which JSON cannot
+ * hold, are replaced (file names may have them).
+ */
+void json_add_text(JsonBuilder *json, const char *name, const char *value);
+
+/* Ends the building: the whole as compact JSON.  New string. */
+char *json_finish_text(JsonBuilder *json);

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The decision: which I/O lane an open gets, and why.
+ *
+ * Pure: no FUSE, no io_uring, no system call, no global state.  Every
+ * function here may be called from any thread at once; what is passed in is
+ * only read.  The caller (fs/) gathers the facts, because gathering costs
+ * system calls and this must stay testable without any.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config;
+
+enum lane {
+	LANE_CACHED,
+	LANE_DIRECT,
+	LANE_STREAM,
+	LANE_COUNT,
+};
+
+/* What a user stored or forced.  AUTO means "not said, go on deciding". */
+enum policy_mode {
+	POLICY_AUTO,
+	POLICY_CACHED,
+	POLICY_DIRECT,
+	POLICY_STREAM,
+};
+
+/* The rules in the order in which they are tried (DESIGN.md, section 3). */
+enum policy_rule {
+	RULE_FORCED,        /* lane= on the mount */
+	RULE_O_DIRECT,      /* the application opened with O_DIRECT */
+	RULE_FILE_POLICY,   /* user.lanefs.policy of the file */
+	RULE_DIR_POLICY,    /* ... of the nearest ancestor that has one */
+	RULE_CONFIG,        /* first matching [rule NAME] */
+	RULE_SMALL,         /* below the threshold */
+	RULE_RESIDENT,      /* already mostly in the page cache */
+	RULE_LARGE_WRITE,   /* writable open at or above the threshold */
+	RULE_LARGE,         /* at or above the threshold */
+	RULE_COUNT,
+};
+
+/* A threshold: THRESHOLD_AUTO or a size in bytes. */
+#define THRESHOLD_AUTO UINT64_MAX
+
+/* All strings are borrowed for the call. */
+struct policy_facts {
+	const char *path;          /* below SOURCE without leading '/', NULL when unknown */
+	const char *program;       /* comm of the opener, NULL when unknown */
+	uint64_t size;             /* bytes */
+	int open_flags;            /* as for open(2) */
+	enum policy_mode file_policy;
+	enum policy_mode dir_policy;
+	const char *dir_policy_at; /* directory that carries dir_policy, "" is SOURCE itself; NULL
+				    * when none does (an "auto" found there ends the search too) */
+	bool has_dir_threshold;
+	uint64_t dir_threshold;    /* bytes or THRESHOLD_AUTO */
+	const char *dir_threshold_at;
+	uint64_t memory;           /* total memory in bytes, for the auto threshold */
+	double resident;           /* share of the file in the page cache, 0..1;
+				    * negative: not looked at */
+	/* NULL where the lane's means are there, else why not (for the reason) */
+	const char *no_passthrough;
+	const char *no_direct;     /* neither O_DIRECT nor a substitute on this file */
+};
+
+struct policy_decision {
+	enum lane lane;      /* what the open gets */
+	enum lane wanted;    /* what the rule asked for; differs from lane when degraded */
+	enum policy_rule rule;
+	uint64_t threshold;  /* bytes, the one that applied */
+	bool window;         /* the open is direct and may read ahead (not for O_DIRECT opens) */
+};
+
+/*
+ * Decide.  config may not be NULL.  reason, when not NULL, gets one line of
+ * plain text: the rule that decided, with its numbers, and what was degraded.
+ */
+void policy_decide(const struct config *config, const struct policy_facts *facts,
+		   struct policy_decision *out, GString *reason);
+
+/*
+ * The whole decision, rule by rule, as a JSON object:
+ * {"lane":"direct","wanted":"direct","rule":"large","why":"...","threshold":N,
+ *  "window":true,
+ *  "steps":[{"rule":"o_direct","matched":false,"text":"opened without O_DIRECT"},...]}
+ * Every rule up to and including the one that decided is there; later ones
+ * follow with "matched":null and a text that says they were not reached.
+ * Returns a new string, owned by the caller.
+ */
+char *policy_explain(const struct config *config, const struct policy_facts *facts);
+
+/* Words: "cached", "direct", "stream" (and "auto"). */
+const char *lane_name(enum lane lane);
+const char *policy_mode_name(enum policy_mode mode);
+const char *policy_rule_name(enum policy_rule rule);
+
+/* 0 or -EINVAL; text need not be NUL-terminated, len bytes of it count. */
+int policy_mode_parse(const char *text, gssize len, enum policy_mode *out);
+
+/*
+ * A SIZE: digits, optionally one of K M G T (powers of 1024, either case).
+ * 0 or -EINVAL (not a size) or -ERANGE (does not fit 63 bits).
+ */
+int size_parse(const char *text, gssize len, uint64_t *out);
+
+/* The same, or "auto" as THRESHOLD_AUTO. */
+int threshold_parse(const char *text, gssize len, uint64_t *out);
+
+/* "24M", "1536K", "1000": the shortest exact form size_parse() takes.  New string. */
+char *size_format(uint64_t bytes);
+
+/* "4.2 GiB", "320 MiB", "512 B": for people.  New string. */
+char *size_format_human(uint64_t bytes);
+
+/* The starting auto threshold for a machine with that much memory: bytes. */
+uint64_t threshold_auto(uint64_t memory);
