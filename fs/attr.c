@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#include "attr.h"
+#include "caps.h"
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+int attr_get(struct lanefs *fs, struct inode *inode, struct stat *attr)
+{
+	int fd = inode_fd_get(&fs->inodes, inode);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = backing_stat(fd, "", attr, NULL);
+	inode_fd_put(&fs->inodes, inode);
+	return err;
+}
+
+int attr_statx(struct lanefs *fs, struct inode *inode, unsigned int mask, int flags,
+	       struct statx *stx)
+{
+	int fd = inode_fd_get(&fs->inodes, inode);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	/* The basic ones are what attr_timeout() goes by. */
+	err = backing_statx(fd, "", mask | STATX_BASIC_STATS, flags & AT_STATX_SYNC_TYPE, stx);
+	inode_fd_put(&fs->inodes, inode);
+	return err;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+	hash = (hash ^ value) * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
+	return hash ^ hash >> 32;
+}
+
+uint64_t attr_version_of(const struct stat *attr)
+{
+	uint64_t hash = mix(1, (uint64_t)attr->st_size);
+
+	hash = mix(hash, (uint64_t)attr->st_mtim.tv_sec);
+	hash = mix(hash, (uint64_t)attr->st_mtim.tv_nsec);
+	hash = mix(hash, (uint64_t)attr->st_ctim.tv_sec);
+	hash = mix(hash, (uint64_t)attr->st_ctim.tv_nsec);
+	return hash | 1;
+}
+
+int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version)
+{
+	struct stat attr;
+	int err = attr_get(fs, inode, &attr);
+
+	if (!err)
+		*version = attr_version_of(&attr);
+	return err;
+}
+
+double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *attr)
+{
+	atomic_write(inode->told, attr_version_of(attr));
+	if (S_ISREG(attr->st_mode) && (attr->st_mode & (S_ISUID | S_ISGID)))
+		return 0;
+	if (inode_mode_has_unseen_writer(fs, inode))
+		return 0;
+	return fs->config->attr_timeout;
+}
+
+void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
+		struct fuse_entry_param *entry)
+{
+	*entry = (struct fuse_entry_param){
+		.ino = inode->id,
+		.attr = *attr,
+		.attr_timeout = attr_timeout(fs, inode, attr),
+		.entry_timeout = fs->config->attr_timeout,
+	};
+}
+
+void attr_forget(struct lanefs *fs, struct inode *inode)
+{
+	/* A negative offset leaves the pages alone and so waits for nobody (fuse_reverse_inval_inode). */
+	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, -1, 0);
+}
+
+static int set_mode(int fd, mode_t mode)
+{
+	char path[BACKING_PROC_PATH_MAX];
+
+	return chmod(backing_proc_path(fd, path), mode) ? -errno : 0;
+}
+
+static int set_owner(int fd, const struct stat *attr, int to_set)
+{
+	uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
+	gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+
+	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) ? -errno : 0;
+}
+
+static int set_size(int fd, struct file *file, off_t size)
+{
+	char path[BACKING_PROC_PATH_MAX];
+
+	if (file && file->writable) {
+		fd = file_fd(file);
+		if (fd < 0)
+			return fd;
+		return ftruncate(fd, size) ? -errno : 0;
+	}
+	return truncate(backing_proc_path(fd, path), size) ? -errno : 0;
+}
+
+static struct timespec time_to_set(const struct timespec *time, int to_set, int bit, int now_bit)
+{
+	if (to_set & now_bit)
+		return (struct timespec){ .tv_nsec = UTIME_NOW };
+	if (to_set & bit)
+		return *time;
+	return (struct timespec){ .tv_nsec = UTIME_OMIT };
+}
+
+static int set_times(int fd, const struct stat *attr, int to_set)
+{
+	const struct timespec times[2] = {
+		time_to_set(&attr->st_atim, to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
+		time_to_set(&attr->st_mtim, to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW),
+	};
+	char path[BACKING_PROC_PATH_MAX];
+
+	/* AT_EMPTY_PATH needs kernel 5.8. */
+	if (!utimensat(fd, "", times, AT_EMPTY_PATH))
+		return 0;
+	if (errno != EINVAL && errno != ENOENT)
+		return -errno;
+	return utimensat(AT_FDCWD, backing_proc_path(fd, path), times, 0) ? -errno : 0;
+}
+
+#define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
+#define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | \
+		   FUSE_SET_ATTR_MTIME_NOW)
+#define SET_KILL (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
+
+static int set_all(int fd, struct file *file, const struct stat *attr, int to_set)
+{
+	int err = 0;
+
+	if (to_set & FUSE_SET_ATTR_MODE)
+		err = set_mode(fd, attr->st_mode);
+	if (!err && (to_set & SET_OWNER))
+		err = set_owner(fd, attr, to_set);
+	if (!err && (to_set & FUSE_SET_ATTR_SIZE))
+		err = set_size(fd, file, attr->st_size);
+	if (!err && (to_set & SET_TIMES))
+		err = set_times(fd, attr, to_set);
+	return err;
+}
+
+int attr_set(struct lanefs *fs, struct inode *inode, struct file *file, const struct stat *attr,
+	     int to_set, struct stat *result)
+{
+	/* The kernel says so for a caller without CAP_FSETID (FUSE_HANDLE_KILLPRIV_V2). */
+	bool kill = to_set & SET_KILL;
+	int fd, err;
+
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0)
+		return fd;
+	if (kill)
+		caps_drop_fsetid();
+	err = set_all(fd, file, attr, to_set);
+	if (kill)
+		caps_restore_fsetid();
+	if (!err)
+		err = backing_stat(fd, "", result, NULL);
+	inode_fd_put(&fs->inodes, inode);
+	return err;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attributes: what the kernel is told, for how long it may believe it, and
+ * SETATTR.
+ *
+ * Any request thread.
+ */
+#pragma once
+
+#include "fs.h"
+
+struct file;
+
+/* Attributes of inode now.  0 or -errno. */
+int attr_get(struct lanefs *fs, struct inode *inode, struct stat *attr);
+
+/* The same with mask and flags as for statx(2). */
+int attr_statx(struct lanefs *fs, struct inode *inode, unsigned int mask, int flags,
+	       struct statx *stx);
+
+/* Stands for contents: changes with mtime, ctime or size.  Never 0. */
+uint64_t attr_version_of(const struct stat *attr);
+int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version);
+
+/*
+ * How long the kernel may cache attr, in seconds: not at all while a passthrough
+ * writer may move them unseen, nor while there are set-ID bits that a write
+ * clears.  Remembers what was told.
+ */
+double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *attr);
+
+/* A lookup's answer; the inode's lookup was counted. */
+void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
+		struct fuse_entry_param *entry);
+
+/*
+ * SETATTR: to_set are FUSE_SET_ATTR_* bits, file the handle it came with or
+ * NULL.  0 or -errno, result the attributes after.
+ */
+int attr_set(struct lanefs *fs, struct inode *inode, struct file *file, const struct stat *attr,
+	     int to_set, struct stat *result);
+
+/*
+ * The kernel forgets inode's attributes (not its pages): for when they may move
+ * without it.
+ */
+void attr_forget(struct lanefs *fs, struct inode *inode);

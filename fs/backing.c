@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "backing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+union handle_buffer {
+	struct file_handle handle;
+	uint8_t space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+};
+
+int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx)
+{
+	flags |= AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+	if (!*name)
+		flags |= AT_EMPTY_PATH;
+	return statx(dir_fd, name, flags, mask, stx) ? -errno : 0;
+}
+
+static struct timespec timespec_of(const struct statx_timestamp *t)
+{
+	return (struct timespec){ .tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec };
+}
+
+void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct backing_key *key)
+{
+	*attr = (struct stat){
+		.st_dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
+		.st_ino = stx->stx_ino,
+		.st_mode = stx->stx_mode,
+		.st_nlink = stx->stx_nlink,
+		.st_uid = stx->stx_uid,
+		.st_gid = stx->stx_gid,
+		.st_rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor),
+		.st_size = (off_t)stx->stx_size,
+		.st_blksize = (blksize_t)stx->stx_blksize,
+		.st_blocks = (blkcnt_t)stx->stx_blocks,
+		.st_atim = timespec_of(&stx->stx_atime),
+		.st_mtim = timespec_of(&stx->stx_mtime),
+		.st_ctim = timespec_of(&stx->stx_ctime),
+	};
+	if (!key)
+		return;
+	*key = (struct backing_key){
+		.dev = attr->st_dev,
+		.ino = stx->stx_ino,
+	};
+	if (stx->stx_mask & STATX_BTIME)
+		key->btime = stx->stx_btime.tv_sec * G_GINT64_CONSTANT(1000000000) +
+			     stx->stx_btime.tv_nsec;
+}
+
+int backing_stat(int dir_fd, const char *name, struct stat *attr, struct backing_key *key)
+{
+	struct statx stx;
+	int err = backing_statx(dir_fd, name, STATX_BASIC_STATS | STATX_BTIME, 0, &stx);
+
+	if (err)
+		return err;
+	backing_stat_from_statx(&stx, attr, key);
+	return 0;
+}
+
+const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX])
+{
+	snprintf(path, BACKING_PROC_PATH_MAX, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+int backing_reopen(const struct backing *backing, int fd, int flags)
+{
+	char name[16];
+	int opened;
+
+	/* The link in /proc is followed whatever it points to, and only that link. */
+	snprintf(name, sizeof(name), "%d", fd);
+	opened = openat(backing->proc_fd, name, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+	return opened < 0 ? -errno : opened;
+}
+
+int backing_open_handle(const struct backing *backing, const struct backing_handle *handle, int flags)
+{
+	union handle_buffer buffer;
+	int fd;
+
+	buffer.handle.handle_bytes = handle->bytes;
+	buffer.handle.handle_type = handle->type;
+	memcpy(buffer.handle.f_handle, handle->data, handle->bytes);
+	fd = open_by_handle_at(backing->mount_fds[handle->mount], &buffer.handle, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The index of the mount, met now or before; -errno where handles of it cannot be opened. */
+static int backing_mount(struct backing *backing, int mount_id, int fd, mode_t mode)
+{
+	int index, opened;
+
+	g_mutex_lock(&backing->lock);
+	for (index = 0; index < backing->mounts; index++)
+		if (backing->mount_ids[index] == mount_id)
+			goto out;
+	if (index == BACKING_MOUNTS_MAX || !(S_ISDIR(mode) || S_ISREG(mode))) {
+		index = -EOPNOTSUPP;
+		goto out;
+	}
+	opened = backing_reopen(backing, fd, O_RDONLY | O_NOATIME);
+	if (opened < 0)
+		opened = backing_reopen(backing, fd, O_RDONLY);
+	if (opened < 0) {
+		index = opened;
+		goto out;
+	}
+	backing->mount_ids[index] = mount_id;
+	backing->mount_fds[index] = opened;
+	backing->mounts++;
+out:
+	g_mutex_unlock(&backing->lock);
+	return index;
+}
+
+static int backing_read_handle(int fd, union handle_buffer *buffer, int *mount_id)
+{
+	buffer->handle.handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(fd, "", &buffer->handle, mount_id, AT_EMPTY_PATH))
+		return -errno;
+	return buffer->handle.handle_bytes > BACKING_HANDLE_MAX ? -EOVERFLOW : 0;
+}
+
+void backing_identify(struct backing *backing, int fd, mode_t mode, struct backing_handle *handle)
+{
+	union handle_buffer buffer;
+	int mount_id, mount;
+
+	handle->bytes = 0;
+	if (!backing->handles || backing_read_handle(fd, &buffer, &mount_id))
+		return;
+	mount = backing_mount(backing, mount_id, fd, mode);
+	if (mount < 0)
+		return;
+	handle->mount = (uint16_t)mount;
+	handle->type = buffer.handle.handle_type;
+	memcpy(handle->data, buffer.handle.f_handle, buffer.handle.handle_bytes);
+	handle->bytes = (uint8_t)buffer.handle.handle_bytes;
+}
+
+/* Whether a handle of SOURCE itself can be made and opened. */
+static int backing_probe_handles(struct backing *backing)
+{
+	union handle_buffer buffer;
+	int mount_id, err, fd;
+
+	err = backing_read_handle(backing->root_fd, &buffer, &mount_id);
+	if (err)
+		return err;
+	fd = open_by_handle_at(backing->root_fd, &buffer.handle, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+int backing_init(struct backing *backing, int source_fd)
+{
+	int err;
+
+	*backing = (struct backing){ .root_fd = -1, .proc_fd = -1 };
+	g_mutex_init(&backing->lock);
+	backing->root_fd = fcntl(source_fd, F_DUPFD_CLOEXEC, 0);
+	if (backing->root_fd < 0)
+		return -errno;
+	backing->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (backing->proc_fd < 0)
+		return -errno;
+	err = backing_probe_handles(backing);
+	backing->handles = !err;
+	if (err == -EPERM)
+		backing->no_handles = g_strdup("open_by_handle_at needs CAP_DAC_READ_SEARCH");
+	else if (err)
+		backing->no_handles = g_strdup_printf("file handles of SOURCE: %s", g_strerror(-err));
+	return 0;
+}
+
+void backing_finish(struct backing *backing)
+{
+	for (int i = 0; i < backing->mounts; i++)
+		close(backing->mount_fds[i]);
+	if (backing->proc_fd >= 0)
+		close(backing->proc_fd);
+	if (backing->root_fd >= 0)
+		close(backing->root_fd);
+	g_free(backing->no_handles);
+	g_mutex_clear(&backing->lock);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finding objects of the backing directory: by file handle where the kernel
+ * and the privilege allow (open_by_handle_at needs CAP_DAC_READ_SEARCH), else by
+ * O_PATH descriptor and /proc/self/fd.  Never by path, never through a symlink.
+ *
+ * Any thread.  No lock is held while a system call runs, except by
+ * backing_identify() the first time it meets a mount.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* The longest handle that is kept; filesystems with longer ones use descriptors. */
+#define BACKING_HANDLE_MAX 40
+#define BACKING_MOUNTS_MAX 1024
+
+/* What makes an object the same object: btime tells a reused inode number from its predecessor. */
+struct backing_key {
+	uint64_t dev;
+	uint64_t ino;
+	int64_t btime; /* ns since the epoch, 0 where the filesystem has none */
+};
+
+struct backing_handle {
+	uint8_t bytes; /* 0: no handle, a descriptor is needed */
+	uint16_t mount;
+	int32_t type;
+	uint8_t data[BACKING_HANDLE_MAX];
+};
+
+struct backing {
+	int root_fd;        /* O_RDONLY, SOURCE; fixed */
+	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
+	bool handles;       /* file handles work here; fixed after backing_init() */
+	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
+	GMutex lock;
+	int mounts;         /* count, protected by lock, only grows */
+	int mount_ids[BACKING_MOUNTS_MAX]; /* protected by lock */
+	int mount_fds[BACKING_MOUNTS_MAX]; /* entries below mounts are fixed */
+};
+
+/* source_fd is borrowed for the call only.  0 or -errno. */
+int backing_init(struct backing *backing, int source_fd);
+void backing_finish(struct backing *backing);
+
+/*
+ * Attributes of name in dir_fd, or of dir_fd itself when name is "".  Does not
+ * follow symlinks nor trigger automounts.  0 or -errno.
+ */
+int backing_stat(int dir_fd, const char *name, struct stat *attr, struct backing_key *key);
+
+/* As above, keeping the whole statx; mask as for statx(2). */
+int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx);
+void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct backing_key *key);
+
+/*
+ * The handle of what the O_PATH descriptor fd refers to; bytes is 0 where there
+ * is none.  mode: its st_mode.
+ */
+void backing_identify(struct backing *backing, int fd, mode_t mode, struct backing_handle *handle);
+
+/* Opens by handle, flags as for open(2) (O_PATH too).  A descriptor or -errno. */
+int backing_open_handle(const struct backing *backing, const struct backing_handle *handle, int flags);
+
+/* Opens again what fd (O_PATH is enough) refers to.  A descriptor or -errno. */
+int backing_reopen(const struct backing *backing, int fd, int flags);
+
+/* "/proc/self/fd/N" for the *xattr, chmod and truncate calls that take no descriptor with O_PATH. */
+#define BACKING_PROC_PATH_MAX 32
+const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX]);

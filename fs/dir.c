@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "dir.h"
+#include "attr.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BUFFER_SIZE (32 << 10)
+
+struct dir {
+	struct lanefs *fs;    /* fixed */
+	struct inode *inode;  /* fixed, a reference */
+	int fd;               /* fixed, O_RDONLY; its position: by lock */
+	GMutex lock;
+	off_t next;           /* where the first entry left in the buffer follows, by lock */
+	size_t start, end;    /* of what is left in the buffer, by lock */
+	char buffer[BUFFER_SIZE] __attribute__((aligned(8))); /* by lock */
+};
+
+int dir_open(struct lanefs *fs, struct inode *inode, uint64_t *id)
+{
+	struct dir *dir;
+	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return fd;
+	dir = g_malloc(sizeof(*dir));
+	g_mutex_init(&dir->lock);
+	dir->fs = fs;
+	dir->inode = inode_ref(&fs->inodes, inode);
+	dir->fd = fd;
+	dir->next = 0;
+	dir->start = dir->end = 0;
+	*id = table_add(&fs->dirs, dir);
+	if (*id)
+		return 0;
+	dir_free(dir);
+	return -ENFILE;
+}
+
+void dir_free(void *data)
+{
+	struct dir *dir = data;
+
+	close(dir->fd);
+	inode_unref(&dir->fs->inodes, dir->inode);
+	g_mutex_clear(&dir->lock);
+	g_free(dir);
+}
+
+void dir_release(struct lanefs *fs, uint64_t id)
+{
+	struct dir *dir = table_get(&fs->dirs, id);
+
+	table_remove(&fs->dirs, id);
+	dir_free(dir);
+}
+
+int dir_fd(struct lanefs *fs, uint64_t id)
+{
+	return ((struct dir *)table_get(&fs->dirs, id))->fd;
+}
+
+/* The next entry, NULL at the end.  0 or -errno.  With dir->lock held. */
+static int peek_entry(struct dir *dir, struct dirent64 **entry)
+{
+	*entry = NULL;
+	if (dir->start == dir->end) {
+		long got = syscall(SYS_getdents64, dir->fd, dir->buffer, BUFFER_SIZE);
+
+		if (got < 0)
+			return -errno;
+		dir->start = 0;
+		dir->end = (size_t)got;
+	}
+	if (dir->start < dir->end)
+		*entry = (struct dirent64 *)(dir->buffer + dir->start);
+	return 0;
+}
+
+static void take_entry(struct dir *dir, const struct dirent64 *entry)
+{
+	dir->start += entry->d_reclen;
+	dir->next = entry->d_off;
+}
+
+static int seek_to(struct dir *dir, off_t offset)
+{
+	/* From the beginning the directory is read anew: rewinddir must see what changed. */
+	if (offset && offset == dir->next)
+		return 0;
+	dir->start = dir->end = 0;
+	dir->next = offset;
+	return lseek(dir->fd, offset, SEEK_SET) < 0 ? -errno : 0;
+}
+
+static bool is_dot(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+static size_t add_plain(fuse_req_t req, char *out, size_t room, const struct dirent64 *entry)
+{
+	const struct stat attr = {
+		.st_ino = entry->d_ino,
+		.st_mode = (mode_t)entry->d_type << 12,
+	};
+
+	return fuse_add_direntry(req, out, room, entry->d_name, &attr, entry->d_off);
+}
+
+/*
+ * An entry that cannot be looked up (it went meanwhile, or its disk is bad) is
+ * listed all the same, without attributes: the kernel asks when it needs them.
+ */
+static size_t add_plus(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *out, size_t room,
+		       const struct dirent64 *entry)
+{
+	struct fuse_entry_param param = {
+		.attr.st_ino = entry->d_ino,
+		.attr.st_mode = (mode_t)entry->d_type << 12,
+	};
+	struct inode *inode = NULL;
+	struct stat attr;
+	size_t size;
+
+	size = fuse_add_direntry_plus(req, NULL, 0, entry->d_name, &param, entry->d_off);
+	if (size > room)
+		return size;
+	if (!is_dot(entry->d_name) &&
+	    !inodes_lookup(&fs->inodes, dir->inode, entry->d_name, &inode, &attr))
+		attr_entry(fs, inode, &attr, &param);
+	return fuse_add_direntry_plus(req, out, room, entry->d_name, &param, entry->d_off);
+}
+
+/* With dir->lock held.  The bytes filled, or -errno when not even one entry could be read. */
+static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *out, size_t size,
+		    off_t offset, bool plus)
+{
+	struct dirent64 *entry;
+	size_t used = 0, added;
+	int err = seek_to(dir, offset);
+
+	while (!err && !(err = peek_entry(dir, &entry)) && entry) {
+		added = plus ? add_plus(fs, req, dir, out + used, size - used, entry) :
+			       add_plain(req, out + used, size - used, entry);
+		if (added > size - used)
+			break;
+		used += added;
+		take_entry(dir, entry);
+	}
+	return err && !used ? err : (ssize_t)used;
+}
+
+void dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset, bool plus)
+{
+	struct dir *dir = table_get(&fs->dirs, id);
+	g_autofree char *out = g_try_malloc(size);
+	ssize_t used;
+
+	if (!out) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	g_mutex_lock(&dir->lock);
+	used = fill(fs, req, dir, out, size, offset, plus);
+	g_mutex_unlock(&dir->lock);
+	if (used < 0)
+		fuse_reply_err(req, (int)-used);
+	else
+		fuse_reply_buf(req, out, (size_t)used);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Open directories.  Entries are read from the backing directory by getdents64 and
+ * its own positions are handed on as offsets, so that seekdir and a directory that
+ * changes behave as there.
+ *
+ * Any request thread; the kernel may send several READDIRs of one handle at once.
+ */
+#pragma once
+
+#include "fs.h"
+
+struct dir;
+
+/* 0 and the handle's id, or -errno. */
+int dir_open(struct lanefs *fs, struct inode *inode, uint64_t *id);
+void dir_release(struct lanefs *fs, uint64_t id);
+
+/* A directory the kernel had open when the session ended. */
+void dir_free(void *dir);
+
+/* READDIR and READDIRPLUS; replies. */
+void dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset, bool plus);
+
+/* Its descriptor, valid until RELEASEDIR. */
+int dir_fd(struct lanefs *fs, uint64_t id);

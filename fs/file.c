@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+#include "file.h"
+#include "bufpool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What of the application's flags a backing descriptor is opened with. */
+#define FLAGS_KEPT (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_NOATIME | O_NOCTTY | O_LARGEFILE)
+
+struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
+{
+	struct file *file = g_new0(struct file, 1);
+
+	g_mutex_init(&file->lock);
+	file->fs = fs;
+	file->inode = inode_ref(&fs->inodes, inode);
+	file->flags = flags;
+	file->writable = (flags & O_ACCMODE) != O_RDONLY;
+	file->refs = 1;
+	file->fd = fd;
+	file->read_fd = -1;
+	file->align = BUFPOOL_ALIGN;
+	return file;
+}
+
+struct file *file_ref(struct file *file)
+{
+	atomic_add(file->refs, 1);
+	return file;
+}
+
+void file_unref(struct file *file)
+{
+	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	if (file->ops && file->ops->release)
+		file->ops->release(file);
+	if (file->read_fd >= 0)
+		close(file->read_fd);
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->ops) {
+		struct inode_mode *mode = inode_mode(file->fs, file->inode);
+
+		atomic_sub(mode->lanes[file->lane].open, 1);
+		atomic_sub(file->fs->lanes[file->lane].open, 1);
+		inode_mode_close(file->fs, file->inode, file->writable);
+	}
+	inode_unref(&file->fs->inodes, file->inode);
+	g_mutex_clear(&file->lock);
+	g_free(file);
+}
+
+int file_publish(struct file *file)
+{
+	file->id = table_add(&file->fs->files, file);
+	return file->id ? 0 : -ENFILE;
+}
+
+struct file *file_get(struct lanefs *fs, uint64_t id)
+{
+	return table_get(&fs->files, id);
+}
+
+static int open_flags(const struct file *file)
+{
+	return (file->flags & FLAGS_KEPT) | (file->fs->noatime ? O_NOATIME : 0);
+}
+
+/* O_NOATIME is for the owner and CAP_FOWNER; where it is refused the atime moves. */
+static int open_noatime(struct file *file, int flags)
+{
+	int fd = inode_open(&file->fs->inodes, file->inode, flags);
+
+	if (fd == -EPERM && (flags & O_NOATIME))
+		fd = inode_open(&file->fs->inodes, file->inode, flags & ~O_NOATIME);
+	return fd;
+}
+
+int file_fd(struct file *file)
+{
+	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
+
+	if (fd >= 0)
+		return fd;
+	g_mutex_lock(&file->lock);
+	fd = file->fd;
+	if (fd < 0) {
+		fd = open_noatime(file, open_flags(file));
+		if (fd >= 0)
+			__atomic_store_n(&file->fd, fd, __ATOMIC_RELEASE);
+	}
+	g_mutex_unlock(&file->lock);
+	return fd;
+}
+
+/* The block size O_DIRECT wants here; the largest usual one where the kernel (before 6.1) does not say. */
+static unsigned int dio_align(int fd)
+{
+#ifdef STATX_DIOALIGN
+	struct statx stx;
+
+	if (!backing_statx(fd, "", STATX_DIOALIGN, 0, &stx) && (stx.stx_mask & STATX_DIOALIGN) &&
+	    stx.stx_dio_offset_align && stx.stx_dio_mem_align <= BUFPOOL_ALIGN &&
+	    stx.stx_dio_offset_align <= BUFPOOL_ALIGN)
+		return stx.stx_dio_offset_align;
+#else
+	(void)fd;
+#endif
+	return BUFPOOL_ALIGN;
+}
+
+int file_read_fd(struct file *file, enum file_read *how)
+{
+	int fd;
+
+	*how = atomic_read(file->read_how);
+	if (*how != FILE_READ_DIRECT)
+		return file_fd(file);
+	fd = __atomic_load_n(&file->read_fd, __ATOMIC_ACQUIRE);
+	if (fd >= 0)
+		return fd;
+	g_mutex_lock(&file->lock);
+	fd = file->read_fd;
+	if (fd < 0) {
+		int noatime = open_flags(file) & O_NOATIME;
+
+		fd = open_noatime(file, O_RDONLY | O_DIRECT | noatime);
+		if (fd >= 0) {
+			file->align = dio_align(fd);
+			__atomic_store_n(&file->read_fd, fd, __ATOMIC_RELEASE);
+		}
+	}
+	g_mutex_unlock(&file->lock);
+	if (fd != -EINVAL)
+		return fd;
+	file_lower_read(file, FILE_READ_DIRECT);
+	return file_read_fd(file, how);
+}
+
+void file_lower_read(struct file *file, enum file_read refused)
+{
+	int expected = refused;
+
+	__atomic_compare_exchange_n(&file->read_how, &expected, (int)refused + 1, false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One open file: which lane serves it, and the descriptors it does so with.
+ *
+ * References: one from open to RELEASE, one for each request in flight in the
+ * ring or with a worker.  The last one closes the descriptors.
+ *
+ * A passthrough open needs no descriptor of the daemon's to be read; one is
+ * opened when a request (fsync, a lock, lseek...) first needs it.  Writable
+ * opens have theirs from the start, so that write-back errors since then reach
+ * fsync.
+ */
+#pragma once
+
+#include "fs.h"
+#include "lane.h"
+
+#include <fuse_lowlevel.h>
+
+/* How the daemon reads so that the page cache does not keep it, best first. */
+enum file_read {
+	FILE_READ_DIRECT,     /* O_DIRECT */
+	FILE_READ_DONTCACHE,  /* RWF_DONTCACHE, kernel 6.14 */
+	FILE_READ_BUFFERED,   /* then POSIX_FADV_DONTNEED */
+};
+
+struct file {
+	struct lanefs *fs;          /* fixed */
+	uint64_t id;                /* fixed */
+	struct inode *inode;        /* fixed, a reference */
+	const struct lane_ops *ops; /* fixed after open */
+	enum lane lane;             /* fixed after open */
+	int flags;                  /* fixed, as the application opened */
+	bool writable;              /* fixed */
+	int refs;                   /* atomic */
+	GMutex lock;                /* protects opening of fd and read_fd */
+	int fd;                     /* atomic, -1 until needed, then fixed */
+	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
+	int read_how;               /* atomic, enum file_read, only moves downwards */
+	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
+	bool flocked;               /* atomic, took a flock: see locks.c */
+	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */
+};
+
+/* fd: a descriptor open with flags, taken over, or -1.  Never NULL. */
+struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd);
+
+struct file *file_ref(struct file *file);
+void file_unref(struct file *file);
+
+/* Gives it a number for the kernel.  0 or -ENFILE. */
+int file_publish(struct file *file);
+
+/* The file of a number the kernel holds. */
+struct file *file_get(struct lanefs *fs, uint64_t id);
+
+/* Its descriptor for everything but reads of the direct lane, or -errno. */
+int file_fd(struct file *file);
+
+/*
+ * The descriptor to read with and how, or -errno; *how is lowered for good when
+ * the backing file refuses O_DIRECT.
+ */
+int file_read_fd(struct file *file, enum file_read *how);
+
+/* The backing file refused to be read that way: the next best from now on. */
+void file_lower_read(struct file *file, enum file_read refused);

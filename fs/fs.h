@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * struct lanefs: what one mount's parts share.  Private to fs/.
+ *
+ * Everything marked "fixed" is set by lanefs_new(), lanefs_start() or op_init(), all
+ * before the first request, and only read after.
+ */
+#pragma once
+
+#include "lanefs.h"
+#include "inode.h"
+#include "mode.h"
+#include "table.h"
+
+struct ring;
+struct bufpool;
+struct reaper;
+struct worker;
+struct lock_waits;
+
+struct lanefs {
+	const struct config *config;    /* fixed, borrowed */
+	struct fuse_session *se;        /* fixed */
+	char *source, *mountpoint;      /* fixed */
+	uint64_t own_dev;               /* fixed, st_dev of the mount itself, 0: unknown */
+	uint64_t memory;                /* fixed, bytes in the machine */
+	int64_t started;                /* fixed, us on the monotonic clock */
+	bool root_daemon;               /* fixed, may act for other users */
+	bool rules_want_path;           /* fixed */
+	bool rules_want_program;        /* fixed */
+	bool noatime;                   /* fixed, mounted with noatime */
+	bool log_opens;                 /* fixed, one debug line per open */
+	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
+	bool passthrough;               /* fixed, the kernel and the configuration allow it */
+	const char *no_passthrough;     /* fixed, why not, NULL when they do; static */
+	bool stopping;                  /* atomic */
+	void (*ready)(void *data);      /* fixed */
+	void *ready_data;               /* fixed */
+
+	struct inodes inodes;
+	struct table files;             /* of struct file */
+	struct table dirs;              /* of struct dir */
+	struct bufpool *pool;           /* fixed */
+	struct ring *ring;              /* fixed */
+	struct worker *worker;          /* fixed */
+	struct reaper *reaper;          /* fixed */
+	struct lock_waits *lock_waits;  /* fixed */
+	GMutex thresholds_lock;
+	GHashTable *thresholds;         /* directory id -> uint64_t, protected by thresholds_lock */
+	unsigned int backing_ids;       /* atomic */
+	struct lane_counts lanes[LANE_COUNT];
+	struct io_counts io;
+};
+
+#define atomic_add(field, n) __atomic_add_fetch(&(field), (n), __ATOMIC_RELAXED)
+#define atomic_sub(field, n) __atomic_sub_fetch(&(field), (n), __ATOMIC_RELAXED)
+#define atomic_read(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define atomic_write(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)

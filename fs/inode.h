@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inodes the kernel knows, and how to find each again.
+ *
+ * Ownership.  An inode has references: one for all the kernel's lookups
+ * together (nlookup > 0), one for each open file or directory, one for each
+ * thread that called inodes_get().  When the last goes, an inode that can be
+ * opened by handle is retained (id and handle, no descriptor, no name), so
+ * that a file handle a client took of the mount still opens after the kernel
+ * forgot the inode; at most INODES_RETAINED_MAX are, oldest out first.  Others, and those
+ * whose file is gone, are freed.
+ *
+ * Descriptors.  An inode known by handle needs none.  The O_PATH descriptors of
+ * recently used ones are kept, idle ones closed beyond a limit; without handles an idle
+ * inode is found again by parent and name, and is ESTALE when something else is there.
+ *
+ * Identity is (device, inode number, birth time): hard links are one inode, and
+ * a reused inode number is not.
+ *
+ * Locks: inodes->lock protects every field marked "L" and is never held over a
+ * system call that can reach the disk.  Lock order: mode->lock before inodes->lock.
+ */
+#pragma once
+
+#include "backing.h"
+#include "table.h"
+
+#include <fuse_lowlevel.h>
+
+#define INODES_RETAINED_MAX 65536
+
+struct inode_mode;
+
+struct inode {
+	uint64_t id;             /* fixed */
+	struct backing_key key;  /* fixed */
+	uint64_t nlookup;        /* L */
+	uint64_t parent;         /* L, id of the directory it was last seen in, 0: unknown */
+	char *name;              /* L, its name there, owned, NULL: unknown */
+	GList link;              /* L, in idle (fd >= 0, no users) or in retained */
+	struct inode_mode *mode; /* L to set, then fixed until the inode is retired */
+	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
+	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
+	int refs;                /* L */
+	int fd;                  /* L, O_PATH or -1 */
+	int fd_users;            /* L */
+	uint32_t type;           /* fixed, S_IFMT part of st_mode */
+	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
+	uint8_t policy;          /* atomic, enum policy_stored as last read from the backing file */
+	bool retired;            /* L */
+	bool dead;               /* L, the last link is gone */
+	bool has_threshold;      /* atomic, directories: stored threshold, see policy-store.c */
+	uint8_t handle_bytes;    /* fixed, 0: no handle */
+	uint16_t handle_mount;   /* fixed */
+	int32_t handle_type;     /* fixed */
+	uint8_t handle_data[];   /* fixed, handle_bytes of them */
+};
+
+struct inodes {
+	struct backing backing;
+	struct table table;
+	GMutex lock;
+	GHashTable *by_key;      /* L, set of struct inode */
+	GQueue idle;             /* L, least recently used first */
+	GQueue retained;         /* L, oldest first */
+	unsigned int fds;        /* L, descriptors in inodes */
+	unsigned int fds_max;    /* fixed */
+	struct inode *root;      /* fixed */
+};
+
+/* source_fd is borrowed.  fds_max: descriptors that may be kept.  0 or -errno. */
+int inodes_init(struct inodes *inodes, int source_fd, unsigned int fds_max);
+void inodes_finish(struct inodes *inodes);
+
+/* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE. */
+struct inode *inodes_peek(struct inodes *inodes, fuse_ino_t id);
+
+/* The same by any id, retained ones included, with a reference.  NULL when unknown. */
+struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id);
+
+/* The inode of a backing object, with a reference, or NULL when it is not known. */
+struct inode *inodes_find(struct inodes *inodes, const struct backing_key *key);
+
+struct inode *inode_ref(struct inodes *inodes, struct inode *inode);
+void inode_unref(struct inodes *inodes, struct inode *inode); /* NULL is fine */
+
+/*
+ * LOOKUP: the inode of name in parent and its attributes, with one lookup more
+ * counted.  "." is parent itself, ".." its parent, never beyond SOURCE.  0 or -errno.
+ */
+int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
+		  struct inode **out, struct stat *attr);
+
+/*
+ * The same for an object just created or opened: fd is any descriptor of it,
+ * stays the caller's.
+ */
+int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, int fd,
+		 struct inode **out, struct stat *attr);
+
+/* FORGET: n lookups less. */
+void inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n);
+
+/*
+ * An O_PATH descriptor of inode, usable until inode_fd_put().  A descriptor or -errno.
+ */
+int inode_fd_get(struct inodes *inodes, struct inode *inode);
+void inode_fd_put(struct inodes *inodes, struct inode *inode);
+
+/* A new descriptor of inode's file, opened with flags; the caller's.  Or -errno. */
+int inode_open(struct inodes *inodes, struct inode *inode, int flags);
+
+/* Closes the idle descriptors: for when the process has run out of them. */
+void inodes_shed(struct inodes *inodes);
+
+/* Its name changed (rename, link).  name is copied; NULL with parent 0: unknown. */
+void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name);
+
+/* The directory and name it was last seen under, with a reference to parent; false when unknown. */
+bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **parent, char **name);
+
+/* Path below SOURCE, "" for SOURCE, NULL when unknown.  New string. */
+char *inode_path(struct inodes *inodes, struct inode *inode);
+
+/* Its last link is gone: its descriptor, and with it its blocks, go with its last open file. */
+void inode_set_dead(struct inodes *inodes, struct inode *inode);
+bool inode_is_dead(struct inodes *inodes, struct inode *inode);
+
+struct inodes_counts {
+	unsigned int known, retained, descriptors;
+};
+void inodes_count(struct inodes *inodes, struct inodes_counts *counts);

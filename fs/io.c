@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+#include "io.h"
+#include "bufpool.h"
+#include "ring.h"
+#include "transport.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/uio.h>
+
+/* Kernel 6.14; older headers lack it. */
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+
+/* One request on its way through the ring; freed by its completion. */
+struct io {
+	struct ring_request ring;
+	struct file *file;            /* a reference */
+	fuse_req_t req;
+	struct transport_queue *queue;
+	enum file_read how;
+	size_t size;                  /* asked by the application */
+	off_t offset;
+	size_t skip;                  /* bytes between the block's start and offset */
+	size_t length;                /* of buffer that is wanted */
+	size_t done;                  /* of length */
+	char *buffer;
+	bool owned;                   /* buffer is the pool's, not the transport's */
+};
+
+static struct io *io_of(struct ring_request *request)
+{
+	return (struct io *)((char *)request - offsetof(struct io, ring));
+}
+
+static struct io *io_new(struct file *file, fuse_req_t req, size_t size, off_t offset)
+{
+	struct io *io = g_new0(struct io, 1);
+
+	io->file = file_ref(file);
+	io->req = req;
+	io->queue = transport_current();
+	io->size = size;
+	io->offset = offset;
+	return io;
+}
+
+static void io_free(struct io *io)
+{
+	struct file *file = io->file;
+
+	if (io->owned)
+		bufpool_put(file->fs->pool, io->buffer, io->length);
+	g_free(io);
+	file_unref(file);
+}
+
+static bool is_aligned(uint64_t value, size_t align)
+{
+	return (value & (align - 1)) == 0;
+}
+
+/* The transport's own buffer, where a read may land without a copy. */
+static char *payload_of(fuse_req_t req, size_t length)
+{
+	char *payload;
+	size_t room;
+
+	if (!fuse_req_is_uring(req) || fuse_req_get_payload(req, &payload, &room, NULL))
+		return NULL;
+	if (room < length || !is_aligned((uintptr_t)payload, BUFPOOL_ALIGN))
+		return NULL;
+	return payload;
+}
+
+static void count_read(struct io *io, ssize_t result)
+{
+	struct io_counts *counts[] = { &io->file->fs->io, &inode_mode(io->file->fs, io->file->inode)->io };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+		atomic_sub(counts[i]->reads_in_flight, 1);
+		if (result < 0)
+			atomic_add(counts[i]->read_errors, 1);
+		else
+			atomic_add(counts[i]->read_bytes, (uint64_t)result);
+		atomic_add(counts[i]->backing_bytes, io->done);
+	}
+}
+
+/* The one place where a READ ends. */
+static void read_reply(struct io *io, int err)
+{
+	size_t got = io->done > io->skip ? MIN(io->done - io->skip, io->size) : 0;
+
+	count_read(io, err ? err : (ssize_t)got);
+	transport_begin(io->queue);
+	if (err)
+		fuse_reply_err(io->req, -err);
+	else
+		fuse_reply_buf(io->req, io->buffer + io->skip, got);
+	transport_end(io->queue);
+	if (io->how == FILE_READ_BUFFERED && !err)
+		posix_fadvise(io->ring.fd, io->offset, (off_t)got, POSIX_FADV_DONTNEED);
+	io_free(io);
+}
+
+static void read_submit(struct io *io);
+
+static void read_done(struct ring_request *request, ssize_t result)
+{
+	struct io *io = io_of(request);
+
+	/* Refused only when used: O_DIRECT by its alignment, RWF_DONTCACHE by the filesystem. */
+	if ((result == -EINVAL || result == -EOPNOTSUPP) && io->how != FILE_READ_BUFFERED && !io->done) {
+		file_lower_read(io->file, io->how);
+		read_submit(io);
+		return;
+	}
+	if (result < 0) {
+		/* What was read before the error is the application's; it meets the error next. */
+		read_reply(io, io->done > io->skip ? 0 : (int)result);
+		return;
+	}
+	io->done += (size_t)result;
+	/* A short read ends at the end of the file, or in the middle when interrupted: ask on. */
+	if (result && io->done < io->length &&
+	    (io->how != FILE_READ_DIRECT || is_aligned(io->done, io->file->align))) {
+		read_submit(io);
+		return;
+	}
+	read_reply(io, 0);
+}
+
+/* Reads what is missing. */
+static void read_submit(struct io *io)
+{
+	enum file_read how;
+	int fd = file_read_fd(io->file, &how);
+
+	if (fd < 0) {
+		read_reply(io, fd);
+		return;
+	}
+	io->how = how;
+	io->ring.fd = fd;
+	io->ring.rw_flags = how == FILE_READ_DONTCACHE ? RWF_DONTCACHE : 0;
+	io->ring.buffer = io->buffer + io->done;
+	io->ring.length = io->length - io->done;
+	io->ring.offset = io->offset - (off_t)io->skip + (off_t)io->done;
+	io->ring.done = read_done;
+	ring_submit(io->file->fs->ring, &io->ring);
+}
+
+static void count_read_request(struct file *file)
+{
+	struct io_counts *counts[] = { &file->fs->io, &inode_mode(file->fs, file->inode)->io };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+		atomic_add(counts[i]->read_requests, 1);
+		atomic_add(counts[i]->reads_in_flight, 1);
+	}
+}
+
+void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
+{
+	struct io *io = io_new(file, req, size, offset);
+	enum file_read how;
+	int fd;
+
+	count_read_request(file);
+	/* Settles the alignment. */
+	fd = file_read_fd(file, &how);
+	if (fd < 0) {
+		read_reply(io, fd);
+		return;
+	}
+	io->skip = (size_t)offset & (file->align - 1);
+	io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
+	io->buffer = io->skip ? NULL : payload_of(req, io->length);
+	if (!io->buffer) {
+		io->buffer = bufpool_get(file->fs->pool, io->length);
+		io->owned = io->buffer != NULL;
+	}
+	if (!io->buffer) {
+		read_reply(io, -ENOMEM);
+		return;
+	}
+	read_submit(io);
+}
+
+static void write_reply(struct io *io, int err)
+{
+	struct io_counts *counts[] = { &io->file->fs->io, &inode_mode(io->file->fs, io->file->inode)->io };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+		atomic_add(counts[i]->write_requests, 1);
+		atomic_add(counts[i]->write_bytes, io->done);
+		if (err)
+			atomic_add(counts[i]->write_errors, 1);
+	}
+	transport_begin(io->queue);
+	if (err)
+		fuse_reply_err(io->req, -err);
+	else
+		fuse_reply_write(io->req, io->done);
+	transport_end(io->queue);
+	io_free(io);
+}
+
+static void write_submit(struct io *io);
+
+static void write_done(struct ring_request *request, ssize_t result)
+{
+	struct io *io = io_of(request);
+
+	if (result < 0 || (!result && io->length)) {
+		/* The short count first; the next write meets the error. */
+		write_reply(io, io->done ? 0 : result ? (int)result : -EIO);
+		return;
+	}
+	io->done += (size_t)result;
+	if (io->done < io->length)
+		write_submit(io);
+	else
+		write_reply(io, 0);
+}
+
+static void write_submit(struct io *io)
+{
+	io->ring.write = true;
+	io->ring.buffer = io->buffer + io->done;
+	io->ring.length = io->length - io->done;
+	io->ring.offset = io->offset + (off_t)io->done;
+	io->ring.done = write_done;
+	ring_submit(io->file->fs->ring, &io->ring);
+}
+
+/* Data that outlives this call: the transport's payload itself, else a copy. */
+static int write_take_data(struct io *io, struct fuse_bufvec *data)
+{
+	struct fuse_bufvec copy = FUSE_BUFVEC_INIT(io->length);
+	ssize_t copied;
+
+	if (data->count == 1 && !(data->buf[0].flags & FUSE_BUF_IS_FD) &&
+	    fuse_req_is_uring(io->req)) {
+		io->buffer = (char *)data->buf[0].mem + data->off;
+		return 0;
+	}
+	io->buffer = bufpool_get(io->file->fs->pool, io->length);
+	if (!io->buffer)
+		return -ENOMEM;
+	io->owned = true;
+	copy.buf[0].mem = io->buffer;
+	copied = fuse_buf_copy(&copy, data, 0);
+	return copied < 0 ? (int)copied : (size_t)copied < io->length ? -EIO : 0;
+}
+
+void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
+	      bool kill_suidgid)
+{
+	struct io *io = io_new(file, req, fuse_buf_size(data), offset);
+	int err;
+
+	io->length = io->size;
+	io->ring.drop_fsetid = kill_suidgid;
+	err = write_take_data(io, data);
+	if (!err) {
+		io->ring.fd = file_fd(file);
+		err = io->ring.fd < 0 ? io->ring.fd : 0;
+	}
+	if (err)
+		write_reply(io, err);
+	else
+		write_submit(io);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lane `direct`: FOPEN_DIRECT_IO, so that the kernel caches nothing and every
+ * read() comes here, to be read past the page cache.  Where there is passthrough the
+ * open carries the inode's backing id as well: FOPEN_DIRECT_IO overrides it for
+ * read and write, and mmap gets the backing file's own pages.
+ *
+ * An application that opened with O_DIRECT caches for itself: with passthrough the
+ * kernel takes its requests to the backing file as they are.
+ */
+#include "file.h"
+#include "io.h"
+
+static int direct_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
+{
+	(void)file;
+	fi->backing_id = backing_id;
+	fi->direct_io = window || !backing_id;
+	return 0;
+}
+
+const struct lane_ops lane_direct = {
+	.open = direct_open,
+	.read = io_read,
+	.write = io_write,
+};

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "lanefs.h"
+#include "bufpool.h"
+#include "dir.h"
+#include "file.h"
+#include "fs.h"
+#include "locks.h"
+#include "reaper.h"
+#include "ring.h"
+#include "worker.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+/* What lanefs_stop() waits for requests in flight. */
+#define STOP_US G_USEC_PER_SEC
+
+static uint64_t total_memory(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) ? 0 : (uint64_t)info.totalram * info.mem_unit;
+}
+
+/* A quarter of what the process may have: the rest is for open files. */
+static unsigned int descriptors_to_keep(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 64;
+	return (unsigned int)CLAMP(limit.rlim_cur / 4, 16, 16384);
+}
+
+static void look_at_rules(struct lanefs *fs)
+{
+	for (guint i = 0; i < fs->config->rules->len; i++) {
+		const struct config_rule *rule = g_ptr_array_index(fs->config->rules, i);
+
+		fs->rules_want_path |= rule->path != NULL;
+		fs->rules_want_program |= rule->program != NULL;
+	}
+}
+
+static bool has_mount_option(const struct config *config, const char *option)
+{
+	for (guint i = 0; i < config->mount_options->len; i++)
+		if (!strcmp(g_ptr_array_index(config->mount_options, i), option))
+			return true;
+	return false;
+}
+
+struct lanefs *lanefs_new(const struct config *config, int source_fd, const char *source,
+			  const char *mountpoint, GError **error)
+{
+	struct lanefs *fs = g_new0(struct lanefs, 1);
+	int err;
+
+	fs->config = config;
+	fs->source = g_strdup(source);
+	fs->mountpoint = g_strdup(mountpoint);
+	fs->no_io_uring = g_strdup("");
+	fs->memory = total_memory();
+	fs->started = g_get_monotonic_time();
+	fs->root_daemon = geteuid() == 0;
+	fs->noatime = has_mount_option(config, "noatime");
+	fs->log_opens = !g_log_writer_default_would_drop(G_LOG_LEVEL_DEBUG, "lanefs-open");
+	look_at_rules(fs);
+	table_init(&fs->files);
+	table_init(&fs->dirs);
+	g_mutex_init(&fs->thresholds_lock);
+	fs->thresholds = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+	err = inodes_init(&fs->inodes, source_fd, descriptors_to_keep());
+	if (err) {
+		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err), "%s: %s", source,
+			    g_strerror(-err));
+		lanefs_free(fs);
+		return NULL;
+	}
+	return fs;
+}
+
+void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data)
+{
+	fs->ready = ready;
+	fs->ready_data = data;
+}
+
+/* The mount's own device number, without a request to ourselves (AT_STATX_DONT_SYNC). */
+static uint64_t device_of(const char *mountpoint)
+{
+	struct statx stx;
+	struct stat attr;
+
+	if (backing_statx(AT_FDCWD, mountpoint, 0, AT_STATX_DONT_SYNC, &stx))
+		return 0;
+	backing_stat_from_statx(&stx, &attr, NULL);
+	return attr.st_dev;
+}
+
+int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring)
+{
+	fs->se = se;
+	fs->own_dev = device_of(fs->mountpoint);
+	g_free(fs->no_io_uring);
+	fs->no_io_uring = g_strdup(no_io_uring);
+	fs->pool = bufpool_new(fs->config->pool);
+	fs->worker = worker_new();
+	fs->ring = ring_new(fs->worker);
+	if (ring_no_io_uring(fs->ring))
+		g_message("backing files are read by threads: %s", ring_no_io_uring(fs->ring));
+	if (!fs->inodes.backing.handles)
+		g_message("inodes are kept by descriptor: %s", fs->inodes.backing.no_handles);
+	fs->lock_waits = lock_waits_new();
+	fs->reaper = reaper_new(fs);
+	return 0;
+}
+
+void lanefs_stop(struct lanefs *fs)
+{
+	int64_t end = g_get_monotonic_time() + STOP_US;
+
+	atomic_write(fs->stopping, true);
+	if (!fs->worker)
+		return;
+	reaper_stop(fs->reaper);
+	lock_waits_stop(fs->lock_waits);
+	ring_stop(fs->ring, end - g_get_monotonic_time());
+	worker_stop(fs->worker, MAX(end - g_get_monotonic_time(), 0));
+}
+
+static void file_free_leftover(void *file)
+{
+	file_unref(file);
+}
+
+/* What the kernel had open when the session ended; it sends no RELEASE any more. */
+static void close_leftovers(struct lanefs *fs)
+{
+	table_foreach(&fs->files, file_free_leftover);
+	table_foreach(&fs->dirs, dir_free);
+}
+
+void lanefs_free(struct lanefs *fs)
+{
+	close_leftovers(fs);
+	reaper_free(fs->reaper);
+	lock_waits_free(fs->lock_waits);
+	ring_free(fs->ring);
+	worker_free(fs->worker);
+	bufpool_free(fs->pool);
+	inodes_finish(&fs->inodes);
+	g_hash_table_unref(fs->thresholds);
+	g_mutex_clear(&fs->thresholds_lock);
+	table_finish(&fs->dirs);
+	table_finish(&fs->files);
+	g_free(fs->no_io_uring);
+	g_free(fs->mountpoint);
+	g_free(fs->source);
+	g_free(fs);
+}

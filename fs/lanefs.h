@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One mount: what main.c needs to know of the filesystem.
+ *
+ * main.c owns the process (options, fork, signals, session); everything behind
+ * this header owns requests.  Order of calls, all on the main thread:
+ *
+ *   lanefs_new()      after the fork to the background, before the mount
+ *   fuse_session_new(args, &lanefs_ops, sizeof(lanefs_ops), fs)
+ *   lanefs_start()    after fuse_session_mount(), before the loop; starts threads
+ *   fuse_session_loop_mt()
+ *   lanefs_stop()     after the loop, before fuse_session_unmount(): every request in
+ *                     flight gets its reply or 1 s has passed
+ *   lanefs_free()     after fuse_session_destroy()
+ */
+#pragma once
+
+#include "policy/config.h"
+
+#include <fuse_lowlevel.h>
+
+struct lanefs;
+
+extern const struct fuse_lowlevel_ops lanefs_ops;
+
+/*
+ * source_fd: an O_RDONLY|O_DIRECTORY descriptor of SOURCE opened before anything
+ * is mounted over it; stays the caller's.  source, mountpoint: absolute paths for messages and
+ * statistics, copied.  config is borrowed until lanefs_free().
+ * NULL and error set on failure (message without the program name).
+ */
+struct lanefs *lanefs_new(const struct config *config, int source_fd, const char *source,
+			  const char *mountpoint, GError **error);
+
+/*
+ * Called once, on a request thread, when the kernel has said INIT: from then on
+ * the mount answers.  Set before lanefs_start().
+ */
+void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data);
+
+/* no_io_uring: why the transport is not asked to be io_uring ("" when it is); copied.  0 or -errno. */
+int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring);
+
+void lanefs_stop(struct lanefs *fs);
+void lanefs_free(struct lanefs *fs);

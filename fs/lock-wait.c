@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "lock-wait.h"
+#include "locks.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How long a signal to a waiting process goes unnoticed. */
+#define LOOK_US (20 * G_TIME_SPAN_MILLISECOND)
+
+struct lock_waits {
+	GMutex lock;
+	GCond wake;
+	GQueue waits;     /* of struct lock_wait, by lock */
+	bool stop;        /* by lock */
+	GThread *monitor; /* fixed */
+};
+
+static void on_wake(int signal)
+{
+	(void)signal;
+}
+
+/* Signals that would end the system call the thread sits in; see proc(5), "status". */
+static bool has_pending_signal(pid_t pid)
+{
+	unsigned long long thread = 0, process = 0, blocked = 0;
+	char path[32], line[128];
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	status = fopen(path, "re");
+	/* It is gone: nobody waits for the lock any more. */
+	if (!status)
+		return true;
+	while (fgets(line, sizeof(line), status)) {
+		if (!strncmp(line, "SigPnd:", 7))
+			sscanf(line + 7, "%llx", &thread);
+		else if (!strncmp(line, "ShdPnd:", 7))
+			sscanf(line + 7, "%llx", &process);
+		else if (!strncmp(line, "SigBlk:", 7))
+			sscanf(line + 7, "%llx", &blocked);
+	}
+	fclose(status);
+	return (thread | process) & ~blocked;
+}
+
+/* With waits->lock held. */
+static bool is_over(struct lock_waits *waits, struct lock_wait *wait)
+{
+	if (waits->stop || wait->cancelled)
+		return true;
+	if (fuse_req_is_uring(wait->req))
+		return wait->pid && has_pending_signal(wait->pid);
+	return fuse_req_interrupted(wait->req);
+}
+
+/*
+ * Sends the signal again and again: one that arrives before the thread is inside its system
+ * call is lost.
+ */
+static void *monitor_run(void *data)
+{
+	struct lock_waits *waits = data;
+
+	g_mutex_lock(&waits->lock);
+	while (!waits->stop || !g_queue_is_empty(&waits->waits)) {
+		if (g_queue_is_empty(&waits->waits)) {
+			g_cond_wait(&waits->wake, &waits->lock);
+			continue;
+		}
+		for (GList *link = waits->waits.head; link; link = link->next) {
+			struct lock_wait *wait = link->data;
+
+			wait->cancelled = is_over(waits, wait);
+			if (wait->cancelled)
+				pthread_kill(wait->thread, SIGUSR1);
+		}
+		g_cond_wait_until(&waits->wake, &waits->lock, g_get_monotonic_time() + LOOK_US);
+	}
+	g_mutex_unlock(&waits->lock);
+	return NULL;
+}
+
+struct lock_waits *lock_waits_new(void)
+{
+	const struct sigaction action = { .sa_handler = on_wake };
+	struct lock_waits *waits = g_new0(struct lock_waits, 1);
+
+	/* Without SA_RESTART, so that it ends fcntl(2) and flock(2). */
+	sigaction(SIGUSR1, &action, NULL);
+	g_mutex_init(&waits->lock);
+	g_cond_init(&waits->wake);
+	g_queue_init(&waits->waits);
+	waits->monitor = g_thread_new("lanefs-locks", monitor_run, waits);
+	return waits;
+}
+
+void lock_waits_stop(struct lock_waits *waits)
+{
+	g_mutex_lock(&waits->lock);
+	waits->stop = true;
+	g_cond_signal(&waits->wake);
+	g_mutex_unlock(&waits->lock);
+}
+
+void lock_waits_free(struct lock_waits *waits)
+{
+	if (!waits)
+		return;
+	lock_waits_stop(waits);
+	g_thread_join(waits->monitor);
+	g_cond_clear(&waits->wake);
+	g_mutex_clear(&waits->lock);
+	g_free(waits);
+}
+
+void lock_wait_init(struct lock_wait *wait, fuse_req_t req, int (*attempt)(struct lock_wait *wait))
+{
+	wait->attempt = attempt;
+	wait->req = req;
+	wait->pid = fuse_req_ctx(req)->pid;
+	wait->link.data = wait;
+}
+
+int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait)
+{
+	sigset_t wake;
+	bool cancelled;
+	int err;
+
+	sigemptyset(&wake);
+	sigaddset(&wake, SIGUSR1);
+	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
+	wait->thread = pthread_self();
+	g_mutex_lock(&waits->lock);
+	g_queue_push_tail_link(&waits->waits, &wait->link);
+	g_cond_signal(&waits->wake);
+	g_mutex_unlock(&waits->lock);
+	do {
+		err = wait->attempt(wait);
+		g_mutex_lock(&waits->lock);
+		cancelled = wait->cancelled || waits->stop;
+		g_mutex_unlock(&waits->lock);
+	} while (err == -EINTR && !cancelled);
+	g_mutex_lock(&waits->lock);
+	g_queue_unlink(&waits->waits, &wait->link);
+	g_mutex_unlock(&waits->lock);
+	return err;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+#include "locks.h"
+#include "file.h"
+#include "lock-wait.h"
+#include "transport.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/* How long a flock that was refused is tried again while its holder's RELEASE is on its way. */
+#define RELEASE_GRACE_US (50 * G_TIME_SPAN_MILLISECOND)
+
+/* A lock owner on one inode. */
+struct owner {
+	int refs;     /* atomic: the table's and one for each call under way */
+	int fd;       /* fixed, its locks are this open file description's */
+	pid_t pid;    /* fixed, the process that locked first, for F_GETLK */
+};
+
+static void owner_unref(void *data)
+{
+	struct owner *owner = data;
+
+	if (atomic_sub(owner->refs, 1))
+		return;
+	close(owner->fd);
+	g_free(owner);
+}
+
+static struct owner *owner_find(struct inode_mode *mode, uint64_t id)
+{
+	struct owner *owner = NULL;
+
+	g_mutex_lock(&mode->lock);
+	if (mode->owners)
+		owner = g_hash_table_lookup(mode->owners, &id);
+	if (owner)
+		atomic_add(owner->refs, 1);
+	g_mutex_unlock(&mode->lock);
+	return owner;
+}
+
+/* Both kinds of lock, as far as the file's permissions let the daemon. */
+static int open_for_locks(struct file *file)
+{
+	int fd = inode_open(&file->fs->inodes, file->inode, O_RDWR);
+
+	if (fd == -EACCES || fd == -EROFS || fd == -EPERM || fd == -ETXTBSY)
+		fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY);
+	return fd;
+}
+
+/* The owner with a reference, made if it is new.  0 or -errno. */
+static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pid_t pid,
+		     struct owner **out)
+{
+	struct owner *owner, *known;
+	int fd;
+
+	*out = owner_find(mode, id);
+	if (*out)
+		return 0;
+	fd = open_for_locks(file);
+	if (fd < 0)
+		return fd;
+	owner = g_new0(struct owner, 1);
+	*owner = (struct owner){ .refs = 2, .fd = fd, .pid = pid };
+	g_mutex_lock(&mode->lock);
+	if (!mode->owners)
+		mode->owners = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, owner_unref);
+	known = g_hash_table_lookup(mode->owners, &id);
+	if (known) {
+		atomic_add(known->refs, 1);
+		*out = known;
+	} else {
+		g_hash_table_insert(mode->owners, g_memdup2(&id, sizeof(id)), owner);
+		*out = owner;
+		owner = NULL;
+	}
+	g_mutex_unlock(&mode->lock);
+	if (owner) {
+		owner->refs = 1;
+		owner_unref(owner);
+	}
+	return 0;
+}
+
+/*
+ * Whose lock it is: the kernel says -1 for open-file-description locks, which ours are.
+ * With more than one other owner it is not known.
+ */
+static pid_t holder(struct inode_mode *mode, uint64_t asking)
+{
+	GHashTableIter iter;
+	void *id, *value;
+	pid_t pid = 0;
+
+	g_mutex_lock(&mode->lock);
+	if (mode->owners) {
+		g_hash_table_iter_init(&iter, mode->owners);
+		while (g_hash_table_iter_next(&iter, &id, &value)) {
+			if (*(uint64_t *)id == asking)
+				continue;
+			if (pid) {
+				pid = 0;
+				break;
+			}
+			pid = ((struct owner *)value)->pid;
+		}
+	}
+	g_mutex_unlock(&mode->lock);
+	return pid;
+}
+
+void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *lock)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+	struct owner *owner = owner_find(mode, id);
+	int fd, err = 0;
+
+	fd = owner ? owner->fd : open_for_locks(file);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	lock->l_pid = 0;
+	if (fcntl(fd, F_OFD_GETLK, lock))
+		err = errno;
+	else if (lock->l_type != F_UNLCK && lock->l_pid == -1)
+		lock->l_pid = holder(mode, id);
+	if (owner)
+		owner_unref(owner);
+	else
+		close(fd);
+	if (err)
+		fuse_reply_err(req, err);
+	else
+		fuse_reply_lock(req, lock);
+}
+
+struct posix_wait {
+	struct deferred deferred;
+	struct lock_wait wait;
+	struct file *file;     /* a reference */
+	struct owner *owner;   /* a reference */
+	struct flock lock;
+};
+
+static int posix_attempt(struct lock_wait *wait)
+{
+	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
+
+	return fcntl(posix->owner->fd, F_OFD_SETLKW, &posix->lock) ? -errno : 0;
+}
+
+static void posix_wait_run(struct work *work)
+{
+	struct posix_wait *posix = (struct posix_wait *)work;
+	struct file *file = posix->file;
+	int err = lock_wait_run(file->fs->lock_waits, &posix->wait);
+
+	owner_unref(posix->owner);
+	deferred_reply_err(&posix->deferred, err);
+	file_unref(file);
+}
+
+void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct flock *lock, bool wait)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+	struct flock ofd = *lock;
+	struct posix_wait *posix;
+	struct owner *owner;
+	int err;
+
+	err = owner_get(file, mode, id, fuse_req_ctx(req)->pid, &owner);
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	ofd.l_pid = 0;
+	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
+	if (!wait || (err != EAGAIN && err != EACCES)) {
+		owner_unref(owner);
+		fuse_reply_err(req, err);
+		return;
+	}
+	posix = g_new0(struct posix_wait, 1);
+	posix->file = file_ref(file);
+	posix->owner = owner;
+	posix->lock = ofd;
+	lock_wait_init(&posix->wait, req, posix_attempt);
+	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
+}
+
+void locks_drop_owner(struct file *file, uint64_t id)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+	struct owner *owner = owner_find(mode, id);
+
+	if (!owner)
+		return;
+	g_mutex_lock(&mode->lock);
+	g_hash_table_remove(mode->owners, &id);
+	g_mutex_unlock(&mode->lock);
+	owner_unref(owner);
+}
+
+struct flock_wait {
+	struct deferred deferred;
+	struct lock_wait wait;
+	struct file *file;     /* a reference */
+	int operation;
+	int64_t until;         /* us on the monotonic clock, for LOCK_NB */
+};
+
+static int flock_attempt(struct lock_wait *wait)
+{
+	struct flock_wait *f = (struct flock_wait *)((char *)wait - offsetof(struct flock_wait, wait));
+	int fd = file_fd(f->file);
+
+	if (fd < 0)
+		return fd;
+	while (flock(fd, f->operation)) {
+		if (errno != EWOULDBLOCK || g_get_monotonic_time() >= f->until)
+			return -errno;
+		g_usleep(G_TIME_SPAN_MILLISECOND);
+	}
+	return 0;
+}
+
+static void flock_wait_run(struct work *work)
+{
+	struct flock_wait *f = (struct flock_wait *)work;
+	struct file *file = f->file;
+	int err = lock_wait_run(file->fs->lock_waits, &f->wait);
+
+	deferred_reply_err(&f->deferred, err);
+	file_unref(file);
+}
+
+/*
+ * The kernel sends RELEASE, and with it the unlock, after close(2) has returned.
+ * A LOCK_NB that is refused meanwhile would tell a program that a lock is held whose holder
+ * is gone, so it is tried again while a closed holder's RELEASE is due.
+ */
+void locks_flock(struct file *file, fuse_req_t req, int operation)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+	int fd = file_fd(file);
+	struct flock_wait *f;
+	int err;
+
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	err = flock(fd, operation | LOCK_NB) ? errno : 0;
+	if (!err)
+		atomic_write(file->flocked, !(operation & LOCK_UN));
+	if (err != EWOULDBLOCK || ((operation & LOCK_NB) && !atomic_read(mode->flocks_closing))) {
+		fuse_reply_err(req, err);
+		return;
+	}
+	atomic_write(file->flocked, true);
+	f = g_new0(struct flock_wait, 1);
+	f->file = file_ref(file);
+	f->operation = operation;
+	f->until = g_get_monotonic_time() + RELEASE_GRACE_US;
+	lock_wait_init(&f->wait, req, flock_attempt);
+	deferred_push(file->fs, &f->deferred, req, flock_wait_run);
+}
+
+void locks_closing(struct file *file)
+{
+	if (atomic_read(file->flocked) && !__atomic_exchange_n(&file->closing, true, __ATOMIC_RELAXED))
+		atomic_add(inode_mode(file->fs, file->inode)->flocks_closing, 1);
+}
+
+void locks_closed(struct file *file)
+{
+	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
+
+	/* Requests in flight may hold the file a little longer; the lock goes now. */
+	if (fd >= 0 && atomic_read(file->flocked))
+		flock(fd, LOCK_UN);
+	if (atomic_read(file->closing))
+		atomic_sub(inode_mode(file->fs, file->inode)->flocks_closing, 1);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locks on files, shared with the users of the backing directory.
+ *
+ * A POSIX lock of the mount is an open-file-description lock on the backing file,
+ * held through a descriptor that belongs to the lock owner the kernel names
+ * (one per process and inode); closing it, at the owner's FLUSH, drops them
+ * all, as close(2) does.  A flock is a flock on the open file's own descriptor.
+ *
+ * Waiting is done on a worker's thread and ends with the lock, with a signal to the
+ * waiting process or with the mount.  Over FUSE-over-io_uring libfuse hands no
+ * INTERRUPT on, so there the process's pending signals are looked at.
+ */
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+struct lanefs;
+struct file;
+struct inode;
+struct lock_waits;
+
+struct lock_waits *lock_waits_new(void);
+
+/* Ends every wait with EINTR, so that the worker can be stopped. */
+void lock_waits_stop(struct lock_waits *waits);
+void lock_waits_free(struct lock_waits *waits);
+
+/* GETLK; replies. */
+void locks_get(struct file *file, fuse_req_t req, uint64_t owner, struct flock *lock);
+
+/* SETLK and SETLKW; replies now or later. */
+void locks_set(struct file *file, fuse_req_t req, uint64_t owner, const struct flock *lock,
+	       bool wait);
+
+/* FLOCK with LOCK_* bits; replies now or later. */
+void locks_flock(struct file *file, fuse_req_t req, int operation);
+
+/* FLUSH: the owner closed a descriptor of the file, which drops its POSIX locks. */
+void locks_drop_owner(struct file *file, uint64_t owner);
+
+/* FLUSH and RELEASE of a file that took a flock; see locks_flock. */
+void locks_closing(struct file *file);
+void locks_closed(struct file *file);

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lanefs: from the command line to the session that serves the mount.
+ *
+ * What can be refused is refused first, in the process that was started; then
+ * background.c forks the daemon, and session.c runs in it.
+ */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "background.h"
+#include "caps.h"
+#include "log.h"
+#include "mount.h"
+#include "options.h"
+#include "probe.h"
+#include "session.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define EXIT_USAGE 2
+
+static int main_fail(const GError *error, int status)
+{
+	log_print_error(error->message);
+	return status;
+}
+
+static int main_version(void)
+{
+	printf("lanefs %s\nlibfuse %s\n", LANEFS_VERSION, fuse_pkgversion());
+	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static void main_raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		g_message("descriptor limit: %s", g_strerror(errno));
+}
+
+/* The process that serves, before it has a second thread. */
+static void main_prepare_process(void)
+{
+	int result;
+
+	umask(0);
+	main_raise_descriptor_limit();
+	result = caps_init();
+	if (result)
+		g_message("capabilities: %s", g_strerror(-result));
+}
+
+static int main_serve(const struct options *options, struct session_setup *setup)
+{
+	int status;
+
+	if (!options->foreground) {
+		if (!background_enter(setup->mount, &setup->report, &status))
+			return status;
+		log_to_syslog();
+	}
+	main_prepare_process();
+	if (options->config->transport == TRANSPORT_AUTO && !setup->io_uring)
+		g_info("transport: /dev/fuse: %s", setup->no_io_uring);
+	return session_run(setup);
+}
+
+static int main_mount(const struct options *options)
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *no_io_uring = NULL;
+	struct mount mount;
+	struct session_setup setup = {.config = options->config, .mount = &mount, .report = -1};
+	int status = EXIT_FAILURE;
+
+	if (!mount_init(&mount, options->source, options->mountpoint, &error) ||
+	    !probe_device(&error) ||
+	    !probe_uring(options->config->transport, &setup.io_uring, &no_io_uring, &error)) {
+		main_fail(error, status);
+	} else if (options->check_only) {
+		status = EXIT_SUCCESS;
+	} else {
+		setup.no_io_uring = no_io_uring;
+		status = main_serve(options, &setup);
+	}
+	mount_finish(&mount);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	g_autoptr(GError) error = NULL;
+	struct options options;
+	int status;
+
+	/* libfuse would take these over what the options say. */
+	unsetenv("FUSE_URING_ENABLE");
+	unsetenv("FUSE_URING_QUEUE_DEPTH");
+	log_init();
+	if (!options_parse(&options, argc, argv, &error)) {
+		status = main_fail(error, options_is_usage(error) ? EXIT_USAGE : EXIT_FAILURE);
+	} else if (options.version) {
+		status = main_version();
+	} else {
+		if (options.debug)
+			log_set_debug();
+		status = main_mount(&options);
+	}
+	options_finish(&options);
+	return status;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What opens exist on an inode, and from that what the next one may be.
+ *
+ * The kernel's rules (fs/fuse/iomode.c): while an inode has a passthrough open,
+ * every other open of it must carry the same backing id; while it has an open that uses
+ * the FUSE page cache, a passthrough open fails with EIO.  So the first open
+ * fixes the I/O mode of the inode, and it lasts until the last is released.  The kernel leaves
+ * a mode before it sends RELEASE, so that keeping to it until then is safe.
+ *
+ * A mode object exists once an inode was opened, and is freed with the inode or when
+ * the inode is retired.  It is also where counters of the file are kept.
+ *
+ * Locks: mode->lock protects every field marked "M".  It is held over the ioctl that
+ * registers or drops a backing id, never over I/O.
+ */
+#pragma once
+
+#include "policy/policy.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lanefs;
+struct inode;
+
+enum io_mode {
+	IO_MODE_NONE,
+	IO_MODE_PASSTHROUGH, /* the kernel does the I/O on the backing file */
+	IO_MODE_FUSE,        /* requests come to the daemon */
+};
+
+struct lane_counts {
+	uint64_t opens;      /* atomic, since the inode is known */
+	unsigned int open;   /* atomic, now */
+};
+
+struct io_counts {           /* all atomic */
+	uint64_t read_requests, read_bytes, backing_bytes, read_errors, reads_in_flight;
+	uint64_t write_requests, write_bytes, write_errors;
+};
+
+struct inode_mode {
+	GMutex lock;
+	enum io_mode kind;          /* M */
+	unsigned int opens;         /* M */
+	unsigned int unseen_writers; /* M, writable passthrough opens: mtime moves without the daemon */
+	int backing_id;             /* M, 0: none */
+	int64_t idle_since;         /* M, us on the monotonic clock, when the last open left */
+	bool expiring;              /* M, queued with the reaper */
+	bool pinned;                /* M, the unlinked inode's O_PATH descriptor is held */
+	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
+	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
+	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
+	struct lane_counts lanes[LANE_COUNT];
+	struct io_counts io;
+};
+
+/* inode's mode object, made if need be; lives as long as the caller's reference to inode. */
+struct inode_mode *inode_mode(struct lanefs *fs, struct inode *inode);
+
+/* The same, NULL when the inode was never opened. */
+struct inode_mode *inode_mode_peek(struct lanefs *fs, struct inode *inode);
+
+/* Only when nothing can reach it; NULL is fine.  The backing id must be gone. */
+void inode_mode_free(struct inode_mode *mode);
+
+/*
+ * Counts an open and fixes the mode if it is the first: passthrough if wanted
+ * and the kernel takes the file.  fd: a descriptor of the file that is open for
+ * I/O, or -1 in the hope that a backing id is kept.  Returns the backing id, 0
+ * when the open must do without, or -EAGAIN with nothing counted when it takes
+ * a descriptor to say.
+ */
+int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough, bool writable);
+
+/* An open is over (release, or an open that failed after inode_mode_open). */
+void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable);
+
+/*
+ * Its last name is gone.  Open files keep the descriptor (which the caller holds) to find it
+ * by until the last close; a backing id kept for later opens is dropped, since
+ * it holds the deleted file's blocks.
+ */
+void inode_mode_unlinked(struct lanefs *fs, struct inode *inode);
+
+/*
+ * For the reaper: drops the backing id if the inode has been without opens for
+ * idle us.  True when there is nothing more to wait for.
+ */
+bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle);
+
+/* Whether the file may change without the daemon seeing it: its attributes are not to be cached. */
+bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode);
+
+/* Why the kernel refused passthrough for this very file, NULL when it did not. */
+const char *inode_mode_refused(struct lanefs *fs, struct inode *inode);

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* Linux 6.8; an older kernel says in stx_mask that it did not fill it in. */
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x00004000U
+#endif
+
+#define MOUNT_TYPE "fuse.lanefs"
+
+static void mount_error(GError **error, const char *path, int err, const char *remedy)
+{
+	g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(err), "%s: %s%s%s", path,
+		    g_strerror(err), remedy ? "; " : "", remedy ? remedy : "");
+}
+
+/* ENOTCONN is what a FUSE mount says whose daemon has gone. */
+static const char *mount_remedy(int err)
+{
+	switch (err) {
+	case ENOTCONN:
+	case ECONNABORTED:
+		return "a mount without its daemon is in the way: umount it first";
+	default:
+		return NULL;
+	}
+}
+
+/*
+ * AT_STATX_DONT_SYNC: a FUSE mount's root is described from what the kernel
+ * has, no request is sent (fs/fuse/dir.c, fuse_update_get_attr).
+ */
+static int mount_identify(const char *path, unsigned int id_mask, struct mount_id *out)
+{
+	struct statx info;
+
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, id_mask, &info))
+		return -errno;
+	out->id = info.stx_mask & id_mask ? info.stx_mnt_id : 0;
+	out->dev = makedev(info.stx_dev_major, info.stx_dev_minor);
+	return 0;
+}
+
+static bool mount_id_equal(const struct mount_id *a, const struct mount_id *b)
+{
+	return a->id == b->id && a->dev == b->dev;
+}
+
+static int mount_seen(const struct mount *mount, struct mount_id *out)
+{
+	return mount_identify(mount->mountpoint, STATX_MNT_ID_UNIQUE, out);
+}
+
+/* mountinfo writes space, tab, newline and backslash as three octal digits. */
+static char *mountinfo_unescape(const char *field)
+{
+	return g_strcompress(field);
+}
+
+/*
+ * The source of the lanefs mount whose root is at path, NULL when there is
+ * none: of several mounts on one path the one on top is meant.  New string.
+ */
+static char *mount_lanefs_at(const char *path)
+{
+	g_autofree char *table = NULL;
+	g_autofree char *prefix = NULL;
+	g_auto(GStrv) lines = NULL;
+	struct mount_id seen;
+
+	if (mount_identify(path, STATX_MNT_ID, &seen) ||
+	    !g_file_get_contents("/proc/self/mountinfo", &table, NULL, NULL))
+		return NULL;
+	prefix = g_strdup_printf("%" G_GUINT64_FORMAT " ", seen.id);
+	lines = g_strsplit(table, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		const char *tail = strstr(*line, " - ");
+		g_auto(GStrv) head = NULL;
+		g_auto(GStrv) rest = NULL;
+		g_autofree char *at = NULL;
+
+		if (!g_str_has_prefix(*line, prefix) || !tail)
+			continue;
+		head = g_strsplit(*line, " ", 6);
+		rest = g_strsplit(tail + strlen(" - "), " ", 3);
+		if (g_strv_length(head) < 6 || g_strv_length(rest) < 2)
+			continue;
+		at = mountinfo_unescape(head[4]);
+		if (strcmp(at, path) == 0 && strcmp(rest[0], MOUNT_TYPE) == 0)
+			return mountinfo_unescape(rest[1]);
+	}
+	return NULL;
+}
+
+static char *mount_resolve(const char *path, GError **error)
+{
+	g_autofree char *shown = g_canonicalize_filename(path, NULL);
+	char *resolved = realpath(path, NULL);
+	char *copy;
+
+	if (!resolved) {
+		mount_error(error, shown, errno, mount_remedy(errno));
+		return NULL;
+	}
+	copy = g_strdup(resolved);
+	free(resolved);
+	return copy;
+}
+
+/* AT_STATX_FORCE_SYNC: a mount without its daemon fails here, its attributes may be cached. */
+static bool mount_check_directory(const char *path, GError **error)
+{
+	struct statx info;
+	int err = 0;
+
+	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_TYPE, &info))
+		err = errno;
+	else if (!S_ISDIR(info.stx_mode))
+		err = ENOTDIR;
+	if (err)
+		mount_error(error, path, err, mount_remedy(err));
+	return !err;
+}
+
+static bool mount_open_source(struct mount *mount, GError **error)
+{
+	mount->source_fd = open(mount->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mount->source_fd >= 0)
+		return true;
+	mount_error(error, mount->source, errno, mount_remedy(errno));
+	return false;
+}
+
+/*
+ * A filesystem that contains its own mountpoint waits for itself.  The
+ * ancestors are compared, not the names: SOURCE may be a bind mount.
+ */
+static bool mount_check_outside(const struct mount *mount, GError **error)
+{
+	g_autofree char *path = g_strdup(mount->mountpoint);
+	struct stat source, ancestor;
+
+	if (fstat(mount->source_fd, &source)) {
+		mount_error(error, mount->source, errno, NULL);
+		return false;
+	}
+	while (strcmp(path, "/") != 0) {
+		char *parent = g_path_get_dirname(path);
+
+		g_free(path);
+		path = parent;
+		if (stat(path, &ancestor) == 0 && ancestor.st_dev == source.st_dev &&
+		    ancestor.st_ino == source.st_ino) {
+			g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+				    "%s: inside %s, so the filesystem would contain itself; "
+				    "mount it elsewhere or over %s itself",
+				    mount->mountpoint, mount->source, mount->source);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool mount_check_free(const struct mount *mount, GError **error)
+{
+	g_autofree char *source = mount_lanefs_at(mount->mountpoint);
+
+	if (!source)
+		return true;
+	g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_EXIST,
+		    "%s: already mounted by lanefs, from %s; umount it first", mount->mountpoint,
+		    source);
+	return false;
+}
+
+bool mount_init(struct mount *mount, const char *source, const char *mountpoint, GError **error)
+{
+	int result;
+
+	*mount = (struct mount){.source_fd = -1};
+	g_mutex_init(&mount->lock);
+	mount->source = mount_resolve(source, error);
+	if (!mount->source || !mount_check_directory(mount->source, error))
+		return false;
+	mount->mountpoint = mount_resolve(mountpoint, error);
+	if (!mount->mountpoint || !mount_check_directory(mount->mountpoint, error) ||
+	    !mount_check_free(mount, error) || !mount_open_source(mount, error) ||
+	    !mount_check_outside(mount, error))
+		return false;
+	result = mount_seen(mount, &mount->below);
+	if (result)
+		mount_error(error, mount->mountpoint, -result, mount_remedy(-result));
+	return !result;
+}
+
+void mount_finish(struct mount *mount)
+{
+	if (mount->source_fd >= 0)
+		close(mount->source_fd);
+	g_free(mount->source);
+	g_free(mount->mountpoint);
+	g_mutex_clear(&mount->lock);
+}
+
+int mount_remember(struct mount *mount)
+{
+	return mount_seen(mount, &mount->own);
+}
+
+int mount_answers(const struct mount *mount)
+{
+	struct statx info;
+
+	if (statx(AT_FDCWD, mount->mountpoint, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE,
+		  &info))
+		return -errno;
+	return makedev(info.stx_dev_major, info.stx_dev_minor) == mount->below.dev ? -ENOTCONN : 0;
+}
+
+bool mount_present(const struct mount *mount)
+{
+	struct mount_id seen;
+
+	return mount->own.dev && mount_seen(mount, &seen) == 0 &&
+	       mount_id_equal(&seen, &mount->own);
+}
+
+/* Who is not root mounted through fusermount3, and only that may unmount. */
+static int mount_detach_by_helper(const char *mountpoint)
+{
+	const char *argv[] = {"fusermount3", "-u", "-z", "-q", "--", mountpoint, NULL};
+	g_autoptr(GError) error = NULL;
+	int status;
+
+	if (!g_spawn_sync(NULL, (char **)argv, NULL,
+			  G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL |
+				  G_SPAWN_STDERR_TO_DEV_NULL,
+			  NULL, NULL, NULL, NULL, &status, &error) ||
+	    status)
+		return -EPERM;
+	return 0;
+}
+
+static int mount_umount(const char *mountpoint)
+{
+	if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	if (errno == EPERM)
+		return mount_detach_by_helper(mountpoint);
+	return -errno;
+}
+
+/*
+ * Whoever else is at it may be waiting for the filesystem, and two that both
+ * see the mount would take off what is below it, too.
+ */
+int mount_detach(struct mount *mount)
+{
+	int result = 0;
+
+	if (!g_mutex_trylock(&mount->lock))
+		return 0;
+	if (mount_present(mount))
+		result = mount_umount(mount->mountpoint);
+	g_mutex_unlock(&mount->lock);
+	return result;
+}
+
+void mount_clean_up(struct mount *mount)
+{
+	g_autofree char *source = NULL;
+	struct mount_id seen;
+
+	if (mount_seen(mount, &seen) || mount_id_equal(&seen, &mount->below))
+		return;
+	source = mount_lanefs_at(mount->mountpoint);
+	if (source)
+		mount_umount(mount->mountpoint);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two directories of a mount: whether they can be used, what covers
+ * MOUNTPOINT at any time, and how to get the mount off again.  Knows nothing of
+ * sessions.  Not for threads that serve requests: it looks at paths that may
+ * lead into the mount itself.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A mount as statx(2) names it; ids are not used again where the kernel is 6.8 or newer. */
+struct mount_id {
+	uint64_t id;
+	uint64_t dev;
+};
+
+struct mount {
+	char *source;          /* canonical */
+	char *mountpoint;      /* canonical */
+	int source_fd;         /* of the directory itself, whatever is mounted over it later */
+	struct mount_id below; /* what MOUNTPOINT was on before */
+	struct mount_id own;   /* ours; of no use before mount_remember() */
+	GMutex lock;           /* one at a time takes the mount off */
+};
+
+/*
+ * Checks both paths as they are given and opens SOURCE.  On failure error has
+ * one line that starts with the path.  mount_finish() is due in any case.
+ */
+bool mount_init(struct mount *mount, const char *source, const char *mountpoint, GError **error);
+void mount_finish(struct mount *mount);
+
+/* Right after mounting, before anything is served: notes which mount is ours.  0 or -errno. */
+int mount_remember(struct mount *mount);
+
+/* Asks the daemon behind MOUNTPOINT for its root: 0 when something new answers there, else -errno. */
+int mount_answers(const struct mount *mount);
+
+/* Whether our mount is the one seen at MOUNTPOINT; asks no daemon. */
+bool mount_present(const struct mount *mount);
+
+/*
+ * Takes our mount off MOUNTPOINT, lazily, if it is the one seen there and no
+ * other thread is at it.  Nobody finds it by name afterwards; files open in it
+ * go on.  0 or -errno.
+ */
+int mount_detach(struct mount *mount);
+
+/* For a process that does not know which mount is ours: takes off what came on top. */
+void mount_clean_up(struct mount *mount);

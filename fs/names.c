@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+#include "names.h"
+#include "attr.h"
+#include "creds.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What open(2) is given on creation; the lane decides about O_DIRECT. */
+#define CREATE_FLAGS (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_EXCL | O_TRUNC | O_LARGEFILE)
+
+/* After a node was made: its inode, or the error of the call that made it. */
+static int look_up_made(struct lanefs *fs, int made, struct inode *parent, const char *name,
+			struct inode **out, struct stat *attr)
+{
+	return made ? made : inodes_lookup(&fs->inodes, parent, name, out, attr);
+}
+
+int names_mknod(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		mode_t mode, dev_t rdev, struct inode **out, struct stat *attr)
+{
+	int dir_fd = inode_fd_get(&fs->inodes, parent);
+	int err;
+
+	if (dir_fd < 0)
+		return dir_fd;
+	creds_enter(fs, req);
+	err = mknodat(dir_fd, name, mode, rdev) ? -errno : 0;
+	creds_leave(fs, req);
+	inode_fd_put(&fs->inodes, parent);
+	return look_up_made(fs, err, parent, name, out, attr);
+}
+
+int names_mkdir(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		mode_t mode, struct inode **out, struct stat *attr)
+{
+	int dir_fd = inode_fd_get(&fs->inodes, parent);
+	int err;
+
+	if (dir_fd < 0)
+		return dir_fd;
+	creds_enter(fs, req);
+	err = mkdirat(dir_fd, name, mode) ? -errno : 0;
+	creds_leave(fs, req);
+	inode_fd_put(&fs->inodes, parent);
+	return look_up_made(fs, err, parent, name, out, attr);
+}
+
+int names_symlink(struct lanefs *fs, fuse_req_t req, const char *target, struct inode *parent,
+		  const char *name, struct inode **out, struct stat *attr)
+{
+	int dir_fd = inode_fd_get(&fs->inodes, parent);
+	int err;
+
+	if (dir_fd < 0)
+		return dir_fd;
+	creds_enter(fs, req);
+	err = symlinkat(target, dir_fd, name) ? -errno : 0;
+	creds_leave(fs, req);
+	inode_fd_put(&fs->inodes, parent);
+	return look_up_made(fs, err, parent, name, out, attr);
+}
+
+/* linkat of a descriptor needs CAP_DAC_READ_SEARCH; the link in /proc does without. */
+static int link_fd(int fd, int dir_fd, const char *name)
+{
+	char path[BACKING_PROC_PATH_MAX];
+
+	if (!linkat(fd, "", dir_fd, name, AT_EMPTY_PATH))
+		return 0;
+	if (errno != ENOENT && errno != EPERM)
+		return -errno;
+	return linkat(AT_FDCWD, backing_proc_path(fd, path), dir_fd, name, AT_SYMLINK_FOLLOW) ?
+		-errno : 0;
+}
+
+int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
+	       struct stat *attr)
+{
+	struct inode *linked;
+	int dir_fd, fd, err;
+
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0)
+		return fd;
+	dir_fd = inode_fd_get(&fs->inodes, parent);
+	if (dir_fd < 0) {
+		inode_fd_put(&fs->inodes, inode);
+		return dir_fd;
+	}
+	err = link_fd(fd, dir_fd, name);
+	inode_fd_put(&fs->inodes, parent);
+	inode_fd_put(&fs->inodes, inode);
+	if (err)
+		return err;
+	err = inodes_lookup(&fs->inodes, parent, name, &linked, attr);
+	if (!err && linked != inode) {
+		/* Replaced from outside in between. */
+		inodes_forget(&fs->inodes, linked->id, 1);
+		err = -ESTALE;
+	}
+	return err;
+}
+
+/*
+ * The inode of an entry that is about to go, with a reference and its descriptor held, so that
+ * open files still find it after; NULL when the kernel does not know it.
+ */
+static struct inode *hold_victim(struct lanefs *fs, int dir_fd, const char *name, bool *last)
+{
+	struct backing_key key;
+	struct inode *inode;
+	struct stat attr;
+
+	if (backing_stat(dir_fd, name, &attr, &key))
+		return NULL;
+	inode = inodes_find(&fs->inodes, &key);
+	if (inode && inode_fd_get(&fs->inodes, inode) < 0) {
+		inode_unref(&fs->inodes, inode);
+		return NULL;
+	}
+	*last = S_ISDIR(attr.st_mode) || attr.st_nlink <= 1;
+	return inode;
+}
+
+/* gone: the entry was removed or replaced. */
+static void release_victim(struct lanefs *fs, struct inode *inode, bool gone, bool last)
+{
+	if (!inode)
+		return;
+	if (gone && last) {
+		inode_set_dead(&fs->inodes, inode);
+		inode_mode_unlinked(fs, inode);
+	}
+	inode_fd_put(&fs->inodes, inode);
+	inode_unref(&fs->inodes, inode);
+}
+
+int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, bool dir)
+{
+	int dir_fd = inode_fd_get(&fs->inodes, parent);
+	struct inode *victim;
+	bool last = false;
+	int err;
+
+	if (dir_fd < 0)
+		return dir_fd;
+	victim = hold_victim(fs, dir_fd, name, &last);
+	err = unlinkat(dir_fd, name, dir ? AT_REMOVEDIR : 0) ? -errno : 0;
+	release_victim(fs, victim, !err, last);
+	inode_fd_put(&fs->inodes, parent);
+	return err;
+}
+
+static struct inode *find_entry(struct lanefs *fs, int dir_fd, const char *name)
+{
+	struct backing_key key;
+	struct stat attr;
+
+	if (backing_stat(dir_fd, name, &attr, &key))
+		return NULL;
+	return inodes_find(&fs->inodes, &key);
+}
+
+/* A whiteout is a character device made by the caller. */
+static int rename_as(struct lanefs *fs, fuse_req_t req, int old_fd, const char *old_name,
+		     int new_fd, const char *new_name, unsigned int flags)
+{
+	int err;
+
+	if (flags & RENAME_WHITEOUT)
+		creds_enter(fs, req);
+	err = renameat2(old_fd, old_name, new_fd, new_name, flags) ? -errno : 0;
+	if (flags & RENAME_WHITEOUT)
+		creds_leave(fs, req);
+	return err;
+}
+
+static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, int old_fd,
+			  const char *old_name, struct inode *new_parent, int new_fd,
+			  const char *new_name, unsigned int flags)
+{
+	struct inode *moved = find_entry(fs, old_fd, old_name);
+	struct inode *victim = NULL, *exchanged = NULL;
+	bool last = false;
+	int err;
+
+	if (flags & RENAME_EXCHANGE)
+		exchanged = find_entry(fs, new_fd, new_name);
+	else
+		victim = hold_victim(fs, new_fd, new_name, &last);
+	err = rename_as(fs, req, old_fd, old_name, new_fd, new_name, flags);
+	/* Renaming one hard link onto another of the same file does nothing at all. */
+	if (!err && moved && moved != victim) {
+		inode_set_name(&fs->inodes, moved, new_parent->id, new_name);
+		if (exchanged)
+			inode_set_name(&fs->inodes, exchanged, old_parent->id, old_name);
+	}
+	release_victim(fs, victim, !err && victim != moved, last);
+	inode_unref(&fs->inodes, moved);
+	inode_unref(&fs->inodes, exchanged);
+	return err;
+}
+
+int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, const char *old_name,
+		 struct inode *new_parent, const char *new_name, unsigned int flags)
+{
+	int old_fd, new_fd, err;
+
+	old_fd = inode_fd_get(&fs->inodes, old_parent);
+	if (old_fd < 0)
+		return old_fd;
+	new_fd = inode_fd_get(&fs->inodes, new_parent);
+	if (new_fd < 0) {
+		inode_fd_put(&fs->inodes, old_parent);
+		return new_fd;
+	}
+	err = rename_between(fs, req, old_parent, old_fd, old_name, new_parent, new_fd, new_name,
+			     flags);
+	inode_fd_put(&fs->inodes, new_parent);
+	inode_fd_put(&fs->inodes, old_parent);
+	return err;
+}
+
+int names_readlink(struct lanefs *fs, struct inode *inode, char *target)
+{
+	int fd = inode_fd_get(&fs->inodes, inode);
+	ssize_t length;
+
+	if (fd < 0)
+		return fd;
+	length = readlinkat(fd, "", target, PATH_MAX);
+	inode_fd_put(&fs->inodes, inode);
+	if (length < 0)
+		return -errno;
+	target[length] = '\0';
+	return 0;
+}
+
+/* In a full process the idle descriptors make room for one that is asked for. */
+static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char *name, int flags,
+		       mode_t mode)
+{
+	int fd;
+
+	creds_enter(fs, req);
+	fd = name ? openat(dir_fd, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode) :
+		    openat(dir_fd, ".", flags | O_TMPFILE | O_CLOEXEC, mode);
+	if (fd < 0)
+		fd = -errno;
+	creds_leave(fs, req);
+	return fd;
+}
+
+int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		 int flags, mode_t mode, struct inode **out, struct stat *attr)
+{
+	int dir_fd, fd, err;
+
+	dir_fd = inode_fd_get(&fs->inodes, parent);
+	if (dir_fd < 0)
+		return dir_fd;
+	/* O_EXCL means something else for an unnamed file, and that is the application's too. */
+	flags &= CREATE_FLAGS;
+	fd = create_once(fs, req, dir_fd, name, flags, mode);
+	if (fd == -EMFILE || fd == -ENFILE) {
+		inodes_shed(&fs->inodes);
+		fd = create_once(fs, req, dir_fd, name, flags, mode);
+	}
+	inode_fd_put(&fs->inodes, parent);
+	if (fd < 0)
+		return fd;
+	err = inodes_adopt(&fs->inodes, name ? parent : NULL, name, fd, out, attr);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}

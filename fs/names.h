@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The namespace: what makes, removes and moves directory entries.  Each function
+ * does one request's work and keeps the inode table true to it.
+ *
+ * Any request thread.  0 or the backing filesystem's -errno.  Those that return an inode have
+ * counted a lookup of it.
+ */
+#pragma once
+
+#include "fs.h"
+
+int names_mknod(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		mode_t mode, dev_t rdev, struct inode **out, struct stat *attr);
+int names_mkdir(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		mode_t mode, struct inode **out, struct stat *attr);
+int names_symlink(struct lanefs *fs, fuse_req_t req, const char *target, struct inode *parent,
+		  const char *name, struct inode **out, struct stat *attr);
+int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
+	       struct stat *attr);
+int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, bool dir);
+int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, const char *old_name,
+		 struct inode *new_parent, const char *new_name, unsigned int flags);
+
+/* The target of a symlink, NUL-terminated, in a buffer of PATH_MAX + 1. */
+int names_readlink(struct lanefs *fs, struct inode *inode, char *target);
+
+/*
+ * Creates and opens, flags and mode as for open(2); with name NULL an unnamed file in parent
+ * (O_TMPFILE).  The descriptor is the caller's, or -errno.
+ */
+int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		 int flags, mode_t mode, struct inode **out, struct stat *attr);

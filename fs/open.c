@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs-open"
+
+#include "open.h"
+#include "attr.h"
+#include "caps.h"
+#include "facts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Attributes by the name the inode was last seen under, which also tells whether that name is
+ * still this file: one system call for both.
+ */
+static int stat_by_name(struct lanefs *fs, struct inode *inode, struct stat *attr)
+{
+	g_autofree char *name = NULL;
+	struct backing_key key;
+	struct inode *parent;
+	int dir_fd, err;
+
+	if (!inode_get_name(&fs->inodes, inode, &parent, &name))
+		return -ENOENT;
+	dir_fd = inode_fd_get(&fs->inodes, parent);
+	if (dir_fd >= 0) {
+		err = backing_stat(dir_fd, name, attr, &key);
+		inode_fd_put(&fs->inodes, parent);
+	} else {
+		err = dir_fd;
+	}
+	inode_unref(&fs->inodes, parent);
+	if (!err && !memcmp(&key, &inode->key, sizeof(key)))
+		return 0;
+	/* Only once: what was opened without a name (/proc/PID/fd, a file handle) must get through. */
+	inode_set_name(&fs->inodes, inode, 0, NULL);
+	return -ESTALE;
+}
+
+static int stat_to_open(struct lanefs *fs, struct inode *inode, struct stat *attr)
+{
+	int err = inode_is_dead(&fs->inodes, inode) ? -ENOENT : stat_by_name(fs, inode, attr);
+
+	return err == -ENOENT ? attr_get(fs, inode, attr) : err;
+}
+
+/* The descriptor the open needs before its lane is known: O_TRUNC acts, writers want their errors. */
+static int open_for_write(struct file *file, int flags, bool kill_suidgid)
+{
+	int fd, err = 0;
+
+	if (!file->writable && !(flags & O_TRUNC))
+		return 0;
+	fd = file_fd(file);
+	if (fd < 0)
+		return fd;
+	if (!(flags & O_TRUNC))
+		return 0;
+	if (kill_suidgid)
+		caps_drop_fsetid();
+	if (file->writable) {
+		err = ftruncate(fd, 0) ? -errno : 0;
+	} else {
+		char path[BACKING_PROC_PATH_MAX];
+
+		err = truncate(backing_proc_path(fd, path), 0) ? -errno : 0;
+	}
+	if (kill_suidgid)
+		caps_restore_fsetid();
+	return err;
+}
+
+/* Fixes the inode's mode; the backing id, 0 without passthrough, or -errno. */
+static int enter_mode(struct file *file)
+{
+	struct lanefs *fs = file->fs;
+	int fd, id = inode_mode_open(fs, file->inode, __atomic_load_n(&file->fd, __ATOMIC_RELAXED),
+				     true, file->writable);
+
+	if (id != -EAGAIN)
+		return id;
+	fd = file_fd(file);
+	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, true, file->writable);
+}
+
+static void count_open(struct file *file, enum lane lane)
+{
+	struct lane_counts *counts[] = { &file->fs->lanes[lane],
+					 &inode_mode(file->fs, file->inode)->lanes[lane] };
+
+	file->lane = lane;
+	file->ops = lane_ops(lane);
+	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+		atomic_add(counts[i]->opens, 1);
+		atomic_add(counts[i]->open, 1);
+	}
+}
+
+static void log_open(struct file *file, const GString *why)
+{
+	g_autofree char *path = inode_path(&file->fs->inodes, file->inode);
+
+	g_debug("open %s: %s", path ? path : "(no name)", why->str);
+}
+
+/* file has no lane yet. */
+static int choose_lane(struct file *file, fuse_req_t req, const struct stat *attr,
+		       struct fuse_file_info *fi)
+{
+	struct lanefs *fs = file->fs;
+	g_autoptr(GString) why = fs->log_opens ? g_string_new(NULL) : NULL;
+	struct policy_decision decision;
+	struct facts facts;
+	int id;
+
+	id = enter_mode(file);
+	if (id < 0)
+		return id;
+	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req)->pid, &facts);
+	if (!id && !facts.policy.no_passthrough)
+		facts.policy.no_passthrough = "another open of the file is without it";
+	facts_decide(fs, file->inode, &facts, &decision, why);
+	facts_clear(&facts);
+	count_open(file, decision.lane);
+	if (why)
+		log_open(file, why);
+	return file->ops->open(file, fi, id, decision.window);
+}
+
+static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
+		     struct fuse_file_info *fi)
+{
+	struct lanefs *fs = file->fs;
+	int err = open_for_write(file, fi->flags, fi->kill_suidgid);
+
+	if (!err)
+		err = choose_lane(file, req, attr, fi);
+	if (!err)
+		err = file_publish(file);
+	if (err)
+		return err;
+	fi->fh = file->id;
+	/* What the kernel believes of the file may have been outrun, or is about to be. */
+	if (attr_version_of(attr) != atomic_read(file->inode->told) ||
+	    inode_mode_has_unseen_writer(fs, file->inode))
+		attr_forget(fs, file->inode);
+	return 0;
+}
+
+int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
+	       struct file **out)
+{
+	struct file *file;
+	struct stat attr;
+	int err;
+
+	err = stat_to_open(fs, inode, &attr);
+	if (err)
+		return err;
+	file = file_new(fs, inode, fi->flags, -1);
+	err = open_file(file, req, &attr, fi);
+	if (err)
+		file_unref(file);
+	else
+		*out = file;
+	return err;
+}
+
+int open_created(struct lanefs *fs, fuse_req_t req, struct inode *inode, const struct stat *attr,
+		 int fd, struct fuse_file_info *fi, struct file **out)
+{
+	struct file *file;
+	int err;
+
+	/* Creation has truncated what there was to truncate. */
+	fi->flags &= ~O_TRUNC;
+	file = file_new(fs, inode, fi->flags, fd);
+	err = open_file(file, req, attr, fi);
+	if (err)
+		file_unref(file);
+	else
+		*out = file;
+	return err;
+}
+
+void open_undo(struct file *file)
+{
+	table_remove(&file->fs->files, file->id);
+	file_unref(file);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include "ops-slow.h"
+#include "caps.h"
+#include "dir.h"
+#include "transport.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct sync {
+	struct deferred deferred;
+	struct file *file; /* a reference, NULL for a directory, whose handle the kernel holds */
+	int fd;
+	bool datasync;
+};
+
+static void sync_run(struct work *work)
+{
+	struct sync *sync = (struct sync *)work;
+	struct file *file = sync->file;
+	int err = (sync->datasync ? fdatasync(sync->fd) : fsync(sync->fd)) ? -errno : 0;
+
+	deferred_reply_err(&sync->deferred, err);
+	if (file)
+		file_unref(file);
+}
+
+void slow_fsync(struct file *file, fuse_req_t req, bool datasync)
+{
+	int fd = file_fd(file);
+	struct sync *sync;
+
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	sync = g_new0(struct sync, 1);
+	sync->file = file_ref(file);
+	sync->fd = fd;
+	sync->datasync = datasync;
+	deferred_push(file->fs, &sync->deferred, req, sync_run);
+}
+
+void slow_fsyncdir(struct lanefs *fs, uint64_t dir, fuse_req_t req, bool datasync)
+{
+	struct sync *sync = g_new0(struct sync, 1);
+
+	sync->fd = dir_fd(fs, dir);
+	sync->datasync = datasync;
+	deferred_push(fs, &sync->deferred, req, sync_run);
+}
+
+struct allocation {
+	struct deferred deferred;
+	struct file *file; /* a reference */
+	int fd, mode;
+	off_t offset, length;
+	bool kill_suidgid;
+};
+
+static void allocation_run(struct work *work)
+{
+	struct allocation *a = (struct allocation *)work;
+	struct file *file = a->file;
+	int err;
+
+	if (a->kill_suidgid)
+		caps_drop_fsetid();
+	err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
+	if (a->kill_suidgid)
+		caps_restore_fsetid();
+	deferred_reply_err(&a->deferred, err);
+	file_unref(file);
+}
+
+void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, off_t length)
+{
+	int fd = file_fd(file);
+	struct allocation *a;
+
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	a = g_new0(struct allocation, 1);
+	a->file = file_ref(file);
+	a->fd = fd;
+	a->mode = mode;
+	a->offset = offset;
+	a->length = length;
+	/* The request does not say whether the caller has CAP_FSETID; root usually does. */
+	a->kill_suidgid = fuse_req_ctx(req)->uid != 0;
+	deferred_push(file->fs, &a->deferred, req, allocation_run);
+}
+
+struct copy {
+	struct deferred deferred;
+	struct file *in, *out; /* references */
+	int fd_in, fd_out, flags;
+	off_t off_in, off_out;
+	size_t length;
+	bool kill_suidgid;
+};
+
+static void copy_run(struct work *work)
+{
+	struct copy *copy = (struct copy *)work;
+	ssize_t copied;
+	int err = 0;
+
+	if (copy->kill_suidgid)
+		caps_drop_fsetid();
+	copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
+				 copy->length, (unsigned int)copy->flags);
+	if (copied < 0)
+		err = errno;
+	if (copy->kill_suidgid)
+		caps_restore_fsetid();
+	transport_begin(copy->deferred.queue);
+	if (err)
+		fuse_reply_err(copy->deferred.req, err);
+	else
+		fuse_reply_write(copy->deferred.req, (size_t)copied);
+	transport_end(copy->deferred.queue);
+	file_unref(copy->in);
+	file_unref(copy->out);
+	g_free(copy);
+}
+
+void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,
+	       size_t length, int flags)
+{
+	int fd_in = file_fd(in), fd_out = file_fd(out);
+	struct copy *copy;
+
+	if (fd_in < 0 || fd_out < 0) {
+		fuse_reply_err(req, fd_in < 0 ? -fd_in : -fd_out);
+		return;
+	}
+	copy = g_new0(struct copy, 1);
+	copy->in = file_ref(in);
+	copy->out = file_ref(out);
+	copy->fd_in = fd_in;
+	copy->fd_out = fd_out;
+	copy->off_in = off_in;
+	copy->off_out = off_out;
+	copy->length = length;
+	copy->flags = flags;
+	copy->kill_suidgid = fuse_req_ctx(req)->uid != 0;
+	deferred_push(in->fs, &copy->deferred, req, copy_run);
+}
+
+void slow_ioctl(fuse_req_t req, int fd, unsigned int cmd, const void *in, size_t in_size,
+		size_t out_size)
+{
+	union {
+		unsigned int flags;
+		struct fsxattr fsx;
+		char bytes[sizeof(struct fsxattr)];
+	} value = { .bytes = { 0 } };
+
+	switch (cmd) {
+	case FS_IOC_GETFLAGS:
+	case FS_IOC_SETFLAGS:
+	case FS_IOC_FSGETXATTR:
+	case FS_IOC_FSSETXATTR:
+		break;
+	default:
+		fuse_reply_err(req, ENOTTY);
+		return;
+	}
+	if (in_size > sizeof(value) || out_size > sizeof(value)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	if (in_size)
+		memcpy(value.bytes, in, in_size);
+	if (ioctl(fd, cmd, &value))
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_ioctl(req, 0, value.bytes, out_size);
+}

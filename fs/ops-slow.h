@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests on open files whose system call may wait for the disk: done by the
+ * worker, answered from there.
+ */
+#pragma once
+
+#include "file.h"
+
+void slow_fsync(struct file *file, fuse_req_t req, bool datasync);
+void slow_fsyncdir(struct lanefs *fs, uint64_t dir, fuse_req_t req, bool datasync);
+void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, off_t length);
+void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,
+	       size_t length, int flags);
+
+/* The file attribute ioctls (chattr, lsattr, project ids) on fd; ENOTTY for others.  Replies now. */
+void slow_ioctl(fuse_req_t req, int fd, unsigned int cmd, const void *in, size_t in_size,
+		size_t out_size);

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every FUSE request enters here; the table at the end is the index.  A handler
+ * finds the objects the kernel named, has the work done by the part that owns it, and
+ * replies once, now or later.  After the reply nothing of the request or the
+ * inode is touched: a FORGET or a RELEASE may already have freed it.
+ */
+#include "attr.h"
+#include "dir.h"
+#include "file.h"
+#include "fs.h"
+#include "locks.h"
+#include "names.h"
+#include "open.h"
+#include "ops-slow.h"
+#include "session-init.h"
+#include "xattr.h"
+
+#include <errno.h>
+#include <linux/limits.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static struct lanefs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* NULL, answered with ESTALE, for an id that names nothing. */
+static struct inode *inode_of(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inode *inode = inodes_peek(&fs_of(req)->inodes, ino);
+
+	if (!inode)
+		fuse_reply_err(req, ESTALE);
+	return inode;
+}
+
+static struct file *file_of(fuse_req_t req, const struct fuse_file_info *fi)
+{
+	return file_get(fs_of(req), fi->fh);
+}
+
+static void reply_entry(fuse_req_t req, int err, struct inode *inode, const struct stat *attr)
+{
+	struct fuse_entry_param entry;
+	struct lanefs *fs = fs_of(req);
+
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	attr_entry(fs, inode, attr, &entry);
+	/* A reply that did not arrive has given the kernel no lookup. */
+	if (fuse_reply_entry(req, &entry))
+		inodes_forget(&fs->inodes, entry.ino, 1);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+{
+	struct lanefs *fs = fs_of(req);
+	/* By file handle a client may ask for an inode the kernel has forgotten. */
+	struct inode *inode, *parent = inodes_get(&fs->inodes, parent_ino);
+	struct stat attr;
+	int err;
+
+	if (!parent) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	err = inodes_lookup(&fs->inodes, parent, name, &inode, &attr);
+	inode_unref(&fs->inodes, parent);
+	if (!err && fs->own_dev && inode->key.dev == fs->own_dev) {
+		inodes_forget(&fs->inodes, inode->id, 1);
+		err = -ELOOP;
+	}
+	reply_entry(req, err, inode, &attr);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+	inodes_forget(&fs_of(req)->inodes, ino, nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		inodes_forget(&fs_of(req)->inodes, forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct inode *inode = inode_of(req, ino);
+	struct stat attr;
+	int err;
+
+	(void)fi;
+	if (!inode)
+		return;
+	err = attr_get(fs_of(req), inode, &attr);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_attr(req, &attr, attr_timeout(fs_of(req), inode, &attr));
+}
+
+static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
+{
+	struct inode *inode = inode_of(req, ino);
+	struct statx stx;
+	struct stat attr;
+	int err;
+
+	(void)fi;
+	if (!inode)
+		return;
+	err = attr_statx(fs_of(req), inode, (unsigned int)mask, flags, &stx);
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	backing_stat_from_statx(&stx, &attr, NULL);
+	fuse_reply_statx(req, 0, &stx, attr_timeout(fs_of(req), inode, &attr));
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	struct inode *inode = inode_of(req, ino);
+	struct lanefs *fs = fs_of(req);
+	struct stat result;
+	int err;
+
+	if (!inode)
+		return;
+	err = attr_set(fs, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_attr(req, &result, attr_timeout(fs, inode, &result));
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inode *inode = inode_of(req, ino);
+	char target[PATH_MAX + 1];
+	int err;
+
+	if (!inode)
+		return;
+	err = names_readlink(fs_of(req), inode, target);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_readlink(req, target);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
+		     dev_t rdev)
+{
+	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
+	struct stat attr;
+	int err;
+
+	if (!parent)
+		return;
+	err = names_mknod(fs_of(req), req, parent, name, mode, rdev, &inode, &attr);
+	reply_entry(req, err, inode, &attr);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode)
+{
+	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
+	struct stat attr;
+	int err;
+
+	if (!parent)
+		return;
+	err = names_mkdir(fs_of(req), req, parent, name, mode, &inode, &attr);
+	reply_entry(req, err, inode, &attr);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_ino, const char *name)
+{
+	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
+	struct stat attr;
+	int err;
+
+	if (!parent)
+		return;
+	err = names_symlink(fs_of(req), req, target, parent, name, &inode, &attr);
+	reply_entry(req, err, inode, &attr);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent_ino, const char *name)
+{
+	struct inode *inode = inode_of(req, ino);
+	struct inode *parent = inode ? inode_of(req, parent_ino) : NULL;
+	struct stat attr;
+	int err;
+
+	if (!parent)
+		return;
+	err = names_link(fs_of(req), inode, parent, name, &attr);
+	reply_entry(req, err, inode, &attr);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+{
+	struct inode *parent = inode_of(req, parent_ino);
+
+	if (parent)
+		fuse_reply_err(req, -names_unlink(fs_of(req), parent, name, false));
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+{
+	struct inode *parent = inode_of(req, parent_ino);
+
+	if (parent)
+		fuse_reply_err(req, -names_unlink(fs_of(req), parent, name, true));
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t old_ino, const char *old_name, fuse_ino_t new_ino,
+		      const char *new_name, unsigned int flags)
+{
+	struct inode *old_parent = inode_of(req, old_ino);
+	struct inode *new_parent = old_parent ? inode_of(req, new_ino) : NULL;
+
+	if (new_parent)
+		fuse_reply_err(req, -names_rename(fs_of(req), req, old_parent, old_name,
+						  new_parent, new_name, flags));
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct inode *inode = inode_of(req, ino);
+	struct file *file;
+	int err;
+
+	if (!inode)
+		return;
+	err = open_inode(fs_of(req), req, inode, fi, &file);
+	if (err)
+		fuse_reply_err(req, -err);
+	else if (fuse_reply_open(req, fi))
+		open_undo(file);
+}
+
+/* CREATE and TMPFILE; name NULL for the latter. */
+static void create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
+		   struct fuse_file_info *fi)
+{
+	struct lanefs *fs = fs_of(req);
+	struct inode *inode, *parent = inode_of(req, parent_ino);
+	struct fuse_entry_param entry;
+	struct file *file;
+	struct stat attr;
+	int fd, err;
+
+	if (!parent)
+		return;
+	fd = names_create(fs, req, parent, name, fi->flags, mode, &inode, &attr);
+	err = fd < 0 ? fd : 0;
+	if (!err) {
+		err = open_created(fs, req, inode, &attr, fd, fi, &file);
+		if (err)
+			inodes_forget(&fs->inodes, inode->id, 1);
+	}
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	attr_entry(fs, inode, &attr, &entry);
+	if (fuse_reply_create(req, &entry, fi)) {
+		open_undo(file);
+		inodes_forget(&fs->inodes, entry.ino, 1);
+	}
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	create(req, parent, name, mode, fi);
+}
+
+static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	create(req, parent, NULL, mode, fi);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, fi);
+
+	(void)ino;
+	file->ops->read(file, req, size, offset);
+}
+
+static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
+			 struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, fi);
+
+	(void)ino;
+	file->ops->write(file, req, data, offset, fi->kill_suidgid);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, fi);
+	int fd, err = 0;
+
+	(void)ino;
+	locks_drop_owner(file, fi->lock_owner);
+	locks_closing(file);
+	/* What close(2) reports on the backing filesystem. */
+	if (file->writable) {
+		fd = dup(file_fd(file));
+		err = fd < 0 || close(fd) ? errno : 0;
+	}
+	fuse_reply_err(req, err);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct file *file = file_of(req, fi);
+
+	(void)ino;
+	locks_closed(file);
+	open_undo(file);
+	fuse_reply_err(req, 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	slow_fsync(file_of(req, fi), req, datasync);
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct inode *inode = inode_of(req, ino);
+	uint64_t id;
+	int err;
+
+	if (!inode)
+		return;
+	err = dir_open(fs_of(req), inode, &id);
+	fi->fh = id;
+	if (err)
+		fuse_reply_err(req, -err);
+	else if (fuse_reply_open(req, fi))
+		dir_release(fs_of(req), id);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		       struct fuse_file_info *fi)
+{
+	(void)ino;
+	dir_read(fs_of(req), req, fi->fh, size, offset, false);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+			   struct fuse_file_info *fi)
+{
+	(void)ino;
+	dir_read(fs_of(req), req, fi->fh, size, offset, true);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	dir_release(fs_of(req), fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	slow_fsyncdir(fs_of(req), fi->fh, req, datasync);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct inode *inode = inode_of(req, ino);
+	struct lanefs *fs = fs_of(req);
+	struct statvfs result;
+	int fd, err;
+
+	if (!inode)
+		return;
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	err = fstatvfs(fd, &result) ? errno : 0;
+	inode_fd_put(&fs->inodes, inode);
+	if (err)
+		fuse_reply_err(req, err);
+	else
+		fuse_reply_statfs(req, &result);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+			size_t size, int flags)
+{
+	struct inode *inode = inode_of(req, ino);
+
+	if (inode)
+		xattr_set(fs_of(req), req, inode, name, value, size, flags);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct inode *inode = inode_of(req, ino);
+
+	if (inode)
+		xattr_get(fs_of(req), req, inode, name, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct inode *inode = inode_of(req, ino);
+
+	if (inode)
+		xattr_list(fs_of(req), req, inode, size);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct inode *inode = inode_of(req, ino);
+
+	if (inode)
+		xattr_remove(fs_of(req), req, inode, name);
+}
+
+static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+	(void)ino;
+	locks_get(file_of(req, fi), req, fi->lock_owner, lock);
+}
+
+static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
+		     int sleep)
+{
+	(void)ino;
+	locks_set(file_of(req, fi), req, fi->lock_owner, lock, sleep);
+}
+
+static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
+{
+	(void)ino;
+	locks_flock(file_of(req, fi), req, operation);
+}
+
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
+		     struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
+		     size_t out_size)
+{
+	int fd;
+
+	(void)ino;
+	(void)arg;
+	fd = flags & FUSE_IOCTL_DIR ? dir_fd(fs_of(req), fi->fh) : file_fd(file_of(req, fi));
+	if (fd < 0)
+		fuse_reply_err(req, -fd);
+	else
+		slow_ioctl(req, fd, cmd, in, in_size, out_size);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+			 struct fuse_file_info *fi)
+{
+	(void)ino;
+	slow_fallocate(file_of(req, fi), req, mode, offset, length);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+			       struct fuse_file_info *fi_out, size_t length, int flags)
+{
+	(void)ino_in;
+	(void)ino_out;
+	slow_copy(file_of(req, fi_in), off_in, file_of(req, fi_out), off_out, req, length, flags);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+		     struct fuse_file_info *fi)
+{
+	int fd = file_fd(file_of(req, fi));
+	off_t found;
+
+	(void)ino;
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	found = lseek(fd, offset, whence);
+	if (found < 0)
+		fuse_reply_err(req, errno);
+	else
+		fuse_reply_lseek(req, found);
+}
+
+/* ACCESS and BMAP are not here: with default_permissions the kernel decides, and there is no block device. */
+const struct fuse_lowlevel_ops lanefs_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.statx = op_statx,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.symlink = op_symlink,
+	.link = op_link,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.open = op_open,
+	.create = op_create,
+	.tmpfile = op_tmpfile,
+	.read = op_read,
+	.write_buf = op_write_buf,
+	.flush = op_flush,
+	.release = op_release,
+	.fsync = op_fsync,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
+	.fsyncdir = op_fsyncdir,
+	.statfs = op_statfs,
+	.setxattr = op_setxattr,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.removexattr = op_removexattr,
+	.getlk = op_getlk,
+	.setlk = op_setlk,
+	.flock = op_flock,
+	.ioctl = op_ioctl,
+	.fallocate = op_fallocate,
+	.copy_file_range = op_copy_file_range,
+	.lseek = op_lseek,
+};

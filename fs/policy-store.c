@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy-store.h"
+
+#include <errno.h>
+#include <sys/xattr.h>
+
+#define VALUE_MAX 64
+#define DEPTH_MAX 4096
+
+/* Seconds, never 0. */
+static uint32_t now_seconds(void)
+{
+	return (uint32_t)(g_get_monotonic_time() / G_USEC_PER_SEC) + 1;
+}
+
+static ssize_t read_value(int fd, const char *name, char value[static VALUE_MAX])
+{
+	char path[BACKING_PROC_PATH_MAX];
+
+	return getxattr(backing_proc_path(fd, path), name, value, VALUE_MAX);
+}
+
+/* A value written behind the mount may be nonsense: it is as if there were none. */
+static uint8_t read_policy(int fd)
+{
+	char value[VALUE_MAX];
+	enum policy_mode mode;
+	ssize_t length = read_value(fd, XATTR_POLICY, value);
+
+	if (length < 0 || policy_mode_parse(value, length, &mode))
+		return STORED_NONE;
+	return STORED(mode);
+}
+
+static void store_threshold(struct lanefs *fs, struct inode *inode, int fd)
+{
+	char value[VALUE_MAX];
+	uint64_t threshold;
+	ssize_t length = read_value(fd, XATTR_THRESHOLD, value);
+	bool has = length >= 0 && !threshold_parse(value, length, &threshold);
+
+	g_mutex_lock(&fs->thresholds_lock);
+	if (has)
+		g_hash_table_insert(fs->thresholds, g_memdup2(&inode->id, sizeof(inode->id)),
+				    g_memdup2(&threshold, sizeof(threshold)));
+	else if (atomic_read(inode->has_threshold))
+		g_hash_table_remove(fs->thresholds, &inode->id);
+	g_mutex_unlock(&fs->thresholds_lock);
+	atomic_write(inode->has_threshold, has);
+}
+
+static void refresh(struct lanefs *fs, struct inode *inode)
+{
+	uint32_t now = now_seconds();
+	int fd;
+
+	if (now - atomic_read(inode->policy_checked) <= 1)
+		return;
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0)
+		return;
+	/* Before the reads: a change that comes while they run is read again next time. */
+	atomic_write(inode->policy_checked, now);
+	atomic_write(inode->policy, read_policy(fd));
+	if (S_ISDIR(inode->type))
+		store_threshold(fs, inode, fd);
+	inode_fd_put(&fs->inodes, inode);
+}
+
+uint8_t policy_stored(struct lanefs *fs, struct inode *inode)
+{
+	refresh(fs, inode);
+	return atomic_read(inode->policy);
+}
+
+bool policy_stored_threshold(struct lanefs *fs, struct inode *inode, uint64_t *threshold)
+{
+	uint64_t *found;
+
+	refresh(fs, inode);
+	if (!atomic_read(inode->has_threshold))
+		return false;
+	g_mutex_lock(&fs->thresholds_lock);
+	found = g_hash_table_lookup(fs->thresholds, &inode->id);
+	if (found)
+		*threshold = *found;
+	g_mutex_unlock(&fs->thresholds_lock);
+	return found != NULL;
+}
+
+void policy_stored_forget(struct inode *inode)
+{
+	atomic_write(inode->policy_checked, 0);
+}
+
+static void inherit_from(struct lanefs *fs, struct inode *dir, struct policy_inherited *out)
+{
+	if (!out->stored_at) {
+		out->stored = policy_stored(fs, dir);
+		if (out->stored != STORED_NONE)
+			out->stored_at = inode_path(&fs->inodes, dir);
+	}
+	if (!out->has_threshold) {
+		out->has_threshold = policy_stored_threshold(fs, dir, &out->threshold);
+		if (out->has_threshold)
+			out->threshold_at = inode_path(&fs->inodes, dir);
+	}
+}
+
+void policy_inherit(struct lanefs *fs, struct inode *inode, struct policy_inherited *out)
+{
+	struct inode *dir, *parent;
+	char *name;
+
+	*out = (struct policy_inherited){ 0 };
+	if (!inode_get_name(&fs->inodes, inode, &dir, &name))
+		return;
+	g_free(name);
+	for (int depth = 0; depth < DEPTH_MAX; depth++) {
+		inherit_from(fs, dir, out);
+		if ((out->stored_at && out->has_threshold) || dir == fs->inodes.root)
+			break;
+		if (!inode_get_name(&fs->inodes, dir, &parent, &name))
+			break;
+		g_free(name);
+		inode_unref(&fs->inodes, dir);
+		dir = parent;
+	}
+	inode_unref(&fs->inodes, dir);
+}
+
+void policy_inherited_clear(struct policy_inherited *inherited)
+{
+	g_free(inherited->stored_at);
+	g_free(inherited->threshold_at);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* What this machine offers a FUSE daemon, asked before anything is mounted. */
+#pragma once
+
+#include "policy/config.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* /dev/fuse can be opened; the error says what is missing and the remedy. */
+bool probe_device(GError **error);
+
+/*
+ * Whether to ask for FUSE-over-io_uring.  When not, *reason says why (new
+ * string, "" when the answer is yes).  wanted io_uring where it cannot be had
+ * is an error with the remedy, and false.
+ */
+bool probe_uring(enum config_transport wanted, bool *use, char **reason, GError **error);
+
+/* Bytes of memory of this machine, 0: unknown. */
+uint64_t probe_memory(void);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "reaper.h"
+#include "fs.h"
+
+/* Long enough for a server's next request for the file, short enough that nobody misses the memory. */
+#define KEEP_US (3 * G_USEC_PER_SEC)
+
+struct reaper {
+	struct lanefs *fs;
+	GThread *thread;
+	GMutex lock;
+	GCond wake;
+	GQueue waiting;   /* of struct inode with a reference, in order of their last close, by lock */
+	bool stop;        /* by lock */
+};
+
+/* With the lock held: the inodes that are due, or all of them. */
+static GList *reaper_take(struct reaper *reaper)
+{
+	GList *taken = reaper->waiting.head;
+
+	g_queue_init(&reaper->waiting);
+	return taken;
+}
+
+/* Those that are not due yet go back; the others lose their reference here. */
+static void reaper_expire(struct reaper *reaper, GList *inodes, int64_t keep)
+{
+	GQueue later = G_QUEUE_INIT;
+
+	for (GList *link = inodes; link; link = link->next) {
+		if (inode_mode_expire(reaper->fs, link->data, keep))
+			inode_unref(&reaper->fs->inodes, link->data);
+		else
+			g_queue_push_tail(&later, link->data);
+	}
+	g_list_free(inodes);
+	g_mutex_lock(&reaper->lock);
+	while (!g_queue_is_empty(&later))
+		g_queue_push_head(&reaper->waiting, g_queue_pop_tail(&later));
+	g_mutex_unlock(&reaper->lock);
+}
+
+static void *reaper_run(void *data)
+{
+	struct reaper *reaper = data;
+
+	g_mutex_lock(&reaper->lock);
+	while (!reaper->stop) {
+		GList *inodes;
+
+		if (g_queue_is_empty(&reaper->waiting)) {
+			g_cond_wait(&reaper->wake, &reaper->lock);
+			continue;
+		}
+		g_cond_wait_until(&reaper->wake, &reaper->lock,
+				  g_get_monotonic_time() + G_USEC_PER_SEC);
+		if (reaper->stop)
+			break;
+		inodes = reaper_take(reaper);
+		g_mutex_unlock(&reaper->lock);
+		reaper_expire(reaper, inodes, KEEP_US);
+		g_mutex_lock(&reaper->lock);
+	}
+	g_mutex_unlock(&reaper->lock);
+	return NULL;
+}
+
+struct reaper *reaper_new(struct lanefs *fs)
+{
+	struct reaper *reaper = g_new0(struct reaper, 1);
+
+	reaper->fs = fs;
+	g_mutex_init(&reaper->lock);
+	g_cond_init(&reaper->wake);
+	g_queue_init(&reaper->waiting);
+	reaper->thread = g_thread_new("lanefs-reaper", reaper_run, reaper);
+	return reaper;
+}
+
+void reaper_stop(struct reaper *reaper)
+{
+	if (!reaper->thread)
+		return;
+	g_mutex_lock(&reaper->lock);
+	reaper->stop = true;
+	g_cond_signal(&reaper->wake);
+	g_mutex_unlock(&reaper->lock);
+	g_thread_join(g_steal_pointer(&reaper->thread));
+}
+
+void reaper_free(struct reaper *reaper)
+{
+	if (!reaper)
+		return;
+	reaper_stop(reaper);
+	reaper_expire(reaper, reaper_take(reaper), 0);
+	g_cond_clear(&reaper->wake);
+	g_mutex_clear(&reaper->lock);
+	g_free(reaper);
+}
+
+void reaper_add(struct reaper *reaper, struct inode *inode)
+{
+	inode_ref(&reaper->fs->inodes, inode);
+	g_mutex_lock(&reaper->lock);
+	if (g_queue_is_empty(&reaper->waiting))
+		g_cond_signal(&reaper->wake);
+	g_queue_push_tail(&reaper->waiting, inode);
+	g_mutex_unlock(&reaper->lock);
+}

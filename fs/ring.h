@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Asynchronous reads and writes of backing files: the only file that knows
+ * liburing.
+ *
+ * Pattern: any thread submits, under a lock, one SQE per request; one thread
+ * reaps and calls done().  Needs kernel 5.6 (IORING_OP_READ); where io_uring is
+ * not to be had (old kernel, kernel.io_uring_disabled, seccomp) the same calls
+ * run on the worker's threads.
+ *
+ * Every request that is submitted ends in its done(), exactly once, whatever
+ * fails.
+ */
+#pragma once
+
+#include "worker.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ring;
+
+struct ring_request {
+	/* What to do; the submitter's until ring_submit(), fixed until done(). */
+	bool write;
+	int fd;
+	int rw_flags;    /* RWF_* */
+	bool drop_fsetid; /* act without CAP_FSETID, see caps.h */
+	void *buffer;    /* must stay until done() */
+	size_t length;
+	off_t offset;
+	/*
+	 * On the ring's thread or a worker's, with no lock held.  result: bytes,
+	 * perhaps fewer than asked, or -errno.  It must not block on I/O.  The
+	 * request is the submitter's again, to free or to submit anew.
+	 */
+	void (*done)(struct ring_request *request, ssize_t result);
+	/* The ring's own. */
+	struct ring *ring;
+	struct work work;
+};
+
+/* Never fails: without io_uring it works through worker (borrowed). */
+struct ring *ring_new(struct worker *worker);
+
+/*
+ * No request may be submitted any more.  Waits up to timeout us for those in
+ * flight; false when some are left, and then nothing may be freed.
+ */
+bool ring_stop(struct ring *ring, int64_t timeout);
+void ring_free(struct ring *ring);
+
+/* Any thread. */
+void ring_submit(struct ring *ring, struct ring_request *request);
+
+/* NULL when io_uring is in use, else why it is not. */
+const char *ring_no_io_uring(const struct ring *ring);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "session-args.h"
+
+#include <fuse_opt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+/*
+ * One queue per possible core, each request slot with a buffer of 1 MiB (the
+ * largest request) that becomes resident with use.  An asynchronous read holds
+ * its slot until the disk answers, so there are more than libfuse's 8 where
+ * that is cheap, and on many cores fewer, for 64 MiB in all while 4 remain.
+ */
+#define URING_DEPTH_MOST 16
+#define URING_DEPTH_LEAST 4
+#define URING_SLOTS 64
+
+static int uring_depth(void)
+{
+	return CLAMP(URING_SLOTS / get_nprocs_conf(), URING_DEPTH_LEAST, URING_DEPTH_MOST);
+}
+
+static bool has_option(const struct config *config, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (unsigned int i = 0; i < config->mount_options->len; i++) {
+		const char *option = g_ptr_array_index(config->mount_options, i);
+
+		if (strncmp(option, name, length) == 0 &&
+		    (option[length] == '\0' || option[length] == '='))
+			return true;
+	}
+	return false;
+}
+
+static void add(char **list, const char *option)
+{
+	if (fuse_opt_add_opt_escaped(list, option))
+		g_error("out of memory");
+}
+
+static void add_missing(char **list, const struct config *config, const char *option)
+{
+	if (!has_option(config, option))
+		add(list, option);
+}
+
+/* What may not be run where it lies is not to be run through the mount either. */
+static void add_noexec(char **list, const struct config *config, int source_fd)
+{
+	struct statvfs info;
+
+	if (fstatvfs(source_fd, &info) == 0 && info.f_flag & ST_NOEXEC &&
+	    !has_option(config, "exec"))
+		add_missing(list, config, "noexec");
+}
+
+static void add_uring(char **list)
+{
+	g_autofree char *depth = g_strdup_printf("io_uring_q_depth=%d", uring_depth());
+
+	add(list, "io_uring");
+	add(list, depth);
+}
+
+struct fuse_args session_args(const struct config *config, const struct mount *mount,
+			      bool io_uring)
+{
+	g_autofree char *fsname = g_strdup_printf("fsname=%s", mount->source);
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	char *list = NULL;
+
+	if (!has_option(config, "fsname"))
+		add(&list, fsname);
+	add(&list, "subtype=lanefs");
+	add_missing(&list, config, "default_permissions");
+	if (geteuid() == 0)
+		add_missing(&list, config, "allow_other");
+	add_noexec(&list, config, mount->source_fd);
+	for (unsigned int i = 0; i < config->mount_options->len; i++)
+		add(&list, g_ptr_array_index(config->mount_options, i));
+	if (io_uring)
+		add_uring(&list);
+
+	if (fuse_opt_add_arg(&args, "lanefs") || fuse_opt_add_arg(&args, "-o") ||
+	    fuse_opt_add_arg(&args, list))
+		g_error("out of memory");
+	free(list);
+	return args;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "session-init.h"
+#include "fs.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+/* Requests of read-ahead and of asynchronous direct I/O the kernel may have under way at once. */
+#define MAX_BACKGROUND 64
+
+static void want(struct fuse_conn_info *conn, uint64_t capability)
+{
+	if (conn->capable_ext & capability)
+		fuse_set_feature_flag(conn, capability);
+}
+
+/* An overlay below is itself a stacked filesystem; then nothing can be stacked on lanefs. */
+static unsigned int backing_depth(struct lanefs *fs)
+{
+	struct statfs stat;
+
+	if (!fstatfs(fs->inodes.backing.root_fd, &stat) && stat.f_type == OVERLAYFS_SUPER_MAGIC)
+		return 1;
+	return 0;
+}
+
+static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
+{
+	if (!fs->config->passthrough)
+		fs->no_passthrough = "passthrough=off";
+	else if (!(conn->capable_ext & FUSE_CAP_PASSTHROUGH))
+		fs->no_passthrough = "the kernel (before 6.9) has no FUSE passthrough";
+	else if (!fs->root_daemon)
+		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN";
+	fs->passthrough = !fs->no_passthrough;
+	if (!fs->passthrough)
+		return;
+	fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH);
+	conn->max_backing_stack_depth = backing_depth(fs);
+}
+
+void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct lanefs *fs = userdata;
+
+	/* The daemon acts for the caller on the backing file, so that is where set-ID bits go. */
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
+	/* The kernel checks ACLs; masks and inheritance are the backing filesystem's. */
+	want(conn, FUSE_CAP_POSIX_ACL);
+	want(conn, FUSE_CAP_DONT_MASK);
+	/* File handles of the mount: LOOKUP of "." and "..". */
+	want(conn, FUSE_CAP_EXPORT_SUPPORT);
+	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+	want(conn, FUSE_CAP_PARALLEL_DIROPS);
+	/* A write's data is wanted in memory, to be handed to the ring. */
+	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
+	conn->max_background = MAX_BACKGROUND;
+	conn->time_gran = 1;
+	init_passthrough(fs, conn);
+	if (fs->ready)
+		fs->ready(fs->ready_data);
+}

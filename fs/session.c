@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "session.h"
+
+#include "background.h"
+#include "lanefs.h"
+#include "log.h"
+#include "session-args.h"
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+/* lanefs_stop() gives requests in flight this long. */
+#define SESSION_DRAIN_US G_USEC_PER_SEC
+
+struct session {
+	const struct session_setup *setup; /* fixed */
+	struct lanefs *fs;                 /* fixed */
+	struct fuse_session *se;           /* fixed */
+	struct supervisor *supervisor;     /* fixed before the loop */
+	pthread_key_t drain_key;           /* fixed */
+	bool ready;                        /* INIT's thread, then the main thread after the loop */
+	bool drained;                      /* the same */
+};
+
+static void session_fail(const struct session *session, const char *message)
+{
+	if (session->setup->report < 0) {
+		log_print_error(message);
+		return;
+	}
+	background_report_error(session->setup->report, message);
+	if (session->ready)
+		g_critical("%s", message);
+}
+
+static void session_fail_at_mountpoint(const struct session *session, const char *reason)
+{
+	g_autofree char *message =
+		g_strdup_printf("%s: %s", session->setup->mount->mountpoint, reason);
+
+	session_fail(session, message);
+}
+
+/* Where libfuse said something, that is the reason. */
+static void session_fail_in_libfuse(const struct session *session, const char *otherwise)
+{
+	g_autofree char *kept = log_kept();
+
+	session_fail_at_mountpoint(session, kept ? kept : otherwise);
+}
+
+/*
+ * Every request in flight gets its reply before what it is answered with is
+ * freed.  Where one does not, nothing may be freed any more: the process ends
+ * here, and the kernel answers for it.
+ */
+static void session_drain(struct session *session)
+{
+	int64_t started = g_get_monotonic_time();
+
+	if (session->drained)
+		return;
+	session->drained = true;
+	lanefs_stop(session->fs);
+	if (g_get_monotonic_time() - started < SESSION_DRAIN_US)
+		return;
+	g_message("requests are stuck in %s, ending without them", session->setup->mount->source);
+	mount_detach(session->setup->mount);
+	_exit(EXIT_SUCCESS);
+}
+
+/*
+ * When the loop ends, libfuse joins the threads that read /dev/fuse and then
+ * frees the buffers of its io_uring queues, in which requests may still be
+ * answered by other threads (lib/fuse_loop_mt.c).  What runs at the end of the
+ * thread that took INIT, one of those joined, comes between the two.
+ */
+static void session_thread_end(void *data)
+{
+	session_drain(data);
+}
+
+/* On the thread that takes INIT. */
+static void session_ready(void *data)
+{
+	struct session *session = data;
+	const struct session_setup *setup = session->setup;
+	g_autofree char *kept = log_kept();
+
+	if (kept)
+		g_warning("%s", kept);
+	pthread_setspecific(session->drain_key, session);
+	session->ready = true;
+	supervisor_set_ready(session->supervisor);
+	g_info("%s on %s over %s", setup->mount->source, setup->mount->mountpoint,
+	       setup->io_uring ? "io_uring" : "/dev/fuse");
+	if (setup->report >= 0)
+		background_report_ready(setup->report);
+}
+
+/* What a program run by libfuse (fusermount3, mount) wrote to stderr, NULL: nothing. */
+static char *session_read_caught(int fd)
+{
+	char buffer[1024];
+	ssize_t got = pread(fd, buffer, sizeof(buffer) - 1, 0);
+
+	if (got <= 0)
+		return NULL;
+	buffer[got] = '\0';
+	return log_reason(buffer);
+}
+
+static void session_fail_to_mount(const struct session *session, const char *caught)
+{
+	if (caught)
+		session_fail_at_mountpoint(session, caught);
+	else if (geteuid() != 0 && !g_find_program_in_path("fusermount3"))
+		session_fail_at_mountpoint(session, "only root mounts without fusermount3: "
+						    "install the package fuse3");
+	else
+		session_fail_in_libfuse(session, "cannot be mounted");
+}
+
+/* An error printed by another program has to become part of ours. */
+static bool session_mount(const struct session *session)
+{
+	g_autofree char *caught = NULL;
+	int own = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	int catcher = memfd_create("stderr", MFD_CLOEXEC);
+	int result;
+
+	if (own >= 0 && catcher >= 0)
+		dup2(catcher, STDERR_FILENO);
+	result = fuse_session_mount(session->se, session->setup->mount->mountpoint);
+	if (own >= 0 && catcher >= 0) {
+		dup2(own, STDERR_FILENO);
+		caught = session_read_caught(catcher);
+	}
+	if (own >= 0)
+		close(own);
+	if (catcher >= 0)
+		close(catcher);
+	if (result)
+		session_fail_to_mount(session, caught);
+	return result == 0;
+}
+
+static bool session_open(struct session *session)
+{
+	const struct session_setup *setup = session->setup;
+	g_autoptr(GError) error = NULL;
+	struct fuse_args args;
+
+	session->fs = lanefs_new(setup->config, setup->mount->source_fd, setup->mount->source,
+				 setup->mount->mountpoint, &error);
+	if (!session->fs) {
+		session_fail(session, error->message);
+		return false;
+	}
+	args = session_args(setup->config, setup->mount, setup->io_uring);
+	session->se = fuse_session_new(&args, &lanefs_ops, sizeof(lanefs_ops), session->fs);
+	fuse_opt_free_args(&args);
+	if (!session->se) {
+		session_fail_in_libfuse(session, "the options are not accepted by libfuse");
+		return false;
+	}
+	if (!session_mount(session))
+		return false;
+	if (mount_remember(setup->mount)) {
+		session_fail_in_libfuse(session, "unmounted before it was ready");
+		return false;
+	}
+	return true;
+}
+
+static bool session_start(struct session *session)
+{
+	const struct session_setup *setup = session->setup;
+	int result;
+
+	lanefs_on_ready(session->fs, session_ready, session);
+	result = lanefs_start(session->fs, session->se, setup->no_io_uring);
+	if (result) {
+		session_fail_at_mountpoint(session, g_strerror(-result));
+		return false;
+	}
+	session->supervisor = supervisor_new(session->se, setup->mount, setup->report);
+	return true;
+}
+
+/*
+ * Threads are added as long as all are busy, so over io_uring, where only
+ * FORGET and INTERRUPT come this way, one or two is what there will be.
+ */
+static int session_loop(struct session *session)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int result;
+
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(config, 1);
+	fuse_loop_cfg_set_max_threads(config, MAX(8, 4 * (unsigned int)get_nprocs()));
+	result = fuse_session_loop_mt(session->se, config);
+	fuse_loop_cfg_destroy(config);
+	return result;
+}
+
+static int session_serve(struct session *session)
+{
+	int result = session_loop(session);
+	bool asked;
+
+	session_drain(session);
+	asked = supervisor_end(session->supervisor);
+	if (!session->ready) {
+		session_fail_in_libfuse(session, "ended before it was ready");
+		return asked ? EXIT_SUCCESS : EXIT_FAILURE;
+	}
+	if (result && !asked) {
+		session_fail_at_mountpoint(session, g_strerror(ABS(result)));
+		return EXIT_FAILURE;
+	}
+	return EXIT_SUCCESS;
+}
+
+int session_run(const struct session_setup *setup)
+{
+	struct session session = {.setup = setup};
+	int status = EXIT_FAILURE;
+
+	if (pthread_key_create(&session.drain_key, session_thread_end)) {
+		session_fail(&session, "no thread-specific key left");
+		return status;
+	}
+	supervisor_block_signals();
+	log_keep();
+	if (session_open(&session) && session_start(&session))
+		status = session_serve(&session);
+	mount_detach(setup->mount);
+	if (session.se)
+		fuse_session_destroy(session.se);
+	if (session.fs)
+		lanefs_free(session.fs);
+	pthread_key_delete(session.drain_key);
+	return status;
+}

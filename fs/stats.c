@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "stats.h"
+#include "fs.h"
+#include "ring.h"
+
+#include <json-glib/json-glib.h>
+#include <unistd.h>
+
+static void add_int(JsonBuilder *builder, const char *name, uint64_t value)
+{
+	json_builder_set_member_name(builder, name);
+	json_builder_add_int_value(builder, (gint64)value);
+}
+
+static void add_string(JsonBuilder *builder, const char *name, const char *value)
+{
+	g_autofree char *valid = g_utf8_make_valid(value, -1);
+
+	json_builder_set_member_name(builder, name);
+	json_builder_add_string_value(builder, valid);
+}
+
+static void begin_object(JsonBuilder *builder, const char *name)
+{
+	json_builder_set_member_name(builder, name);
+	json_builder_begin_object(builder);
+}
+
+/* reason NULL: it is there. */
+static void add_available(JsonBuilder *builder, const char *name, const char *key,
+			  const char *reason)
+{
+	begin_object(builder, name);
+	json_builder_set_member_name(builder, key);
+	json_builder_add_boolean_value(builder, !reason);
+	add_string(builder, "reason", reason ? reason : "");
+	json_builder_end_object(builder);
+}
+
+static void add_open(JsonBuilder *builder, const char *name, uint64_t open)
+{
+	begin_object(builder, name);
+	add_int(builder, "open", open);
+	json_builder_end_object(builder);
+}
+
+static void add_lanes(JsonBuilder *builder, struct lane_counts lanes[static LANE_COUNT])
+{
+	begin_object(builder, "lanes");
+	for (int lane = 0; lane < LANE_COUNT; lane++) {
+		begin_object(builder, lane_name((enum lane)lane));
+		add_int(builder, "opens", atomic_read(lanes[lane].opens));
+		add_int(builder, "open", atomic_read(lanes[lane].open));
+		json_builder_end_object(builder);
+	}
+	json_builder_end_object(builder);
+}
+
+static void add_io(JsonBuilder *builder, struct io_counts *io)
+{
+	begin_object(builder, "reads");
+	add_int(builder, "requests", atomic_read(io->read_requests));
+	add_int(builder, "bytes", atomic_read(io->read_bytes));
+	add_int(builder, "backing_bytes", atomic_read(io->backing_bytes));
+	add_int(builder, "errors", atomic_read(io->read_errors));
+	add_int(builder, "in_flight", atomic_read(io->reads_in_flight));
+	json_builder_end_object(builder);
+	begin_object(builder, "writes");
+	add_int(builder, "requests", atomic_read(io->write_requests));
+	add_int(builder, "bytes", atomic_read(io->write_bytes));
+	add_int(builder, "errors", atomic_read(io->write_errors));
+	json_builder_end_object(builder);
+}
+
+static char *finish(JsonBuilder *builder)
+{
+	g_autoptr(JsonNode) root = NULL;
+
+	json_builder_end_object(builder);
+	root = json_builder_get_root(builder);
+	return json_to_string(root, FALSE);
+}
+
+static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
+{
+	struct inodes_counts counts;
+
+	inodes_count(&fs->inodes, &counts);
+	begin_object(builder, "inodes");
+	add_int(builder, "known", counts.known);
+	add_int(builder, "retained", counts.retained);
+	add_int(builder, "descriptors", counts.descriptors);
+	json_builder_end_object(builder);
+}
+
+char *stats_mount(struct lanefs *fs, bool io_uring)
+{
+	g_autoptr(JsonBuilder) builder = json_builder_new();
+
+	json_builder_begin_object(builder);
+	add_string(builder, "version", LANEFS_VERSION);
+	add_string(builder, "source", fs->source);
+	add_string(builder, "mountpoint", fs->mountpoint);
+	add_int(builder, "pid", (uint64_t)getpid());
+	json_builder_set_member_name(builder, "uptime");
+	json_builder_add_double_value(builder, (double)(g_get_monotonic_time() - fs->started) /
+					       G_USEC_PER_SEC);
+	begin_object(builder, "transport");
+	add_string(builder, "name", io_uring ? "io_uring" : "dev");
+	add_string(builder, "reason", io_uring ? "" : fs->no_io_uring);
+	json_builder_end_object(builder);
+	add_available(builder, "passthrough", "available", fs->no_passthrough);
+	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);
+	add_available(builder, "direct", "io_uring", ring_no_io_uring(fs->ring));
+	add_inodes(builder, fs);
+	add_open(builder, "files", table_count(&fs->files));
+	add_open(builder, "directories", table_count(&fs->dirs));
+	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
+	add_lanes(builder, fs->lanes);
+	add_io(builder, &fs->io);
+	return finish(builder);
+}
+
+char *stats_file(struct lanefs *fs, struct inode *inode)
+{
+	g_autoptr(JsonBuilder) builder = json_builder_new();
+	struct inode_mode *mode = inode_mode(fs, inode);
+
+	json_builder_begin_object(builder);
+	add_lanes(builder, mode->lanes);
+	add_io(builder, &mode->io);
+	return finish(builder);
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* Of SUPERVISOR_PATIENCE_MS; lanefs_stop() may take a second of the rest. */
+#define SUPERVISOR_WRITE_BACK_MS 400
+
+enum {
+	POLL_SIGNAL,
+	POLL_SESSION,
+	POLL_REPORT,
+	POLL_END,
+	POLL_CLOSED,
+	POLL_COUNT,
+};
+
+/* "own": the supervisor's thread only, then who joined it. */
+struct supervisor {
+	struct fuse_session *se;          /* fixed */
+	struct mount *mount;              /* fixed */
+	GThread *thread;                  /* fixed */
+	int signal_fd, end_fd, closed_fd; /* fixed */
+	struct pollfd polled[POLL_COUNT]; /* own; fd -1: has happened */
+	GThread *closer;                  /* own; NULL: not ending yet */
+	int64_t deadline;                 /* own; us, 0: not ending */
+	bool asked;                       /* own */
+	bool ready;                       /* atomic */
+};
+
+static void supervisor_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+}
+
+void supervisor_block_signals(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigset_t set;
+
+	supervisor_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* Requests the kernel waits for, -1: unknown, as the control filesystem is not mounted. */
+static long supervisor_waiting(const struct mount *mount)
+{
+	g_autofree char *path = g_strdup_printf("/sys/fs/fuse/connections/%u/waiting",
+						minor(mount->own.dev));
+	g_autofree char *text = NULL;
+
+	return g_file_get_contents(path, &text, NULL, NULL) ? strtol(text, NULL, 10) : -1;
+}
+
+/*
+ * What others wrote through mappings of files they have open.  The kernel only
+ * starts to write it back, for FUSE it does not wait (fs/fs-writeback.c,
+ * wait_sb_inodes), so this does; an answer of the root's comes at least behind
+ * those writes that have been sent.
+ */
+static void supervisor_write_back(const struct mount *mount, int root)
+{
+	int64_t end = g_get_monotonic_time() + SUPERVISOR_WRITE_BACK_MS * 1000;
+	struct statx info;
+
+	syncfs(root);
+	statx(root, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_TYPE, &info);
+	while (supervisor_waiting(mount) > 0 && g_get_monotonic_time() < end)
+		g_usleep(2000);
+}
+
+/* The root is opened before the mount is taken off: it could not be found afterwards. */
+static void *supervisor_close(void *data)
+{
+	struct supervisor *supervisor = data;
+	struct mount *mount = supervisor->mount;
+	int root = -1;
+	int result;
+
+	if (mount_present(mount))
+		root = open(mount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	result = mount_detach(mount);
+	if (result)
+		g_warning("%s: %s; umount it", mount->mountpoint, g_strerror(-result));
+	if (root >= 0) {
+		supervisor_write_back(mount, root);
+		close(root);
+	}
+	fuse_session_exit(supervisor->se);
+	eventfd_write(supervisor->closed_fd, 1);
+	return NULL;
+}
+
+static void supervisor_ask(struct supervisor *supervisor, const char *why)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (supervisor->deadline)
+		return;
+	g_info("%s: %s, ending", supervisor->mount->mountpoint, why);
+	supervisor->asked = true;
+	supervisor->deadline = g_get_monotonic_time() + SUPERVISOR_PATIENCE_MS * 1000;
+	supervisor->closer = g_thread_try_new("closer", supervisor_close, supervisor, &error);
+	if (!supervisor->closer) {
+		mount_detach(supervisor->mount);
+		fuse_session_exit(supervisor->se);
+	}
+}
+
+static void supervisor_signalled(struct supervisor *supervisor)
+{
+	struct signalfd_siginfo info;
+
+	if (read(supervisor->signal_fd, &info, sizeof(info)) == sizeof(info))
+		supervisor_ask(supervisor, strsignal((int)info.ssi_signo));
+}
+
+static void supervisor_out_of_patience(struct supervisor *supervisor)
+{
+	g_message("%s: not all requests have ended, ending without them",
+		  supervisor->mount->mountpoint);
+	mount_detach(supervisor->mount);
+	_exit(EXIT_SUCCESS);
+}
+
+/* Milliseconds for poll(2): -1 while nothing is ending. */
+static int supervisor_timeout(const struct supervisor *supervisor)
+{
+	int64_t left;
+
+	if (!supervisor->deadline)
+		return -1;
+	left = supervisor->deadline - g_get_monotonic_time();
+	return left <= 0 ? 0 : (int)(left / 1000) + 1;
+}
+
+/* The process that waited has ended: done, or interrupted before it was. */
+static void supervisor_unreported(struct supervisor *supervisor)
+{
+	if (!__atomic_load_n(&supervisor->ready, __ATOMIC_RELAXED))
+		supervisor_ask(supervisor, "nobody waits for the mount");
+}
+
+/* Whether it has happened, once. */
+static bool supervisor_once(struct pollfd *polled)
+{
+	if (!polled->revents)
+		return false;
+	polled->fd = -1;
+	return true;
+}
+
+static void *supervisor_run(void *data)
+{
+	struct supervisor *supervisor = data;
+	struct pollfd *polled = supervisor->polled;
+
+	for (;;) {
+		if (poll(polled, POLL_COUNT, supervisor_timeout(supervisor)) < 0)
+			continue;
+		if (supervisor->deadline && g_get_monotonic_time() >= supervisor->deadline)
+			supervisor_out_of_patience(supervisor);
+		if (polled[POLL_SIGNAL].revents)
+			supervisor_signalled(supervisor);
+		if (supervisor_once(&polled[POLL_REPORT]))
+			supervisor_unreported(supervisor);
+		if (supervisor_once(&polled[POLL_SESSION]))
+			supervisor_ask(supervisor, "unmounted or aborted");
+		supervisor_once(&polled[POLL_CLOSED]);
+		supervisor_once(&polled[POLL_END]);
+		if (polled[POLL_END].fd < 0 && (!supervisor->closer || polled[POLL_CLOSED].fd < 0))
+			return NULL;
+	}
+}
+
+static void supervisor_poll(struct supervisor *supervisor, int what, int fd, short events)
+{
+	supervisor->polled[what] = (struct pollfd){.fd = fd, .events = events};
+}
+
+struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report)
+{
+	struct supervisor *supervisor = g_new0(struct supervisor, 1);
+	sigset_t set;
+
+	supervisor_signals(&set);
+	supervisor->se = se;
+	supervisor->mount = mount;
+	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
+	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);
+	supervisor_poll(supervisor, POLL_SIGNAL, supervisor->signal_fd, POLLIN);
+	supervisor_poll(supervisor, POLL_END, supervisor->end_fd, POLLIN);
+	supervisor_poll(supervisor, POLL_CLOSED, supervisor->closed_fd, POLLIN);
+	/* POLLERR when the connection is gone (fs/fuse/dev.c, fuse_dev_poll). */
+	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(se), 0);
+	/* POLLERR when the reading end is closed. */
+	supervisor_poll(supervisor, POLL_REPORT, report, 0);
+	supervisor->thread = g_thread_new("supervisor", supervisor_run, supervisor);
+	return supervisor;
+}
+
+void supervisor_set_ready(struct supervisor *supervisor)
+{
+	__atomic_store_n(&supervisor->ready, true, __ATOMIC_RELAXED);
+}
+
+bool supervisor_end(struct supervisor *supervisor)
+{
+	bool asked;
+
+	eventfd_write(supervisor->end_fd, 1);
+	g_thread_join(supervisor->thread);
+	if (supervisor->closer)
+		g_thread_join(supervisor->closer);
+	asked = supervisor->asked;
+	close(supervisor->signal_fd);
+	close(supervisor->end_fd);
+	close(supervisor->closed_fd);
+	g_free(supervisor);
+	return asked;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread that serves nothing and never waits for the filesystem, so that
+ * whatever the others are stuck in, the session can be ended: on SIGTERM and
+ * SIGINT, when the connection to the kernel is gone, and when the process that
+ * waits for the mount goes before it is there.
+ *
+ * Ending takes the mount off MOUNTPOINT while it is still served (what mmap
+ * left dirty is written back through it), then stops the loop, and after
+ * SUPERVISOR_PATIENCE_MS ends the process.
+ */
+#pragma once
+
+#include "mount.h"
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+
+#define SUPERVISOR_PATIENCE_MS 1500
+
+struct supervisor;
+
+/* For every thread to come: SIGTERM and SIGINT are the supervisor's, SIGHUP and SIGPIPE nobody's. */
+void supervisor_block_signals(void);
+
+/* After the mount, before the loop.  report: the descriptor of background.h, or -1. */
+struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report);
+
+/* On any thread: nobody has to wait for the mount any more. */
+void supervisor_set_ready(struct supervisor *supervisor);
+
+/* After the loop, before fuse_session_destroy().  Whether the end was asked for. */
+bool supervisor_end(struct supervisor *supervisor);

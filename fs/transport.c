@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "transport.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <liburing.h>
+
+struct transport_queue {
+	GMutex lock; /* held by the queue's thread whenever it is not asleep in the kernel */
+};
+
+/* A queue thread that ends holds its lock; repliers still waiting must get through. */
+static void transport_thread_end(void *data)
+{
+	struct transport_queue *queue = data;
+
+	g_mutex_unlock(&queue->lock);
+}
+
+static GPrivate transport_key = G_PRIVATE_INIT(transport_thread_end);
+
+/*
+ * Queues live as long as the process: a reply may come after its queue's thread
+ * has ended.  There is one per core.
+ */
+static GMutex transport_queues_lock;
+static GSList *transport_queues; /* protected by transport_queues_lock */
+
+static struct transport_queue *transport_queue_new(void)
+{
+	struct transport_queue *queue = g_new0(struct transport_queue, 1);
+
+	g_mutex_init(&queue->lock);
+	g_mutex_lock(&transport_queues_lock);
+	transport_queues = g_slist_prepend(transport_queues, queue);
+	g_mutex_unlock(&transport_queues_lock);
+	return queue;
+}
+
+struct transport_queue *transport_current(void)
+{
+	return g_private_get(&transport_key);
+}
+
+void transport_begin(struct transport_queue *queue)
+{
+	if (queue && queue != transport_current())
+		g_mutex_lock(&queue->lock);
+}
+
+void transport_end(struct transport_queue *queue)
+{
+	if (queue && queue != transport_current())
+		g_mutex_unlock(&queue->lock);
+}
+
+/* With the queue's lock held: what liburing's flush does.  The number to submit. */
+static unsigned int transport_flush(struct io_uring *ring)
+{
+	struct io_uring_sq *sq = &ring->sq;
+	unsigned int tail = sq->sqe_tail;
+
+	if (sq->sqe_head != tail) {
+		sq->sqe_head = tail;
+		io_uring_smp_store_release(sq->ktail, tail);
+	}
+	return tail - io_uring_smp_load_acquire(sq->khead);
+}
+
+/*
+ * Stands in for liburing's function of that name, which only libfuse's queue
+ * threads call (lib/fuse_uring.c, fuse_uring_thread): the executable's
+ * definition is found before the library's.  Same contract; lanefs itself uses
+ * other calls on its own ring.
+ */
+int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
+{
+	struct transport_queue *queue = g_private_get(&transport_key);
+	unsigned int pending;
+	int result;
+
+	if (!queue) {
+		queue = transport_queue_new();
+		g_mutex_lock(&queue->lock);
+		g_private_set(&transport_key, queue);
+	}
+	pending = transport_flush(ring);
+	g_mutex_unlock(&queue->lock);
+	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
+				IORING_ENTER_GETEVENTS, NULL);
+	g_mutex_lock(&queue->lock);
+	return result;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+#include "xattr.h"
+#include "attr.h"
+#include "caps.h"
+#include "creds.h"
+#include "facts.h"
+#include "policy-store.h"
+#include "stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <linux/limits.h>
+#include <sys/xattr.h>
+
+#define XATTR_ACL "system.posix_acl_access"
+
+/* The decision an open for reading would get now. */
+static char *compute_decision(struct lanefs *fs, fuse_req_t req, struct inode *inode,
+			      const struct stat *attr, const char *name)
+{
+	struct policy_decision decision;
+	struct facts facts;
+	GString *why;
+	char *value;
+
+	facts_gather(fs, inode, attr, O_RDONLY, fuse_req_ctx(req)->pid, &facts);
+	if (!strcmp(name, "explain")) {
+		value = facts_explain(fs, inode, &facts);
+		facts_clear(&facts);
+		return value;
+	}
+	why = g_string_new(NULL);
+	facts_decide(fs, inode, &facts, &decision, why);
+	facts_clear(&facts);
+	if (!strcmp(name, "why"))
+		return g_string_free(why, FALSE);
+	g_string_free(why, TRUE);
+	return g_strdup(lane_name(decision.lane));
+}
+
+/* 0 and a new string, or -errno; -ENODATA where the attribute does not apply. */
+static int compute_file(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+			char **value)
+{
+	struct stat attr;
+	int err;
+
+	if (!S_ISREG(inode->type))
+		return -ENODATA;
+	err = attr_get(fs, inode, &attr);
+	if (!err)
+		*value = compute_decision(fs, req, inode, &attr, name);
+	return err;
+}
+
+static int compute_stats(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+			 char **value)
+{
+	(void)name;
+	if (inode == fs->inodes.root)
+		*value = stats_mount(fs, fuse_req_is_uring(req));
+	else if (S_ISREG(inode->type))
+		*value = stats_file(fs, inode);
+	else
+		return -ENODATA;
+	return 0;
+}
+
+static int compute_config(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+			  char **value)
+{
+	(void)req;
+	(void)name;
+	if (inode != fs->inodes.root)
+		return -ENODATA;
+	*value = config_to_json(fs->config);
+	return 0;
+}
+
+#define XATTR_PREFIX "user.lanefs."
+
+static const struct computed {
+	const char *name;
+	int (*compute)(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+		       char **value);
+} computed[] = {
+	{ "lane", compute_file },
+	{ "why", compute_file },
+	{ "explain", compute_file },
+	{ "stats", compute_stats },
+	{ "config", compute_config },
+};
+
+static const struct computed *find_computed(const char *name)
+{
+	if (!g_str_has_prefix(name, XATTR_PREFIX))
+		return NULL;
+	name += strlen(XATTR_PREFIX);
+	for (size_t i = 0; i < G_N_ELEMENTS(computed); i++)
+		if (!strcmp(computed[i].name, name))
+			return &computed[i];
+	return NULL;
+}
+
+/* The protocol's answer to GETXATTR and LISTXATTR: the size alone when size is 0. */
+static void reply_value(fuse_req_t req, const char *value, size_t length, size_t size)
+{
+	if (!size)
+		fuse_reply_xattr(req, length);
+	else if (length > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, value, length);
+}
+
+void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name, size_t size)
+{
+	const struct computed *own = find_computed(name);
+	g_autofree char *value = NULL;
+	char path[BACKING_PROC_PATH_MAX];
+	ssize_t length;
+	int fd, err;
+
+	if (own) {
+		err = own->compute(fs, req, inode, own->name, &value);
+		if (err)
+			fuse_reply_err(req, -err);
+		else
+			reply_value(req, value, strlen(value), size);
+		return;
+	}
+	value = g_try_malloc(MAX(size, 1));
+	if (!value) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	length = getxattr(backing_proc_path(fd, path), name, value, size);
+	err = errno;
+	inode_fd_put(&fs->inodes, inode);
+	if (length < 0)
+		fuse_reply_err(req, err);
+	else
+		reply_value(req, value, (size_t)length, size);
+}
+
+/* A value of lanefs's own stored attributes.  0 or -errno. */
+static int check_stored(struct inode *inode, const char *name, const char *value, size_t size)
+{
+	enum policy_mode mode;
+	uint64_t threshold;
+
+	if (!strcmp(name, XATTR_POLICY))
+		return policy_mode_parse(value, (gssize)size, &mode) ? -EINVAL : 0;
+	if (!strcmp(name, XATTR_THRESHOLD)) {
+		if (!S_ISDIR(inode->type))
+			return -EINVAL;
+		return threshold_parse(value, (gssize)size, &threshold) ? -EINVAL : 0;
+	}
+	return 0;
+}
+
+/*
+ * A change of the access ACL clears the set-group-ID bit unless the caller is in
+ * the file's group or has CAP_FSETID (posix_acl_update_mode); the daemon has it always.
+ */
+static bool acl_clears_sgid(fuse_req_t req, int fd, const char *name)
+{
+	struct stat attr;
+
+	if (strcmp(name, XATTR_ACL) || !fuse_req_ctx(req)->uid)
+		return false;
+	return !backing_stat(fd, "", &attr, NULL) && (attr.st_mode & S_ISGID) &&
+	       !creds_in_group(req, attr.st_gid);
+}
+
+void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+	       const char *value, size_t size, int flags)
+{
+	char path[BACKING_PROC_PATH_MAX];
+	bool drop;
+	int fd, err;
+
+	err = find_computed(name) ? -EPERM : check_stored(inode, name, value, size);
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	drop = acl_clears_sgid(req, fd, name);
+	if (drop)
+		caps_drop_fsetid();
+	err = setxattr(backing_proc_path(fd, path), name, value, size, flags) ? errno : 0;
+	if (drop)
+		caps_restore_fsetid();
+	inode_fd_put(&fs->inodes, inode);
+	policy_stored_forget(inode);
+	fuse_reply_err(req, err);
+}
+
+void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name)
+{
+	char path[BACKING_PROC_PATH_MAX];
+	int fd, err;
+
+	if (find_computed(name)) {
+		fuse_reply_err(req, EPERM);
+		return;
+	}
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	err = removexattr(backing_proc_path(fd, path), name) ? errno : 0;
+	inode_fd_put(&fs->inodes, inode);
+	policy_stored_forget(inode);
+	fuse_reply_err(req, err);
+}
+
+/* Drops computed names a backing file may carry from elsewhere.  The length that is left. */
+static size_t hide_computed(char *list, size_t length)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0; at < length;) {
+		size_t size = strlen(list + at) + 1;
+
+		if (!find_computed(list + at)) {
+			memmove(list + kept, list + at, size);
+			kept += size;
+		}
+		at += size;
+	}
+	return kept;
+}
+
+void xattr_list(struct lanefs *fs, fuse_req_t req, struct inode *inode, size_t size)
+{
+	g_autofree char *list = g_try_malloc(XATTR_LIST_MAX);
+	char path[BACKING_PROC_PATH_MAX];
+	ssize_t length;
+	int fd, err;
+
+	if (!list) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	fd = inode_fd_get(&fs->inodes, inode);
+	if (fd < 0) {
+		fuse_reply_err(req, -fd);
+		return;
+	}
+	length = listxattr(backing_proc_path(fd, path), list, XATTR_LIST_MAX);
+	err = errno;
+	inode_fd_put(&fs->inodes, inode);
+	if (length < 0)
+		fuse_reply_err(req, err);
+	else
+		reply_value(req, list, hide_computed(list, (size_t)length), size);
+}
