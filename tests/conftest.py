@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+import os
+import sys
+
+sys.dont_write_bytecode = True
+
+import pytest
+
+import util_mount
+from util_mount import LANEFS, NATIVE, Mount, Scratch, need_uring
+from util_watch import Watchdog
+
+VARIANTS = {
+    "cached": ("transport=io_uring",),
+    "degraded": ("transport=dev", "passthrough=off"),
+    "direct": ("transport=io_uring", "lane=direct"),
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "daemon: is about lanefs itself, skipped on a native "
+                                       "directory")
+    config.addinivalue_line("markers", "limit(seconds): how long the test may take")
+    config.watchdog = None
+
+
+def pytest_collection_modifyitems(items):
+    if NATIVE:
+        for item in items:
+            if item.get_closest_marker("daemon"):
+                item.add_marker(pytest.mark.skip(reason="LANEFS_NATIVE=1"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    if item.config.watchdog is None:
+        item.config.watchdog = Watchdog()
+    marker = item.get_closest_marker("limit")
+    item.config.watchdog.say("arm", marker.args[0] if marker else 60, item.name.replace("\n", ""))
+    yield
+    item.config.watchdog.say("disarm")
+
+
+def pytest_unconfigure(config):
+    if config.watchdog is not None:
+        config.watchdog.close()
+
+
+@pytest.fixture(scope="session")
+def scratch():
+    if os.geteuid() != 0:
+        pytest.skip("needs root: makes mounts and acts as several users")
+    space = Scratch()
+    yield space
+    space.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def uring_parameter():
+    """Turn FUSE-over-io_uring on for the session, where the kernel has it."""
+    try:
+        with open(util_mount.MODULE) as stream:
+            before = stream.read().strip()
+        with open(util_mount.MODULE, "w") as stream:
+            stream.write("Y")
+    except OSError:
+        yield
+        return
+    yield
+    with open(util_mount.MODULE, "w") as stream:
+        stream.write(before)
+
+
+@pytest.fixture
+def mount(request, scratch):
+    """mount(option, ..., over=False, backing="disk", ...) gives a running Mount.  What any of
+    them leaves behind or complains about fails the test."""
+    if not NATIVE and not os.access(LANEFS, os.X_OK):
+        pytest.fail(f"LANEFS_BUILD is not a build directory: no {LANEFS!r}")
+    if not NATIVE and not os.path.exists("/dev/fuse"):
+        pytest.skip("/dev/fuse is missing")
+    made = []
+
+    def make(*options, **kwargs):
+        if "transport=io_uring" in options:
+            need_uring()
+        made.append(Mount(request.config.watchdog, scratch, options, **kwargs))
+        return made[-1]
+
+    yield make
+    problems = []
+    for one in reversed(made):
+        problems += one.close()
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.fixture(params=["native"] if NATIVE else list(VARIANTS))
+def m(request, mount):
+    """A mount in each of the ways a file can be read."""
+    return mount(*VARIANTS.get(request.param, ()))
+
+
+@pytest.fixture
+def native(scratch):
+    """A plain directory beside the backing one, to compare with."""
+    return scratch.directory("native")

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""A read that starts after a write returned sees it, between lanes, processes and from outside."""
+import mmap
+import os
+import random
+import time
+
+import pytest
+
+from util import Child, pattern, read_file, wait_for, write_file
+
+LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
+         ("stream", "auto")]
+
+
+@pytest.fixture(params=LANES, ids="-".join)
+def m(request, mount):
+    lane, passthrough = request.param
+    return mount(f"lane={lane}", f"passthrough={passthrough}")
+
+
+def test_writer_and_reader_in_two_processes(m):
+    """Each write is read back by another process through its own open before the next one."""
+    write_file(m.join("f"), bytes(100000))
+    ask, answer = os.pipe(), os.pipe()
+
+    def reader():
+        fd = os.open(m.join("f"), os.O_RDONLY)
+        while place := os.read(ask[0], 8):
+            offset = int.from_bytes(place, "little")
+            os.write(answer[1], os.pread(fd, 8, offset))
+
+    with Child(reader) as child:
+        fd = os.open(m.join("f"), os.O_WRONLY)
+        chance = random.Random(3)
+        for turn in range(500):
+            offset = chance.randrange(99992)
+            os.pwrite(fd, turn.to_bytes(8, "little"), offset)
+            os.write(ask[1], offset.to_bytes(8, "little"))
+            assert int.from_bytes(os.read(answer[0], 8), "little") == turn
+        os.close(fd)
+        child.close()
+    for end in ask + answer:
+        os.close(end)
+
+
+def test_size_seen_by_another_process_at_once(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "ab", buffering=0) as writer, open(m.join("f"), "rb") as reader:
+        for turn in range(1, 200):
+            writer.write(b"x" * 100)
+            assert os.fstat(reader.fileno()).st_size == os.stat(m.join("f")).st_size == turn * 100
+            assert len(os.pread(reader.fileno(), 1 << 20, 0)) == turn * 100
+
+
+def test_truncated_and_grown_again_reads_zeros(m):
+    data = pattern(100000)
+    write_file(m.join("f"), data)
+    with open(m.join("f"), "r+b", buffering=0) as stream, open(m.join("f"), "rb") as other:
+        assert stream.read() == data
+        assert os.pread(other.fileno(), 200000, 0) == data
+        os.ftruncate(stream.fileno(), 5001)
+        assert os.pread(other.fileno(), 200000, 0) == data[:5001]
+        os.truncate(m.join("f"), 20000)
+        assert os.pread(other.fileno(), 200000, 0) == data[:5001] + bytes(14999)
+        os.pwrite(stream.fileno(), b"end", 30000)
+        assert os.pread(other.fileno(), 200000, 0) == data[:5001] + bytes(24999) + b"end"
+
+
+def test_outside_change_is_seen_at_the_next_open(m):
+    write_file(m.backing("f"), b"a" * 50000)
+    assert read_file(m.join("f")) == b"a" * 50000
+    for fill, size in ((b"b", 50000), (b"c", 70000), (b"d", 10), (b"e", 50000)):
+        write_file(m.backing("f"), fill * size)
+        assert read_file(m.join("f")) == fill * size
+
+
+def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
+    write_file(m.backing("f"), b"a" * 50000)
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        fd = stream.fileno()
+        assert os.pread(fd, 50000, 0) == b"a" * 50000
+        for fill, size in ((b"b", 50000), (b"c", 70000), (b"d", 1000)):
+            write_file(m.backing("f"), fill * size)
+            end = time.monotonic() + 1.5
+            while os.pread(fd, 100000, 0) != fill * size:
+                assert time.monotonic() < end, (fill, size, os.fstat(fd).st_size)
+                time.sleep(0.02)
+            wait_for(lambda: os.fstat(fd).st_size == size, 1.5, "the size from outside")
+
+
+def test_outside_sees_every_write_at_once(m):
+    fd = os.open(m.join("f"), os.O_RDWR | os.O_CREAT)
+    with open(m.backing("f"), "rb", buffering=0) as outside:
+        for turn in range(100):
+            os.pwrite(fd, turn.to_bytes(4, "little") * 50, turn * 200)
+            assert os.pread(outside.fileno(), 4, turn * 200 + 100) == turn.to_bytes(4, "little")
+            assert os.fstat(outside.fileno()).st_size == (turn + 1) * 200
+    os.close(fd)
+
+
+def test_mmap_of_two_processes(m):
+    write_file(m.join("f"), bytes(65536))
+
+    def other():
+        with open(m.join("f"), "r+b") as stream, mmap.mmap(stream.fileno(), 65536) as view:
+            end = time.monotonic() + 10
+            while view[0] != 1:
+                assert time.monotonic() < end
+            view[40000] = 2
+
+    with Child(other) as child, open(m.join("f"), "r+b") as stream:
+        with mmap.mmap(stream.fileno(), 65536) as view:
+            view[0] = 1
+            child.result(15)
+            assert view[40000] == 2
+
+
+def test_hole_punched_under_a_reader(m):
+    import util_sys
+    data = pattern(200000)
+    write_file(m.join("f"), data)
+    with open(m.join("f"), "r+b") as stream, open(m.join("f"), "rb") as other:
+        with mmap.mmap(other.fileno(), 200000, prot=mmap.PROT_READ) as view:
+            assert view[:] == data == os.pread(other.fileno(), 200000, 0)
+            util_sys.fallocate(stream.fileno(), 3, 10000, 50000)
+            expected = data[:10000] + bytes(50000) + data[60000:]
+            assert os.pread(other.fileno(), 200000, 0) == expected
+            assert view[:] == expected
+
+
+def test_copy_range_under_a_reader(m):
+    data = pattern(200000)
+    write_file(m.join("f"), data)
+    with open(m.join("f"), "r+b") as stream, open(m.join("f"), "rb") as other:
+        with mmap.mmap(other.fileno(), 200000, prot=mmap.PROT_READ) as view:
+            assert view[:] == data == os.pread(other.fileno(), 200000, 0)
+            assert os.copy_file_range(stream.fileno(), stream.fileno(), 5000, 100, 100000) == 5000
+            expected = data[:100000] + data[100:5100] + data[105000:]
+            assert os.pread(other.fileno(), 200000, 0) == expected
+            assert view[:] == expected

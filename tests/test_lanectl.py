@@ -1,0 +1,519 @@
+# SPDX-License-Identifier: MIT
+"""lanectl on real mounts: every command, its JSON, its errors."""
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from util import NOBODY, run, wait_for, write_file
+from util_mount import LANECTL
+
+pytestmark = pytest.mark.daemon
+
+LARGE = 128 << 20  # above every automatic threshold
+COMMANDS = ["ls", "explain", "policy get", "threshold get", "stats"]
+
+
+def lanectl(*args, status=0, **kwargs):
+    done = run(LANECTL, *args, check=False, timeout=30, **kwargs)
+    assert done.returncode == status, done.stdout + done.stderr
+    if status == 0:
+        assert done.stderr == ""
+    return done
+
+
+def document(*args, status=0):
+    """The JSON document that a command prints; its one list."""
+    content = json.loads(lanectl("--json", *args, status=status).stdout)
+    (elements,) = content.values()
+    return elements
+
+
+def by_name(elements):
+    return {os.path.basename(element["path"]): element for element in elements}
+
+
+def rows(text):
+    """The lines of a table, each a list of its cells."""
+    return [line.split() for line in text.splitlines()]
+
+
+def status_of(path, *args):
+    """What status says of one mount, whatever else is mounted on this machine."""
+    done = run(LANECTL, "status", "--json", *args, check=False, timeout=30)
+    (entry,) = [entry for entry in json.loads(done.stdout)["mounts"]
+                if entry["mountpoint"] == path]
+    return entry, done
+
+
+@pytest.fixture
+def tree(mount):
+    m = mount("transport=dev")
+    write_file(m.backing("small"), b"x" * 1500)
+    with open(m.backing("large"), "wb") as stream:
+        stream.truncate(LARGE)
+    os.mkdir(m.backing("dir"))
+    write_file(m.backing("dir", "inner"), b"x")
+    os.mkdir(m.backing("dir", "sub"))
+    with open(m.backing("dir", "sub", "deep"), "wb") as stream:
+        stream.truncate(LARGE)
+    os.symlink("small", m.backing("link"))
+    os.mkfifo(m.backing("fifo"))
+    return m
+
+
+def test_status(mount):
+    m = mount("transport=dev", "passthrough=off", "lane=direct", "nosuid", "attr-timeout=1")
+    write_file(m.join("f"), b"x")
+    with open(m.join("f"), "rb"):
+        entry, _ = status_of(m.path)
+        assert entry["stats"]["files"]["open"] == 1
+    assert entry["state"] == "ok"
+    assert entry["source"] == m.source
+    assert entry["root"] == "/"
+    assert "nosuid" in entry["mount_options"].split(",")
+    assert set(entry["options"]) >= {"transport=dev", "passthrough=off", "lane=direct", "nosuid"}
+    # Neither what nobody set nor what was set to its default.
+    assert not [option for option in entry["options"]
+                if option.startswith(("threshold=", "attr-timeout="))]
+    assert entry["stats"]["pid"] == m.pid
+    assert entry["stats"]["transport"]["name"] == "dev"
+    assert entry["config"]["lane"]["value"] == "direct"
+
+    text = run(LANECTL, "status", check=False).stdout
+    head = rows(text)[0]
+    (row,) = [row for row in rows(text) if row and row[0] == m.path]
+    cells = dict(zip(head, row))
+    assert cells["STATE"] == "ok"
+    assert cells["PID"] == str(m.pid)
+    assert cells["TRANSPORT"] == "dev"
+    assert cells["PASSTHROUGH"] == "no"
+    assert "lane=direct" in cells["OPTIONS"].split(",")
+    assert f"{m.path}: no passthrough: " in text
+
+
+def test_status_of_a_mount_over_its_own_source(mount):
+    m = mount("transport=dev", over=True)
+    entry, _ = status_of(m.path)
+    assert entry["state"] == "ok"
+    assert entry["source"] == m.path
+
+
+def test_status_dead(mount):
+    alive, dead = mount("transport=dev"), mount("transport=dev")
+    dead.may_die = True
+    dead.process.kill()
+    dead.process.wait(10)
+
+    entry, done = status_of(dead.path)
+    assert entry["state"] == "dead" and entry["stats"] is None
+    assert done.returncode == 1
+    assert f"lanectl: {dead.path}: its daemon is gone; umount -l '{dead.path}'" in done.stderr
+    assert status_of(alive.path)[0]["state"] == "ok"
+
+    for command in COMMANDS:
+        done = lanectl(*command.split(), dead.path, status=1)
+        assert done.stderr.startswith(f"lanectl: {dead.path}: Transport endpoint is not connected")
+
+
+def test_status_hung(mount):
+    alive, hung = mount("transport=dev"), mount("transport=dev")
+    os.kill(hung.pid, signal.SIGSTOP)
+    try:
+        for args in [("status",), ("stats",)]:
+            start = time.monotonic()
+            # The pipe must not stay open in what waits for the mount either.
+            done = run(LANECTL, *args, "--timeout", "0.5", check=False, timeout=10)
+            assert time.monotonic() - start < 5
+            assert done.returncode == 1
+            assert f"lanectl: {hung.path}: no answer from its daemon" in done.stderr
+            assert alive.path in done.stdout
+        entry, _ = status_of(hung.path, "--timeout", "0.5")
+        assert entry["state"] == "hung"
+        assert status_of(alive.path, "--timeout", "0.5")[0]["state"] == "ok"
+    finally:
+        os.kill(hung.pid, signal.SIGCONT)
+    assert status_of(hung.path)[0]["state"] == "ok"
+
+
+def test_status_covered_and_bind(mount, scratch):
+    m = mount("transport=dev")
+    os.mkdir(m.join("dir"))
+    other = scratch.directory("bind")
+    run("mount", "--bind", m.join("dir"), other)
+    try:
+        entry, done = status_of(other)
+        assert entry["state"] == "bind" and entry["root"] == "/dir"
+        assert other not in done.stderr
+    finally:
+        run("umount", other)
+    run("mount", "-t", "tmpfs", "none", m.path)
+    try:
+        entry, done = status_of(m.path)
+        assert entry["state"] == "covered"
+        assert m.path not in done.stderr
+    finally:
+        run("umount", m.path)
+
+
+def test_status_without_mounts():
+    script = 'umount -l -a -t fuse.lanefs; exec "$0" "$@"'
+    done = run("unshare", "-m", "sh", "-c", script, LANECTL, "status")
+    assert done.stdout == "No lanefs is mounted here.\n"
+    done = run("unshare", "-m", "sh", "-c", script, LANECTL, "status", "--json")
+    assert json.loads(done.stdout) == {"mounts": []}
+
+
+def test_ls(tree):
+    text = lanectl("ls", tree.path).stdout
+    assert rows(text) == [["FILE", "SIZE", "LANE"],
+                          ["dir/", "-", "-"],
+                          ["fifo", "-", "-"],
+                          ["large", "128", "MiB", "direct"],
+                          ["link", "-", "-"],
+                          ["small", "1.5", "KiB", "cached"]]
+    # Aligned: every cell of LANE begins below its title.
+    column = text.splitlines()[0].index("LANE")
+    assert [line[column:] for line in text.splitlines()] == \
+        ["LANE", "-", "-", "direct", "-", "cached"]
+
+
+def test_ls_long(tree):
+    lanectl("policy", "set", tree.join("small"), "direct")
+    lines = lanectl("ls", "-l", tree.path).stdout.splitlines()
+    assert lines[0].split() == ["FILE", "SIZE", "LANE", "POLICY", "WHY"]
+    (line,) = [line for line in lines if line.startswith("small ")]
+    assert line.split()[1:5] == ["1.5", "KiB", "direct", "direct"]
+    assert line.endswith("  " + tree.why(tree.join("small")).removeprefix("direct: "))
+
+
+def test_ls_json(tree):
+    found = by_name(document("ls", tree.path))
+    assert list(found) == ["dir", "fifo", "large", "link", "small"]
+    assert [entry["type"] for entry in found.values()] == \
+        ["directory", "other", "file", "symlink", "file"]
+    assert found["large"] == {"path": tree.join("large"), "type": "file", "size": LARGE,
+                              "lane": tree.lane(tree.join("large")),
+                              "why": tree.why(tree.join("large")), "policy": None}
+    assert found["dir"]["lane"] is None and found["dir"]["why"] is None
+
+
+def test_ls_arguments(tree):
+    text = lanectl("ls", tree.join("dir"), tree.join("link"), tree.join("small")).stdout
+    files, directory = text.split("\n\n")
+    assert [row[0] for row in rows(files)] == ["FILE", tree.join("link"), tree.join("small")]
+    assert [row[0] for row in rows(directory)] == [f"{tree.join('dir')}:", "FILE", "inner", "sub/"]
+    # A link that is named is followed, as an open would.
+    (entry,) = document("ls", tree.join("link"))
+    assert entry["type"] == "file" and entry["size"] == 1500 and entry["lane"] == "cached"
+    assert lanectl("ls", "small", cwd=tree.path).stdout.splitlines()[1].startswith("small ")
+
+
+def test_ls_recursive(tree):
+    paths = [entry["path"] for entry in document("ls", "-R", tree.path)]
+    assert paths == [tree.join(name) for name in
+                     ("dir", "fifo", "large", "link", "small", "dir/inner", "dir/sub",
+                      "dir/sub/deep")]
+    text = lanectl("ls", "-R", tree.path).stdout
+    assert [line for line in text.splitlines() if line.endswith(":")] == \
+        [f"{tree.path}:", f"{tree.join('dir')}:", f"{tree.join('dir/sub')}:"]
+
+
+def test_ls_recursive_stays_on_the_mount(tree):
+    run("mount", "-t", "tmpfs", "none", tree.join("dir", "sub"))
+    try:
+        write_file(tree.join("dir", "sub", "elsewhere"), b"x")
+        names = by_name(document("ls", "-R", tree.path))
+        assert "sub" in names and "elsewhere" not in names
+    finally:
+        run("umount", tree.join("dir", "sub"))
+
+
+ODD_NAMES = {
+    b"new\nline\ttab": r"new\nline\ttab",
+    b"esc\x1b[31m": r"esc\x1b[31m",
+    b"unit\x1fseparator": r"unit\x1fseparator",
+    b"back\\slash \"quoted\"": r'back\\slash "quoted"',
+    b"not utf-8 \xff\xc3": r"not utf-8 \xff\xc3",
+    "日本語".encode(): "日本語",
+    b"-l": "-l",
+    b"%s %n": "%s %n",
+}
+
+
+def test_odd_names(mount):
+    m = mount("transport=dev")
+    for name in ODD_NAMES:
+        write_file(os.path.join(os.fsencode(m.source), name), b"x")
+    text = lanectl("ls", m.path).stdout
+    assert len(text.splitlines()) == len(ODD_NAMES) + 1
+    for shown in ODD_NAMES.values():
+        assert [line for line in text.splitlines() if line.startswith(shown + " ")]
+
+    got = set()
+    for entry in document("ls", m.path):
+        if "path_base64" in entry:
+            path = base64.b64decode(entry["path_base64"])
+            assert path.decode(errors="replace") == entry["path"]
+        else:
+            path = entry["path"].encode()
+        got.add(os.path.basename(path))
+        assert entry["lane"] == "cached"
+    assert got == set(ODD_NAMES)
+
+    for name in ODD_NAMES:
+        path = os.path.join(os.fsencode(m.path), name)
+        for command in (("explain",), ("policy", "get"), ("stats",)):
+            assert len(document(*command, "--", path)) == 1
+    missing = os.path.join(os.fsencode(m.path), b"missing\n\xff")
+    assert lanectl("ls", missing, status=1).stderr == \
+        f"lanectl: {m.path}/missing\\n\\xff: No such file or directory\n"
+
+
+def test_explain(tree):
+    for name, lane in (("small", "cached"), ("large", "direct")):
+        path = tree.join(name)
+        (explained,) = document("explain", path)
+        assert explained["path"] == path
+        assert explained["lane"] == tree.lane(path) == lane
+        assert explained["why"] == tree.why(path)
+        matched = [step["matched"] for step in explained["steps"]]
+        decided = matched.index(True)
+        assert set(matched[:decided]) == {False} and set(matched[decided + 1:]) <= {None}
+
+        text = lanectl("explain", path).stdout
+        assert text.startswith(f"{path}:\n")
+        assert ["lane", lane] in rows(text)
+        assert ["why", *tree.why(path).removeprefix(f"{lane}: ").split()] in rows(text)
+        for step in explained["steps"]:
+            word = {True: "yes", False: "no", None: "-"}[step["matched"]]
+            (row,) = [row for row in rows(text) if row[:1] == [step["rule"]]]
+            assert row[1:] == [word, *step["text"].split()]
+
+
+def test_explain_what_has_no_lane(tree):
+    done = lanectl("explain", tree.join("dir"), tree.join("fifo"), tree.join("small"), status=1)
+    assert done.stderr == (
+        f"lanectl: {tree.join('dir')}: a directory has no lane; name a file in it\n"
+        f"lanectl: {tree.join('fifo')}: not a regular file, so it has no lane\n")
+    assert done.stdout.startswith(f"{tree.join('small')}:\n")
+
+
+def get_policy(path):
+    (found,) = document("policy", "get", path)
+    return found
+
+
+def test_policy(tree):
+    inner, sub, deep = tree.join("dir/inner"), tree.join("dir/sub"), tree.join("dir/sub/deep")
+    assert lanectl("policy", "set", tree.join("dir"), "stream").stdout == ""
+    assert os.getxattr(tree.backing("dir"), "user.lanefs.policy") == b"stream"
+    assert rows(lanectl("policy", "get", tree.join("dir"), inner, tree.join("small")).stdout) == [
+        ["FILE", "POLICY", "FROM"],
+        [tree.join("dir"), "stream", "set", "here"],
+        [inner, "stream", "inherited", "from", tree.join("dir")],
+        [tree.join("small"), "auto", "not", "set"]]
+    assert get_policy(deep) == {"path": deep, "policy": "stream", "own": None, "inherited": True,
+                                "from": tree.join("dir"), "mount": None}
+    (explained,) = document("explain", deep)
+    assert explained["wanted"] == "stream"
+
+    # auto ends what a directory inherits, and is nothing on a file.
+    lanectl("policy", "set", sub, "auto")
+    assert get_policy(deep)["policy"] == "auto" and get_policy(deep)["from"] == sub
+    assert document("explain", deep)[0]["wanted"] == "direct"
+    lanectl("policy", "set", inner, "auto")
+    found = get_policy(inner)
+    assert found["policy"] == "stream" and found["own"] == "auto" and found["inherited"]
+    assert document("explain", inner)[0]["wanted"] == "stream"
+
+    (found,) = document("policy", "set", inner, "direct")
+    assert found["policy"] == found["own"] == "direct" and found["from"] == inner
+    assert document("explain", inner)[0]["wanted"] == "direct"
+
+    lanectl("policy", "clear", inner, sub, tree.join("dir"), tree.join("dir"))
+    for path in (tree.backing("dir"), tree.backing("dir/inner"), tree.backing("dir/sub")):
+        assert "user.lanefs.policy" not in os.listxattr(path)
+    assert get_policy(inner)["policy"] == "auto" and get_policy(inner)["from"] is None
+
+
+def test_policy_of_several_paths(tree):
+    missing = tree.join("missing")
+    done = lanectl("policy", "set", tree.join("small"), missing, tree.join("large"), "cached",
+                   status=1)
+    assert done.stderr == f"lanectl: {missing}: No such file or directory\n"
+    assert tree.attribute("policy", tree.join("small")) == "cached"
+    assert tree.attribute("policy", tree.join("large")) == "cached"
+
+
+def test_policy_refuses(tree):
+    path = tree.join("small")
+    done = lanectl("policy", "set", path, "fast", status=2)
+    assert done.stderr == ('lanectl: policy: value "fast": accepted: auto, cached, direct, stream; '
+                           "see lanectl policy --help\n")
+    assert "user.lanefs.policy" not in os.listxattr(path)
+    done = lanectl("policy", "set", tree.join("fifo"), "direct", status=1)
+    assert done.stderr == f"lanectl: {tree.join('fifo')}: neither a file nor a directory\n"
+
+
+def test_threshold(tree):
+    large, directory = tree.join("dir/sub/deep"), tree.join("dir")
+    (found,) = document("threshold", "get", large)
+    assert found["threshold"] == "auto" and found["mount"] == "default" and found["from"] is None
+
+    lanectl("threshold", "set", directory, "1G")
+    assert os.getxattr(tree.backing("dir"), "user.lanefs.threshold") == b"1G"
+    assert tree.lane(large) == "cached"
+    assert rows(lanectl("threshold", "get", large).stdout) == [
+        ["FILE", "THRESHOLD", "FROM"], [large, "1G", "inherited", "from", directory]]
+    lanectl("threshold", "clear", directory)
+    assert tree.lane(large) == "direct"
+
+    done = lanectl("threshold", "set", tree.join("small"), "1G", status=1)
+    assert done.stderr.startswith(f"lanectl: {tree.join('small')}: a threshold is kept on "
+                                  "directories; ")
+    for value in ("1X", "", "-1", "1.5G"):
+        done = lanectl("threshold", "set", "--", directory, value, status=2)
+        assert done.stderr.startswith(f'lanectl: threshold: value "{value}": accepted: auto, or ')
+    assert "user.lanefs.threshold" not in os.listxattr(tree.backing("dir"))
+
+
+def test_threshold_of_the_mount(mount):
+    m = mount("transport=dev", "threshold=3M")
+    text = lanectl("threshold", "get", m.path).stdout
+    assert rows(text)[1] == [m.path, "3M", "the", "mount", "(-o)"]
+
+
+def test_stats(tree):
+    with open(tree.join("large"), "rb", buffering=0) as stream:
+        stream.read(1 << 20)
+    (of_file,) = document("stats", tree.join("large"))
+    (of_mount,) = document("stats", tree.path)
+    assert of_file["path"] == tree.join("large")
+    assert of_file["lanes"]["direct"]["opens"] == 1
+    assert of_file["reads"]["bytes"] == of_mount["reads"]["bytes"] == 1 << 20
+    assert of_mount["pid"] == tree.pid
+
+    text = lanectl("stats", tree.path, tree.join("large")).stdout
+    first, second = text.split(f"\n{tree.join('large')}:\n")
+    assert first.startswith(f"{tree.path}:\n") and f"pid {tree.pid}," in first
+    for part in (first, second):
+        assert ["direct", "1", "0"] in rows(part)
+        (reads,) = [row for row in rows(part) if row[:1] == ["reads"]]
+        assert reads[1] == str(of_file["reads"]["requests"]) and reads[2:4] == ["1", "MiB"]
+    assert "known inodes" in first and "known inodes" not in second
+
+
+def test_stats_of_all_mounts(mount):
+    both = [mount("transport=dev"), mount("transport=dev")]
+    done = run(LANECTL, "stats", "--json", check=False)
+    found = {entry["path"]: entry["pid"] for entry in json.loads(done.stdout)["stats"]}
+    for m in both:
+        assert found[m.path] == m.pid
+
+
+def test_stats_of_a_directory(tree):
+    done = lanectl("stats", tree.join("dir"), status=1)
+    assert done.stderr.startswith(f"lanectl: {tree.join('dir')}: counters are kept of ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_bad_paths(tree, command):
+    """Each gets its own line, what is good is served, with and without --json."""
+    elsewhere, missing, good = tree.backing("small"), tree.join("missing"), tree.join("small")
+    for json_option in ([], ["--json"]):
+        done = lanectl(*command.split(), *json_option, elsewhere, missing, good, status=1)
+        lines = done.stderr.splitlines()
+        assert lines[0].startswith(f"lanectl: {elsewhere}: not on a lanefs mount")
+        assert lines[1] == f"lanectl: {missing}: No such file or directory"
+        assert len(lines) == 2
+        if json_option:
+            ((element,),) = json.loads(done.stdout).values()
+            assert element["path"] == good
+        else:
+            assert good in done.stdout
+
+
+def test_set_does_not_touch_other_filesystems(tree):
+    """Any filesystem would store such an attribute."""
+    for args in (("policy", "set", tree.source, "direct"), ("threshold", "set", tree.source, "1M"),
+                 ("policy", "clear", tree.source)):
+        lanectl(*args, status=1)
+    assert os.listxattr(tree.source) == []
+
+
+def test_as_another_user(tree):
+    write_file(tree.backing("secret"), b"x", 0o600)
+    os.chmod(tree.backing("secret"), 0o600)
+
+    def nobody(*args):
+        return run(LANECTL, *args, check=False, user=NOBODY, group=NOBODY, extra_groups=[])
+
+    done = nobody("ls", tree.path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"lanectl: {tree.join('secret')}: Permission denied; ")
+    assert ["secret", "1", "B", "?"] in rows(done.stdout)
+    assert ["small", "1.5", "KiB", "cached"] in rows(done.stdout)
+    for path in (tree.join("small"), tree.join("dir")):
+        done = nobody("policy", "set", path, "direct")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"lanectl: {path}: Permission denied; ")
+        assert "user.lanefs.policy" not in os.listxattr(path)
+    assert nobody("explain", tree.join("large")).returncode == 0
+
+
+def test_read_only_mount(mount):
+    m = mount("transport=dev", "ro")
+    write_file(m.backing("f"), b"x")
+    done = lanectl("policy", "set", m.join("f"), "direct", status=1)
+    assert done.stderr == f"lanectl: {m.join('f')}: Read-only file system; mount it without -o ro\n"
+
+
+@pytest.mark.parametrize("args", [
+    (), ("nonsense",), ("--nonsense",), ("ls",), ("ls", "--nonsense", "/"), ("explain",),
+    ("policy",), ("policy", "get"), ("policy", "frob", "/"), ("policy", "set"),
+    ("policy", "set", "direct"), ("policy", "set", "/tmp", "/tmp"), ("policy", "clear"),
+    ("threshold", "set", "/tmp", "many"), ("status", "/"), ("status", "--timeout", "soon"),
+], ids=" ".join)
+def test_usage(args):
+    done = lanectl(*args, status=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("lanectl: ") and done.stderr.count("\n") == 1
+    assert "--help" in done.stderr
+
+
+def test_help_and_version():
+    assert lanectl("--version").stdout.startswith("lanectl ")
+    text = lanectl("--help").stdout
+    for command in ("status", "ls", "explain", "policy", "threshold", "stats"):
+        assert f"  {command} " in text
+        usage = lanectl(command, "--help").stdout
+        assert f"lanectl {command} [" in usage and "--json" in usage
+
+
+def test_output_that_cannot_be_written(tree):
+    with open("/dev/full", "wb") as full:
+        for json_option in ([], ["--json"]):
+            done = subprocess.run([LANECTL, "ls", *json_option, tree.path], stdout=full,
+                                  stderr=subprocess.PIPE, timeout=30)
+            assert done.returncode == 1
+            assert done.stderr == b"lanectl: standard output: No space left on device\n"
+
+
+def test_json_before_the_command(tree):
+    assert json.loads(lanectl("--json", "ls", tree.path).stdout) == \
+        json.loads(lanectl("ls", "--json", tree.path).stdout)
+
+
+def test_opens_nothing(tree):
+    """Asking about files is not using them."""
+    lanectl("ls", "-lR", tree.path)
+    lanectl("explain", tree.join("large"), tree.join("small"))
+    lanectl("policy", "get", tree.join("large"))
+    opens = [lane["opens"] for lane in tree.stats()["lanes"].values()]
+    assert opens == [0, 0, 0]
+    wait_for(lambda: tree.stats()["directories"]["open"] == 0, 5, "directories closed")

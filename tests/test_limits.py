@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: MIT
+"""Scarcity: descriptors, memory, space, a failing device.  Errors go to their caller only."""
+import errno
+import mmap
+import os
+import resource
+import time
+
+import pytest
+
+import util_sys
+from util import Child, outcome, pattern, read_file, run, sha256, wait_for, write_file, write_large
+from util_cgroup import memory_cgroup
+
+pytestmark = pytest.mark.daemon
+
+TREE = [(f"d{major:02d}", [f"f{minor:03d}" for minor in range(200)]) for major in range(100)]
+
+
+def make_tree(base):
+    """20,000 small files in 100 directories."""
+    for directory, names in TREE:
+        os.mkdir(os.path.join(base, directory))
+        for name in names:
+            fd = os.open(os.path.join(base, directory, name), os.O_CREAT | os.O_WRONLY, 0o644)
+            os.write(fd, name.encode())
+            os.close(fd)
+
+
+def walk(base, read_every=1):
+    seen = 0
+    for directory, _, names in os.walk(base):
+        for index, name in enumerate(names):
+            path = os.path.join(directory, name)
+            assert os.lstat(path).st_size == 4
+            if index % read_every == 0:
+                assert read_file(path) == name.encode()
+            seen += 1
+    return seen
+
+
+def test_descriptor_limit_is_raised(mount):
+    def lower():
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+
+    m = mount(enter=lower)
+    with open(f"/proc/{m.pid}/limits") as stream:
+        words = [line.split() for line in stream if line.startswith("Max open files")][0]
+    assert words[3] == words[4] != "200"
+
+
+@pytest.mark.limit(120)
+def test_few_descriptors_and_many_files(mount):
+    m = mount(nofile=256)
+    make_tree(m.backing())
+    assert walk(m.path) == 20000
+    assert m.descriptors()[1] <= 256
+    assert walk(m.path, 10) == 20000
+
+
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_more_open_files_than_descriptors(mount, passthrough):
+    """The caller beyond the limit gets ENFILE or EMFILE, and all is well after closing."""
+    m = mount(f"passthrough={passthrough}", nofile=256)
+    for index in range(400):
+        write_file(m.backing(f"f{index}"), b"%d" % index)
+
+    def open_many():
+        fds, refused = [], 0
+        for index in range(400):
+            try:
+                fds.append((index, os.open(m.join(f"f{index}"), os.O_RDONLY)))
+            except OSError as error:
+                assert error.errno in (errno.ENFILE, errno.EMFILE, errno.ENOMEM), error
+                refused += 1
+        for index, fd in fds:
+            assert os.read(fd, 10) == b"%d" % index
+            os.close(fd)
+        return len(fds), refused
+
+    with Child(open_many) as child:
+        opened, refused = child.result()
+    assert opened >= 100 and opened + refused == 400
+    for index in range(400):
+        assert read_file(m.join(f"f{index}")) == b"%d" % index
+    write_file(m.join("new"), b"works")
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_everything_is_given_back(mount, passthrough):
+    """After a walk, a removal and a dropped dcache all is where it began."""
+    m = mount(f"passthrough={passthrough}")
+    write_file(m.join("warm"), b"x" * 100)
+    read_file(m.join("warm"))
+    os.unlink(m.join("warm"))
+    os.mkdir(m.join("t"))
+    make_tree(m.join("t"))
+    assert walk(m.join("t")) == 20000
+    run("rm", "-r", m.join("t"))
+    m.shrink()
+    settled_memory = None
+    for round in range(2):
+        os.mkdir(m.join("t"))
+        make_tree(m.join("t"))
+        assert walk(m.join("t")) == 20000
+        grown = m.memory()
+        assert m.stats()["inodes"]["known"] > 20000
+        run("rm", "-r", m.join("t"))
+        run("sh", "-c", "sync; echo 2 > /proc/sys/vm/drop_caches")
+        m.shrink()
+        wait_for(lambda: m.stats()["inodes"]["known"] <= 1, 10, "all inodes forgotten")
+        wait_for(lambda: m.stats()["backing_ids"] == 0, 10, "all backing ids given back")
+        wait_for(lambda: m.descriptors()[0] == m.first_descriptors[0], 10, "descriptors closed")
+        if settled_memory is None:
+            settled_memory = m.memory()
+    if not m.sanitized():
+        assert m.memory() <= settled_memory + (2 << 20), (settled_memory, grown, m.memory())
+
+
+@pytest.mark.limit(120)
+def test_memory_of_a_known_file(mount):
+    """A large tree costs under 300 bytes and no descriptor per known inode."""
+    m = mount()
+    if not m.stats()["handles"]["available"]:
+        pytest.skip("no file handles: " + m.stats()["handles"]["reason"])
+    make_tree(m.backing())
+    write_file(m.backing("warm"), b"x")
+    read_file(m.join("warm"))
+    before, descriptors = m.memory(), m.descriptors()[1]
+    for directory, _, names in os.walk(m.path):
+        for name in names:
+            os.lstat(os.path.join(directory, name))
+    known = m.stats()["inodes"]["known"]
+    assert known > 20000
+    assert m.descriptors()[1] <= descriptors + 200
+    if not m.sanitized():
+        assert (m.memory() - before) / known < 300
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("lane", ["direct", "cached"])
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_reader_in_a_small_cgroup(mount, lane, transport):
+    """A program confined to 8 MiB reads a large file whole, whatever the lane."""
+    m = mount(f"lane={lane}", f"transport={transport}")
+    digest = write_large(m.backing("f"), 64 << 20)
+    util_sys.drop_pages(m.backing("f"))
+    with memory_cgroup("reader", 24 << 20) as group:
+        def read():
+            group.enter()
+            return sha256(m.join("f"))
+
+        with Child(read) as child:
+            assert child.result(60) == digest
+        assert group.kills() == 0
+        util_sys.drop_pages(m.backing("f"))
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_daemon_in_a_small_cgroup(mount, transport):
+    """The daemon in 8 MiB: serves, or refuses with an errno; it is not killed for its memory."""
+    with memory_cgroup("daemon", 8 << 20) as group:
+        m = mount("lane=direct", f"transport={transport}", enter=group.enter)
+        digest = write_large(m.backing("f"), 64 << 20)
+        util_sys.drop_pages(m.backing("f"))
+
+        def read():
+            try:
+                return sha256(m.join("f"), 1 << 20)
+            except OSError as error:
+                return error.errno
+
+        children = [Child(read) for _ in range(6)]
+        for child in children:
+            assert child.result(60) in (digest, errno.ENOMEM, errno.EIO)
+        assert sha256(m.join("f")) == digest
+        for index in range(500):
+            write_file(m.join(f"n{index}"), b"x")
+        assert len(os.listdir(m.path)) == 501
+        assert group.kills() == 0
+        assert m.close() == []
+
+
+@pytest.fixture
+def small_disk(scratch):
+    """An ext4 of 24 MiB on a loop device: (its directory, its image)."""
+    path = scratch.directory("small")
+    image = scratch.image("ext4", path, megabytes=24)
+    yield path, image
+    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    os.unlink(image)
+
+
+def test_full_filesystem(mount, small_disk):
+    m = mount(source=small_disk[0])
+    block = pattern(1 << 20)
+
+    def fill():
+        fd = os.open(m.join("fill"), os.O_WRONLY | os.O_CREAT)
+        try:
+            done = 0
+            while True:
+                done += os.write(fd, block)
+        except OSError as error:
+            return error.errno, done
+        finally:
+            os.close(fd)
+
+    number, done = fill()
+    assert number == errno.ENOSPC
+    assert os.stat(m.join("fill")).st_size == done > 10 << 20
+    with pytest.raises(OSError) as caught:
+        write_file(m.join("more"), block)
+        fd = os.open(m.join("more"), os.O_WRONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    assert caught.value.errno == errno.ENOSPC
+    fd = os.open(m.join("more"), os.O_RDWR)
+    with pytest.raises(OSError) as caught:
+        util_sys.fallocate(fd, 0, 0, 20 << 20)
+    assert caught.value.errno == errno.ENOSPC
+    os.close(fd)
+    assert os.statvfs(m.path).f_bavail * os.statvfs(m.path).f_frsize < 1 << 20
+    os.unlink(m.join("fill"))
+    write_file(m.join("after"), block)
+    assert read_file(m.join("after")) == block
+
+
+def free_blocks(path):
+    return os.statvfs(path).f_bfree * os.statvfs(path).f_frsize
+
+
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+@pytest.mark.parametrize("lane", ["cached", "direct"])
+def test_space_of_a_deleted_file_is_free_soon(mount, small_disk, lane, passthrough):
+    m = mount(f"lane={lane}", f"passthrough={passthrough}", source=small_disk[0])
+    before = free_blocks(small_disk[0])
+
+    def used(size):
+        return lambda: before - free_blocks(small_disk[0]) < size
+
+    data = pattern(8 << 20)
+    write_file(m.join("f"), data)
+    assert read_file(m.join("f")) == data
+    os.unlink(m.join("f"))
+    wait_for(used(1 << 20), 1, "closed, then removed: free at once")
+    write_file(m.join("f"), data)
+    fd = os.open(m.join("f"), os.O_RDONLY)
+    os.unlink(m.join("f"))
+    assert os.pread(fd, 9 << 20, 0) == data
+    assert not used(1 << 20)()
+    os.close(fd)
+    wait_for(used(1 << 20), 1, "removed while open: free at the last close")
+    write_file(m.join("f"), data)
+    read_file(m.join("f"))
+    write_file(m.join("g"), b"")
+    os.rename(m.join("g"), m.join("f"))
+    wait_for(used(1 << 20), 1, "replaced by a rename: free at once")
+    write_file(m.join("h"), data)
+    read_file(m.join("h"))
+    os.unlink(m.backing("h"))
+    wait_for(used(1 << 20), 10, "removed from outside: free after a short while")
+
+
+@pytest.fixture
+def bad_block(scratch):
+    """A file on btrfs whose block 100 of 256 has rotted on the disk: (its directory, data)."""
+    path = scratch.directory("bad")
+    image = scratch.image("btrfs", path, megabytes=128)
+    data = pattern(1 << 20)
+    write_file(path + "/f", data)
+    write_file(path + "/good", data)
+    run("sync", "-f", path)
+    with open(image, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as view:
+        at = view.find(data[100 * 4096:101 * 4096])
+        while at >= 0:
+            view[at:at + 16] = bytes(16)
+            at = view.find(data[100 * 4096:101 * 4096], at)
+    write_file(path + "/good", data)
+    yield path, data
+    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    os.unlink(image)
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+@pytest.mark.parametrize("lane, passthrough", [("direct", "auto"), ("direct", "off"),
+                                               ("cached", "auto"), ("cached", "off")])
+def test_failing_device(mount, bad_block, lane, passthrough, transport):
+    """EIO to the reader of the bad block, and to no other read."""
+    path, data = bad_block
+    m = mount(f"lane={lane}", f"passthrough={passthrough}", f"transport={transport}", source=path)
+    for name in ("f", "good"):
+        util_sys.drop_pages(f"{path}/{name}")
+    for name in (path + "/f", m.join("f")):
+        fd = os.open(name, os.O_RDONLY)
+        for turn in range(3):
+            with pytest.raises(OSError) as caught:
+                os.pread(fd, 4096, 100 * 4096)
+            assert caught.value.errno == errno.EIO
+            assert os.pread(fd, 40960, 0) == data[:40960]
+            assert os.pread(fd, 65536, 600000) == data[600000:665536]
+        os.close(fd)
+    assert read_file(m.join("good")) == data
+    with pytest.raises(OSError) as caught:
+        read_file(m.join("f"))
+    assert caught.value.errno == errno.EIO
+    write_file(m.join("f"), data)
+    assert read_file(m.join("f")) == data
+
+
+@pytest.mark.parametrize("lane, passthrough", [("direct", "auto"), ("direct", "off"),
+                                               ("cached", "auto"), ("cached", "off")])
+def test_backing_file_changed_under_a_reader(mount, lane, passthrough):
+    """Truncated, deleted and made unreadable from outside while it is being read."""
+    m = mount(f"lane={lane}", f"passthrough={passthrough}")
+    data = pattern(4 << 20)
+    write_file(m.backing("f"), data)
+    util_sys.drop_pages(m.backing("f"))
+    fd = os.open(m.join("f"), os.O_RDONLY)
+    assert os.pread(fd, 65536, 0) == data[:65536]
+    os.chmod(m.backing("f"), 0)
+    assert os.pread(fd, 65536, 1 << 20) == data[1 << 20:(1 << 20) + 65536]
+    os.truncate(m.backing("f"), (2 << 20) + 100)
+    time.sleep(1.2)
+    assert os.pread(fd, 65536, 2 << 20) == data[2 << 20:(2 << 20) + 100]
+    assert os.pread(fd, 65536, 3 << 20) == b""
+    os.unlink(m.backing("f"))
+    assert os.pread(fd, 65536, (1 << 20) + 65536) == data[(1 << 20) + 65536:(1 << 20) + 131072]
+    os.close(fd)
+    assert not os.path.exists(m.join("f")) or wait_for(
+        lambda: not os.path.exists(m.join("f")), 2, "the removal shows")
+
+
+def test_backing_without_write_permission(mount, scratch):
+    """The backing is mounted read-only: EROFS for the writer, reading goes on."""
+    source = scratch.directory("read-only")
+    write_file(os.path.join(source, "f"), b"there")
+    run("mount", "--bind", source, source)
+    try:
+        run("mount", "-o", "remount,bind,ro", source)
+        m = mount(source=source)
+        assert read_file(m.join("f")) == b"there"
+        for action in (lambda: write_file(m.join("f"), b"x"), lambda: os.mkdir(m.join("d")),
+                       lambda: os.chmod(m.join("f"), 0o600), lambda: os.unlink(m.join("f")),
+                       lambda: os.setxattr(m.join("f"), "user.lanefs.policy", b"direct")):
+            with pytest.raises(OSError) as caught:
+                action()
+            assert caught.value.errno == errno.EROFS
+        assert m.close() == []
+    finally:
+        wait_for(lambda: run("umount", source, check=False).returncode == 0, 5, "unmounted")

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: MIT
+"""flock, POSIX and open-file-description locks, shared with users of the backing file."""
+import errno
+import fcntl
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from util import Child, wait_for, write_file
+from util_sys import lock_conflict, ofd_lock, posix_lock
+
+READ, WRITE, UNLOCK = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
+BUSY = (errno.EAGAIN, errno.EACCES)
+
+
+@pytest.fixture(params=["mount-mount", "mount-backing", "backing-mount"])
+def pair(request, m):
+    """The same file by two ways; the first holds, the second asks."""
+    write_file(m.backing("f"), b"x" * 1000)
+    ways = {"mount": m.join("f"), "backing": m.backing("f")}
+    return [ways[way] for way in request.param.split("-")]
+
+
+def conflict(path, kind, start, length):
+    """In another process: what stands in the way of that POSIX lock."""
+    def ask():
+        with open(path, "r+b") as stream:
+            return lock_conflict(stream.fileno(), kind, start, length)
+
+    with Child(ask) as child:
+        return child.result()
+
+
+def try_lock(path, function, *args):
+    """In another process: 'taken' or 'busy'."""
+    def attempt():
+        with open(path, "r+b") as stream:
+            try:
+                function(stream.fileno(), *args)
+            except OSError as error:
+                assert error.errno in BUSY, error
+                return "busy"
+            return "taken"
+
+    with Child(attempt) as child:
+        return child.result()
+
+
+def test_posix_lock(pair):
+    holder, other = pair
+    with open(holder, "r+b") as stream:
+        posix_lock(stream.fileno(), WRITE, 100, 50)
+        assert try_lock(other, posix_lock, WRITE, 149, 1) == "busy"
+        assert try_lock(other, posix_lock, READ, 0, 101) == "busy"
+        assert try_lock(other, posix_lock, WRITE, 150, 10) == "taken"
+        assert try_lock(other, posix_lock, WRITE, 0, 100) == "taken"
+        assert conflict(other, READ, 120, 1)[:3] == (WRITE, 100, 50)
+        posix_lock(stream.fileno(), UNLOCK, 100, 20)
+        assert try_lock(other, posix_lock, WRITE, 100, 20) == "taken"
+        assert try_lock(other, posix_lock, WRITE, 120, 1) == "busy"
+        posix_lock(stream.fileno(), READ, 120, 30)
+        assert try_lock(other, posix_lock, READ, 120, 30) == "taken"
+        assert try_lock(other, posix_lock, WRITE, 120, 30) == "busy"
+        posix_lock(stream.fileno(), UNLOCK)
+        assert conflict(other, WRITE, 0, 0) is None
+
+
+def test_posix_lock_falls_with_any_close_of_its_process(pair):
+    holder, other = pair
+    with open(holder, "r+b") as stream:
+        posix_lock(stream.fileno(), WRITE)
+        assert try_lock(other, posix_lock, WRITE) == "busy"
+        with open(holder, "rb"):
+            pass
+        assert try_lock(other, posix_lock, WRITE) == "taken"
+
+
+def test_posix_lock_falls_with_its_process(pair):
+    holder, other = pair
+
+    def hold():
+        stream = open(holder, "r+b")
+        posix_lock(stream.fileno(), WRITE, wait=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    with Child(hold) as child:
+        wait_for(lambda: try_lock(other, posix_lock, WRITE) == "busy", 10, "the lock")
+        child.signal(signal.SIGKILL)
+        child.wait()
+        assert try_lock(other, posix_lock, WRITE) == "taken"
+
+
+def test_posix_locks_of_one_process_do_not_conflict(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "r+b") as one, open(m.join("f"), "r+b") as two:
+        posix_lock(one.fileno(), WRITE, 0, 10)
+        posix_lock(two.fileno(), WRITE, 5, 10)
+        assert lock_conflict(two.fileno(), WRITE) is None
+        assert conflict(m.join("f"), WRITE, 0, 0)[:3] == (WRITE, 0, 15)
+
+
+def test_posix_locks_are_not_inherited(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "r+b") as stream:
+        posix_lock(stream.fileno(), WRITE)
+
+        def in_child():
+            try:
+                posix_lock(stream.fileno(), WRITE)
+            except OSError as error:
+                return error.errno in BUSY
+            return False
+
+        with Child(in_child) as child:
+            assert child.result()
+
+
+def test_holder_is_named(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "r+b") as stream:
+        posix_lock(stream.fileno(), WRITE)
+        assert conflict(m.join("f"), WRITE, 0, 0)[3] == os.getpid()
+
+
+def test_open_file_description_lock(pair):
+    holder, other = pair
+    stream = open(holder, "r+b")
+    ofd_lock(stream.fileno(), WRITE, 10, 10)
+    with open(holder, "r+b") as second:
+        with pytest.raises(OSError) as caught:
+            ofd_lock(second.fileno(), WRITE, 15, 1)
+        assert caught.value.errno in BUSY
+    assert try_lock(other, ofd_lock, READ, 19, 1) == "busy"
+    assert try_lock(other, posix_lock, WRITE, 10, 1) == "busy"
+    assert try_lock(other, ofd_lock, WRITE, 20, 1) == "taken"
+    stream.close()
+    wait_for(lambda: try_lock(other, ofd_lock, WRITE) == "taken", 2, "close drops the lock")
+
+
+def test_flock(pair):
+    holder, other = pair
+    with open(holder, "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert try_lock(other, fcntl.flock, fcntl.LOCK_SH | fcntl.LOCK_NB) == "busy"
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        assert try_lock(other, fcntl.flock, fcntl.LOCK_SH | fcntl.LOCK_NB) == "taken"
+        assert try_lock(other, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB) == "busy"
+        fcntl.flock(stream, fcntl.LOCK_UN)
+        assert try_lock(other, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB) == "taken"
+        fcntl.flock(stream, fcntl.LOCK_EX)
+    wait_for(lambda: try_lock(other, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB) == "taken", 2,
+             "close drops the lock")
+
+
+def test_flock_is_shared_with_children_and_duplicates(m):
+    write_file(m.join("f"), b"")
+    stream = open(m.join("f"), "r+b")
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    copy = os.dup(stream.fileno())
+    stream.close()
+    assert try_lock(m.join("f"), fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB) == "busy"
+    fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(copy)
+    wait_for(lambda: try_lock(m.join("f"), fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB) == "taken",
+             2, "the last close drops the lock")
+
+
+def test_flock_and_posix_locks_do_not_meet(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert try_lock(m.join("f"), posix_lock, WRITE) == "taken"
+
+
+def waiting_child(path, function, *args):
+    def wait():
+        with open(path, "r+b") as stream:
+            function(stream.fileno(), *args)
+            return time.monotonic()
+
+    return Child(wait)
+
+
+@pytest.mark.parametrize("function, args", [(posix_lock, (WRITE, 0, 0, True)),
+                                            (ofd_lock, (WRITE, 0, 0, True)),
+                                            (fcntl.flock, (fcntl.LOCK_EX,))],
+                         ids=["posix", "ofd", "flock"])
+def test_waiting_lock_is_granted(pair, function, args):
+    holder, other = pair
+    with open(holder, "r+b") as stream:
+        unlock = (fcntl.LOCK_UN,) if function is fcntl.flock else (UNLOCK,)
+        function(stream.fileno(), *args)
+        with waiting_child(other, function, *args) as child:
+            time.sleep(0.3)
+            assert child.poll() is None
+            released = time.monotonic()
+            function(stream.fileno(), *unlock)
+            assert child.result(5) - released < 1
+
+
+@pytest.mark.parametrize("function, args", [(posix_lock, (WRITE, 0, 0, True)),
+                                            (fcntl.flock, (fcntl.LOCK_EX,))],
+                         ids=["posix", "flock"])
+def test_forty_waiters(m, function, args):
+    """More waiters than any thread pool has threads; the mount goes on meanwhile."""
+    write_file(m.join("f"), b"0")
+
+    def add():
+        with open(m.join("f"), "r+b", buffering=0) as stream:
+            function(stream.fileno(), *args)
+            value = int(os.pread(stream.fileno(), 10, 0))
+            time.sleep(0.001)
+            os.pwrite(stream.fileno(), b"%d" % (value + 1), 0)
+
+    with open(m.join("f"), "r+b") as stream:
+        function(stream.fileno(), *args)
+        children = [Child(add) for _ in range(40)]
+        try:
+            time.sleep(0.5)
+            write_file(m.join("meanwhile"), b"y" * 100000)
+            assert len(os.listdir(m.path)) == 2
+            assert all(child.poll() is None for child in children)
+            function(stream.fileno(), *((fcntl.LOCK_UN,) if function is fcntl.flock
+                                        else (UNLOCK,)))
+            for child in children:
+                child.result(20)
+        finally:
+            for child in children:
+                child.close()
+    assert open(m.join("f")).read() == "40"
+
+
+@pytest.mark.parametrize("function, args", [(posix_lock, (WRITE, 0, 0, True)),
+                                            (fcntl.flock, (fcntl.LOCK_EX,))],
+                         ids=["posix", "flock"])
+def test_waiting_lock_is_interrupted_by_a_signal(pair, function, args):
+    holder, other = pair
+
+    class Alarm(Exception):
+        pass
+
+    def wait():
+        def ring(*_):
+            raise Alarm
+        signal.signal(signal.SIGUSR1, ring)
+        with open(other, "r+b") as stream:
+            try:
+                function(stream.fileno(), *args)
+            except Alarm:
+                return "interrupted"
+            return "taken"
+
+    with open(holder, "r+b") as stream:
+        function(stream.fileno(), *args)
+        with Child(wait) as child, Child(wait) as killed:
+            time.sleep(0.3)
+            child.signal(signal.SIGUSR1)
+            assert child.result(5) == "interrupted"
+            killed.signal(signal.SIGKILL)
+            killed.wait(5)
+    # Nobody who gave up may hold the lock now.
+    with open(other, "r+b") as stream:
+        if function is fcntl.flock:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            posix_lock(stream.fileno(), WRITE)
+
+
+def test_lock_with_threads(m):
+    """flock between two descriptors of one process, from two threads."""
+    write_file(m.join("f"), b"")
+    order = []
+    with open(m.join("f"), "rb") as one, open(m.join("f"), "rb") as two:
+        fcntl.flock(one, fcntl.LOCK_EX)
+
+        def second():
+            fcntl.flock(two, fcntl.LOCK_EX)
+            order.append("second")
+
+        thread = threading.Thread(target=second, daemon=True)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+        fcntl.flock(one, fcntl.LOCK_UN)
+        thread.join(5)
+    assert order == ["first", "second"]
+
+
+def test_read_only_descriptor_cannot_write_lock(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "rb") as stream:
+        with pytest.raises(OSError) as caught:
+            posix_lock(stream.fileno(), WRITE)
+        assert caught.value.errno == errno.EBADF
+        posix_lock(stream.fileno(), READ)
+        fcntl.flock(stream, fcntl.LOCK_EX)

@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: MIT
+"""Starting and mounting: what is accepted, what is refused, and in which words."""
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+
+import pytest
+
+import util_mount
+from util import NOBODY, need, read_file, run, wait_for, write_file
+from util_mount import LANEFS, lanefs_mounts
+
+pytestmark = pytest.mark.daemon
+
+
+@pytest.fixture
+def ends(scratch):
+    """Two empty directories, source and mountpoint; nothing may be left mounted on either."""
+    source, point = scratch.directory("source"), scratch.directory("point")
+    yield source, point
+    left = lanefs_mounts(source) + lanefs_mounts(point)
+    for path in (source, point):
+        while lanefs_mounts(path):
+            util_mount.util_sys.umount2(path, util_mount.util_sys.MNT_DETACH)
+    assert left == []
+
+
+def lanefs(*argv, **kwargs):
+    return run(LANEFS, *argv, check=False, timeout=20, **kwargs)
+
+
+def refused(status, *argv, **kwargs):
+    """lanefs fails with that status and one line on stderr, which is returned."""
+    done = lanefs(*argv, **kwargs)
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("lanefs: ")
+    return lines[0]
+
+
+def daemon_of(path):
+    """The pid of the lanefs mounted there, by its own word."""
+    import json
+    return json.loads(os.getxattr(path, "user.lanefs.stats"))["pid"]
+
+
+def unmount(path, pid):
+    run("umount", path)
+    wait_for(lambda: not alive(pid), 5, "the daemon ends")
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_missing_source(ends):
+    line = refused(1, ends[0] + "/none", ends[1])
+    assert line == f"lanefs: {ends[0]}/none: No such file or directory"
+
+
+def test_source_is_a_file(ends):
+    write_file(ends[0] + "/f", b"")
+    assert refused(1, ends[0] + "/f", ends[1]) == f"lanefs: {ends[0]}/f: Not a directory"
+
+
+def test_source_unreadable(ends):
+    os.chmod(ends[0], 0o700)
+    line = refused(1, ends[0], ends[1], user=NOBODY, group=NOBODY, extra_groups=[])
+    assert line.startswith(f"lanefs: {ends[0]}: Permission denied")
+
+
+def test_missing_mountpoint(ends):
+    line = refused(1, ends[0], ends[1] + "/none")
+    assert line == f"lanefs: {ends[1]}/none: No such file or directory"
+
+
+def test_mountpoint_is_a_file(ends):
+    write_file(ends[1] + "/f", b"")
+    assert refused(1, ends[0], ends[1] + "/f") == f"lanefs: {ends[1]}/f: Not a directory"
+
+
+@pytest.mark.parametrize("argv", [[], ["a", "b", "c"], ["--nonsense", "a"], ["-o"]], ids=str)
+def test_usage(argv):
+    done = lanefs(*argv)
+    assert done.returncode == 2
+    assert done.stderr.startswith("lanefs: ") and done.stdout == ""
+
+
+def test_version_and_help():
+    done = lanefs("--version")
+    assert done.returncode == 0
+    assert re.match(r"lanefs (version )?\d+\.\d+\.\d+", done.stdout), done.stdout
+    done = lanefs("--help")
+    assert done.returncode == 0
+    for word in ("SOURCE", "MOUNTPOINT", "threshold", "transport", "passthrough", "lane"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("option, words", [
+    ("nonsense", ["nonsense"]),
+    ("nonsense=1", ["nonsense"]),
+    ("threshold=12Q", ["threshold", "12Q", "auto"]),
+    ("threshold=", ["threshold"]),
+    ("threshold=-1", ["threshold", "-1"]),
+    ("threshold=99999999999999999999", ["threshold", "99999999999999999999"]),
+    ("lane=fast", ["lane", "fast", "auto", "cached", "direct", "stream"]),
+    ("read-ahead=lots", ["read-ahead", "lots"]),
+    ("pool=1X", ["pool", "1X"]),
+    ("stream-window=x", ["stream-window", "x"]),
+    ("transport=carrier", ["transport", "carrier", "auto", "dev", "io_uring"]),
+    ("passthrough=maybe", ["passthrough", "maybe", "auto", "off"]),
+    ("attr-timeout=soon", ["attr-timeout", "soon"]),
+    ("attr-timeout=-1", ["attr-timeout", "-1"]),
+    ("ro,threshold=3Z,noatime", ["threshold", "3Z"]),
+])
+def test_bad_options(ends, option, words):
+    line = refused(2, "-o", option, *ends)
+    for word in words:
+        assert word in line, line
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[mount]\nnonsense=1\n", ["[mount]", "nonsense"]),
+    ("[mount]\nthreshold=12Q\n", ["[mount]", "threshold", "12Q"]),
+    ("[policy]\nlane=fast\n", ["[policy]", "lane", "fast"]),
+    ("[nonsense]\nx=1\n", ["[nonsense]"]),
+    ("[rule a]\npath=*\nlane=fast\n", ["[rule a]", "lane", "fast"]),
+    ("[rule a]\npath=*\ncolour=red\nlane=direct\n", ["[rule a]", "colour"]),
+    ("[mount]\nthis is no key file\n", []),
+])
+def test_bad_config_file(ends, scratch, text, words):
+    config = os.path.join(scratch.base, "bad.conf")
+    write_file(config, text.encode())
+    line = refused(2, "-c", config, *ends)
+    for word in [config] + words:
+        assert word in line, line
+
+
+def test_missing_config_file(ends):
+    done = lanefs("-c", ends[0] + "/none.conf", *ends)
+    assert done.returncode in (1, 2)
+    assert "none.conf: No such file or directory" in done.stderr
+
+
+def test_already_mounted(mount, ends):
+    for over in (False, True):
+        m = mount(over=over)
+        argv = [m.path] if over else [m.source, m.path]
+        line = refused(1, *argv)
+        assert m.path in line and "already" in line
+        assert len(lanefs_mounts(m.path)) == 1
+        write_file(m.join("f"), b"still works")
+        assert read_file(m.join("f")) == b"still works"
+
+
+def private_namespace(script, *argv):
+    """In a mount namespace of its own, so that /dev/fuse can be changed there only."""
+    need("unshare")
+    return run("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *argv,
+               check=False)
+
+
+def test_no_dev_fuse(ends, scratch):
+    empty = scratch.directory("empty")
+    done = private_namespace(f"mount --bind {empty} /dev && exec \"$@\"", LANEFS, *ends)
+    assert done.returncode == 1, done
+    assert done.stderr.count("\n") == 1
+    assert "/dev/fuse" in done.stderr and "modprobe fuse" in done.stderr, done.stderr
+
+
+def test_dev_fuse_without_permission(ends, scratch):
+    need("setpriv")
+    node = os.path.join(scratch.base, "fuse-node")
+    os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(10, 229))
+    os.chown(ends[1], NOBODY, NOBODY)
+    done = private_namespace(f"mount --bind {node} /dev/fuse && exec setpriv --reuid {NOBODY} "
+                             f"--regid {NOBODY} --clear-groups \"$@\"", LANEFS, *ends)
+    assert done.returncode == 1, done
+    assert done.stderr.count("\n") == 1
+    assert "/dev/fuse: Permission denied" in done.stderr or "fusermount3" in done.stderr
+
+
+def test_io_uring_turned_off(ends):
+    """transport=io_uring says how to turn it on; auto mounts without it."""
+    util_mount.need_uring()
+    with open(util_mount.MODULE, "w") as stream:
+        stream.write("N")
+    try:
+        line = refused(1, "-o", "transport=io_uring", *ends)
+        assert "enable_uring" in line, line
+        done = lanefs(*ends)
+        assert done.returncode == 0, done
+        pid = daemon_of(ends[1])
+        transport = __import__("json").loads(os.getxattr(ends[1], "user.lanefs.stats"))["transport"]
+        assert transport["name"] == "dev" and "enable_uring" in transport["reason"]
+        unmount(ends[1], pid)
+    finally:
+        with open(util_mount.MODULE, "w") as stream:
+            stream.write("Y")
+
+
+def test_returns_when_the_mount_answers(ends):
+    """In the background: status 0, nothing printed, and the very next call works."""
+    for turn in range(5):
+        done = lanefs(*ends)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        write_file(f"{ends[1]}/f{turn}", b"x")
+        assert os.path.exists(f"{ends[0]}/f{turn}")
+        unmount(ends[1], daemon_of(ends[1]))
+
+
+def test_background_daemon_is_detached(ends):
+    done = lanefs(*ends)
+    assert done.returncode == 0
+    pid = daemon_of(ends[1])
+    assert os.getsid(pid) != os.getsid(0)
+    for number in (0, 1, 2):
+        assert os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/null"
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    unmount(ends[1], pid)
+
+
+def test_foreground(mount):
+    m = mount()
+    assert m.stats()["pid"] == m.pid
+    run("umount", m.path)
+    assert m.wait_end(5) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_end(mount, number):
+    m = mount()
+    start = time.monotonic()
+    m.process.send_signal(number)
+    assert m.wait_end(5) == 0
+    assert time.monotonic() - start < 2
+    assert lanefs_mounts(m.path) == []
+
+
+def test_signals_that_do_not(mount):
+    m = mount()
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        m.process.send_signal(number)
+    time.sleep(0.2)
+    write_file(m.join("f"), b"x")
+    assert m.process.poll() is None
+
+
+def test_debug_tells_every_open(mount):
+    m = mount("threshold=1M", argv=["-d"])
+    write_file(m.backing("f"), bytes(2 << 20))
+    util_mount.util_sys.drop_pages(m.backing("f"))
+    with open(m.join("f"), "rb"):
+        wait_for(lambda: re.search(r"\bf\b.*direct|direct.*\bf\b", m.log()), 5,
+                 "a line with file and lane")
+
+
+def test_mount_table(mount):
+    m = mount("fsname=media")
+    assert lanefs_mounts(m.path) == ["media"]
+    other = mount()
+    assert lanefs_mounts(other.path) == [other.source]
+
+
+@pytest.mark.parametrize("name", ["with space", "comma,in,name", "back\\slash", "ümlaut"])
+def test_odd_paths(scratch, mount, name):
+    source = os.path.join(scratch.directory("odd"), name)
+    os.mkdir(source)
+    for over in (True, False):
+        m = mount(over=over, source=source)
+        write_file(m.join("f"), b"x")
+        assert read_file(m.backing("f")) == b"x"
+        m.close()
+        assert m.problems == []
+
+
+def test_relative_and_symlinked_paths(ends):
+    os.symlink(ends[0], ends[1] + "/link")
+    os.mkdir(ends[1] + "/point")
+    done = lanefs("link", "point/", cwd=ends[1])
+    assert done.returncode == 0, done
+    point = ends[1] + "/point"
+    write_file(point + "/f", b"x")
+    assert os.listdir(ends[0]) == ["f"]
+    unmount(point, daemon_of(point))
+
+
+def test_over_itself(mount):
+    m = mount(over=True)
+    write_file(m.backing("before"), b"b")
+    os.makedirs(m.join("d", "e"))
+    write_file(m.join("d", "e", "f"), b"through")
+    assert read_file(m.backing("d", "e", "f")) == b"through"
+    assert read_file(m.join("before")) == b"b"
+    assert sorted(os.listdir(m.path)) == ["before", "d"]
+    assert os.stat(m.path).st_ino == os.stat(m.source).st_ino
+    assert m.stats()["source"] == m.stats()["mountpoint"] == m.path
+
+
+def test_parent_of_the_root_is_outside(mount):
+    """A handle or .. cannot lead above SOURCE."""
+    m = mount()
+    os.mkdir(m.join("d"))
+    root = os.open(m.path, os.O_RDONLY)
+    os.chdir(m.join("d"))
+    try:
+        assert os.listdir("..") == ["d"]
+        assert os.stat("../..").st_ino == os.stat(os.path.dirname(m.path)).st_ino
+    finally:
+        os.chdir("/")
+        os.close(root)
+
+
+def test_mounts_below_the_source_are_not_crossed_wrongly(mount):
+    """Another filesystem mounted below SOURCE: seen, or as an empty directory, never mixed up."""
+    m = mount()
+    os.mkdir(m.backing("sub"))
+    run("mount", "-t", "tmpfs", "-o", "size=4M", "none", m.backing("sub"))
+    try:
+        write_file(m.backing("sub", "f"), b"inner")
+        write_file(m.backing("g"), b"outer")
+        assert os.listdir(m.join("sub")) in (["f"], [])
+        if os.listdir(m.join("sub")):
+            assert read_file(m.join("sub", "f")) == b"inner"
+        assert read_file(m.join("g")) == b"outer"
+        os.mkdir(m.join("sub", "made"))
+        assert os.path.isdir(m.join("sub", "made"))
+        os.rmdir(m.join("sub", "made"))
+    finally:
+        m.shrink()
+        wait_for(lambda: run("umount", m.backing("sub"), check=False).returncode == 0, 5,
+                 "the inner mount is let go")
+
+
+@pytest.fixture
+def helper():
+    """mount(8)'s helper for the type, for the time of the test."""
+    link = "/sbin/mount.fuse.lanefs"
+    saved = None
+    if os.path.lexists(link):
+        saved = link + ".test-saved"
+        os.rename(link, saved)
+    os.symlink(LANEFS, link)
+    yield
+    os.unlink(link)
+    if saved:
+        os.rename(saved, link)
+
+
+def test_mount_command(helper, ends):
+    run("mount", "-t", "fuse.lanefs", "-o", "threshold=3M,noatime,nodev", *ends)
+    import json
+    config = json.loads(os.getxattr(ends[1], "user.lanefs.config"))
+    assert config["threshold"]["value"] == "3M"
+    unmount(ends[1], daemon_of(ends[1]))
+    done = run("mount", "-t", "fuse.lanefs", "-o", "threshold=3X", *ends, check=False)
+    assert done.returncode != 0 and "3X" in done.stderr
+    done = run("mount", "-t", "fuse.lanefs", ends[0] + "/none", ends[1], check=False)
+    assert done.returncode != 0 and "No such file" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["defaults", "noauto,nofail,_netdev,x-systemd.automount,user,"
+                                   "comment=x,threshold=5M,allow_other,ro"])
+def test_fstab(helper, ends, scratch, words):
+    table = os.path.join(scratch.base, "fstab")
+    write_file(table, f"{ends[0]} {ends[1]} fuse.lanefs {words} 0 0\n".encode())
+    run("mount", "-T", table, ends[1])
+    assert lanefs_mounts(ends[1]) == [ends[0]]
+    if "ro" in words.split(","):
+        with pytest.raises(OSError, match="Read-only"):
+            write_file(ends[1] + "/f", b"")
+    unmount(ends[1], daemon_of(ends[1]))
+
+
+def test_mount_by_an_ordinary_user(ends, scratch):
+    need("fusermount3", "setpriv")
+    for path in ends:
+        os.chown(path, NOBODY, NOBODY)
+    before = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    if before & 0o006 != 0o006:
+        pytest.skip("/dev/fuse is not for ordinary users here")
+    user = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+    run(*user, LANEFS, *ends)
+    run(*user, "sh", "-c", f"echo x > {ends[1]}/f && cat {ends[1]}/f && "
+                           f"getfattr -n user.lanefs.why {ends[1]}/f")
+    assert os.stat(ends[0] + "/f").st_uid == NOBODY
+    run(*user, "fusermount3", "-u", ends[1])
+
+
+def test_ordinary_user_without_fusermount3(ends):
+    """Says what is missing instead of libfuse's own several lines."""
+    need("setpriv")
+    if subprocess.run(["which", "fusermount3"], stdout=subprocess.DEVNULL).returncode == 0:
+        pytest.skip("fusermount3 is installed")
+    for path in ends:
+        os.chown(path, NOBODY, NOBODY)
+    line = refused(1, *ends, user=NOBODY, group=NOBODY, extra_groups=[])
+    assert "fusermount3" in line or "/dev/fuse" in line

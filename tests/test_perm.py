@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: MIT
+"""Permissions and ownership: exactly those of a native directory, for every user."""
+import os
+import stat
+import struct
+
+import pytest
+
+import util_sys
+from util import (GROUP_X, NOBODY, USER_A, USER_B, Child, as_user, need, outcome, pattern,
+                  read_file, run, write_file)
+
+# A version 2 capability blob: cap_net_raw, effective and permitted.
+CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+
+
+@pytest.fixture
+def open_dir(m):
+    os.mkdir(m.join("d"))
+    os.chmod(m.join("d"), 0o777)
+    return m.join("d")
+
+
+def owner(path):
+    found = os.lstat(path)
+    return found.st_uid, found.st_gid
+
+
+def make_everything(path):
+    """One object of every kind that an ordinary user may make."""
+    os.mkdir(path + "/dir")
+    os.symlink("x", path + "/symlink")
+    os.mkfifo(path + "/fifo")
+    os.mknod(path + "/socket", stat.S_IFSOCK | 0o666)
+    os.mknod(path + "/node", stat.S_IFREG | 0o666)
+    os.close(os.open(path + "/file", os.O_CREAT | os.O_WRONLY, 0o666))
+    fd = os.open(path, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    util_sys.linkat_fd(fd, path + "/tmpfile")
+    os.close(fd)
+
+
+@pytest.mark.parametrize("uid, gid", [(NOBODY, NOBODY), (USER_A, GROUP_X)])
+def test_objects_belong_to_their_maker(m, open_dir, uid, gid):
+    as_user(uid, make_everything, open_dir, gid=gid, umask=0o027)
+    names = sorted(os.listdir(open_dir))
+    assert names == ["dir", "fifo", "file", "node", "socket", "symlink", "tmpfile"]
+    for name in names:
+        assert owner(os.path.join(open_dir, name)) == (uid, gid), name
+        assert owner(m.backing("d", name)) == (uid, gid), name
+        if name != "symlink":
+            mode = stat.S_IMODE(os.lstat(m.backing("d", name)).st_mode)
+            assert mode == (0o750 if name == "dir" else 0o640), name
+
+
+def test_two_users_at_once(m, open_dir):
+    """The identity of one request never leaks into another's."""
+    def churn(uid):
+        for index in range(150):
+            path = f"{open_dir}/{uid}-{index}"
+            (os.mkdir if index % 3 == 0 else lambda p: write_file(p, b"x"))(path)
+
+    users = [USER_A, USER_B, NOBODY, 5003]
+    children = [Child(churn, uid, uid=uid) for uid in users]
+    churn(0)
+    for child in children:
+        child.result(60)
+    for name in os.listdir(open_dir):
+        uid = int(name.split("-")[0])
+        assert owner(m.backing("d", name)) == (uid, uid), name
+
+
+def test_supplementary_groups(m):
+    write_file(m.join("f"), b"x")
+    os.chown(m.join("f"), 0, GROUP_X)
+    os.chmod(m.join("f"), 0o640)
+    os.mkdir(m.join("g"))
+    os.chown(m.join("g"), 0, GROUP_X)
+    os.chmod(m.join("g"), 0o770)
+    with pytest.raises(PermissionError):
+        as_user(USER_A, read_file, m.join("f"))
+    assert as_user(USER_A, read_file, m.join("f"), groups=[7001, GROUP_X]) == b"x"
+    as_user(USER_A, write_file, m.join("g", "n"), b"", groups=[GROUP_X])
+    assert owner(m.backing("g", "n")) == (USER_A, USER_A)
+
+
+def test_set_gid_directory(m, open_dir):
+    os.chown(open_dir, 0, GROUP_X)
+    os.chmod(open_dir, 0o2777)
+    as_user(USER_A, make_everything, open_dir, umask=0)
+    for name in os.listdir(open_dir):
+        assert owner(m.backing("d", name)) == (USER_A, GROUP_X), name
+    assert os.stat(open_dir + "/dir").st_mode & stat.S_ISGID
+    as_user(USER_A, os.mkdir, open_dir + "/dir/below")
+    assert owner(open_dir + "/dir/below") == (USER_A, GROUP_X)
+
+
+def test_set_gid_is_not_for_those_outside_the_group(m, open_dir, native):
+    """A file made or changed to set-gid by someone outside the group loses the bit."""
+    os.chmod(native, 0o2777)
+    os.chown(native, 0, GROUP_X)
+    os.chmod(native, 0o2777)
+    os.chown(open_dir, 0, GROUP_X)
+    os.chmod(open_dir, 0o2777)
+
+    def make(path):
+        os.close(os.open(path + "/f", os.O_CREAT | os.O_WRONLY, 0o2775))
+        made = stat.S_IMODE(os.stat(path + "/f").st_mode)
+        os.chmod(path + "/f", 0o2775)
+        return made, stat.S_IMODE(os.stat(path + "/f").st_mode)
+
+    for groups in ((), (GROUP_X,)):
+        expected = as_user(USER_A, make, native, groups=groups, umask=0)
+        assert as_user(USER_A, make, open_dir, groups=groups, umask=0) == expected
+        os.unlink(native + "/f")
+        os.unlink(open_dir + "/f")
+
+
+def suid_changes():
+    """Actions on a set-id file by name of what they do; each must drop the bits."""
+    def write(path):
+        with open(path, "r+b", buffering=0) as stream:
+            stream.write(b"!")
+
+    def direct_write(path):
+        fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+        util_sys.write_direct(fd, b"d" * 4096, 0)
+        os.close(fd)
+
+    def append(path):
+        with open(path, "ab", buffering=0) as stream:
+            stream.write(b"!")
+
+    def fallocate(path):
+        with open(path, "r+b") as stream:
+            util_sys.fallocate(stream.fileno(), 0, 0, 100000)
+
+    def punch(path):
+        with open(path, "r+b") as stream:
+            util_sys.fallocate(stream.fileno(), 3, 0, 4096)
+
+    def truncate_open(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+
+    def handle_truncate(path):
+        with open(path, "r+b") as stream:
+            os.ftruncate(stream.fileno(), 77)
+
+    def copy_range(path):
+        with open(path, "r+b") as stream:
+            os.copy_file_range(stream.fileno(), stream.fileno(), 100, 0, 5000)
+
+    return {"write": write, "direct write": direct_write, "append": append,
+            "truncate": lambda path: os.truncate(path, 5), "open truncate": truncate_open,
+            "ftruncate": handle_truncate, "fallocate": fallocate, "punch": punch,
+            "copy_file_range": copy_range}
+
+
+@pytest.mark.parametrize("action", list(suid_changes()))
+@pytest.mark.parametrize("mode", [0o6777, 0o4666, 0o2767])
+def test_set_id_bits_fall_with_a_change(m, open_dir, native, action, mode):
+    results = []
+    for path in (native + "/f", open_dir + "/f"):
+        write_file(path, pattern(16384))
+        os.chmod(path, mode)
+        as_user(NOBODY, suid_changes()[action], path)
+        results.append(oct(stat.S_IMODE(os.stat(path).st_mode)))
+    assert results[1] == results[0]
+    assert results[0] != oct(mode) or mode == 0o2767
+    assert stat.S_IMODE(os.stat(m.backing("d", "f")).st_mode) == int(results[0], 8)
+
+
+def test_set_id_bits_stay_for_root(m):
+    write_file(m.join("f"), b"x")
+    os.chmod(m.join("f"), 0o6755)
+    suid_changes()["write"](m.join("f"))
+    assert stat.S_IMODE(os.stat(m.join("f")).st_mode) == 0o6755
+
+
+@pytest.mark.parametrize("mode", [0o6755, 0o6745, 0o4644])
+def test_set_id_bits_fall_with_chown(m, open_dir, native, mode):
+    results = []
+    for path in (native + "/f", open_dir + "/f"):
+        write_file(path, b"x")
+        os.chown(path, USER_A, USER_A)
+        os.chmod(path, mode)
+        as_user(USER_A, os.chown, path, -1, GROUP_X, groups=[GROUP_X])
+        by_owner = oct(os.stat(path).st_mode)
+        os.chmod(path, mode)
+        os.chown(path, USER_B, -1)
+        results.append((by_owner, oct(os.stat(path).st_mode)))
+    assert results[0] == results[1]
+
+
+def test_set_id_bits_fall_while_open_elsewhere(m, open_dir):
+    write_file(open_dir + "/f", pattern(8192))
+    with open(open_dir + "/f", "rb", buffering=0) as reader:
+        os.chmod(open_dir + "/f", 0o4777)
+        assert os.fstat(reader.fileno()).st_mode & stat.S_ISUID
+        as_user(NOBODY, suid_changes()["write"], open_dir + "/f")
+        assert not os.fstat(reader.fileno()).st_mode & stat.S_ISUID
+
+
+@pytest.mark.parametrize("action", ["write", "direct write", "truncate", "fallocate"])
+def test_capability_falls_with_a_change(m, action):
+    write_file(m.join("f"), pattern(16384), 0o755)
+    os.setxattr(m.join("f"), "security.capability", CAPABILITY)
+    assert os.getxattr(m.backing("f"), "security.capability") == CAPABILITY
+    suid_changes()[action](m.join("f"))
+    for path in (m.join("f"), m.backing("f")):
+        assert outcome(os.getxattr, path, "security.capability") == "No data available"
+
+
+def test_sticky_directory(m, open_dir):
+    os.chmod(open_dir, 0o1777)
+    as_user(USER_A, write_file, open_dir + "/a", b"a")
+    for action in (lambda: os.unlink(open_dir + "/a"),
+                   lambda: os.rename(open_dir + "/a", open_dir + "/b")):
+        with pytest.raises(PermissionError):
+            as_user(USER_B, action)
+    as_user(USER_A, os.rename, open_dir + "/a", open_dir + "/b")
+    as_user(USER_A, os.unlink, open_dir + "/b")
+    assert os.listdir(open_dir) == []
+
+
+def tree_for_denials(path):
+    for name, mode, uid in (("open", 0o777, 0), ("closed", 0o700, 0), ("list", 0o744, 0),
+                            ("enter", 0o711, 0), ("own", 0o755, USER_A)):
+        os.mkdir(f"{path}/{name}")
+        write_file(f"{path}/{name}/f", b"x")
+        os.chmod(f"{path}/{name}/f", 0o644)
+        os.chmod(f"{path}/{name}", mode)
+        os.chown(f"{path}/{name}", uid, uid)
+    for name, mode, uid in (("private", 0o600, 0), ("mine", 0o600, USER_A), ("none", 0, USER_A),
+                            ("exec", 0o711, 0), ("group", 0o060, 0)):
+        write_file(f"{path}/{name}", b"x")
+        os.chown(f"{path}/{name}", uid, GROUP_X)
+        os.chmod(f"{path}/{name}", mode)
+
+
+DENIALS = {
+    "read": lambda p: read_file(p),
+    "write": lambda p: write_file(p, b"y"),
+    "list": lambda p: sorted(os.listdir(p)),
+    "chmod": lambda p: os.chmod(p, 0o700),
+    "chown": lambda p: os.chown(p, USER_B, -1),
+    "utime": lambda p: os.utime(p, ns=(1, 1)),
+    "touch": lambda p: os.utime(p),
+    "truncate": lambda p: os.truncate(p, 0),
+    "setxattr": lambda p: os.setxattr(p, "user.t", b"1"),
+    "getxattr": lambda p: os.getxattr(p, "user.t"),
+    "trusted": lambda p: os.setxattr(p, "trusted.t", b"1"),
+    "create below": lambda p: write_file(p + "/new", b""),
+    "mkdir below": lambda p: os.mkdir(p + "/newdir"),
+    "read below": lambda p: read_file(p + "/f"),
+    "stat below": lambda p: os.stat(p + "/f").st_size,
+    "device below": lambda p: os.mknod(p + "/dev", stat.S_IFCHR | 0o600, os.makedev(1, 3)),
+    "chroot": lambda p: os.chroot(p),
+    "access": lambda p: [os.access(p, mode) for mode in (4, 2, 1)],
+    "noatime": lambda p: os.close(os.open(p, os.O_RDONLY | os.O_NOATIME)),
+    "link": lambda p: os.link(p, p + ".link"),
+    "rename": lambda p: os.rename(p, p + ".new") or os.rename(p + ".new", p),
+    "unlink": lambda p: os.unlink(p),
+    "rmdir": lambda p: os.rmdir(p),
+}
+
+
+@pytest.mark.parametrize("uid, groups", [(USER_A, ()), (USER_B, ()), (USER_B, (GROUP_X,))],
+                         ids=["owner", "other", "group"])
+def test_denied_and_allowed_as_natively(m, native, uid, groups):
+    """Every action on every kind of object, side by side with a native directory."""
+    os.mkdir(m.join("t"))
+    os.mkdir(native + "/t")
+    trees = native + "/t", m.join("t")
+    for tree in trees:
+        tree_for_denials(tree)
+    os.chmod(trees[0], 0o755)
+    os.chmod(trees[1], 0o755)
+    names = sorted(os.listdir(trees[0]))
+
+    def attempt(tree):
+        return [(action, name, outcome(DENIALS[action], f"{tree}/{name}"))
+                for action in DENIALS for name in names]
+
+    expected = as_user(uid, attempt, trees[0], groups=groups)
+    for ours, theirs in zip(as_user(uid, attempt, trees[1], groups=groups), expected):
+        assert ours == theirs
+    assert len({result for *_, result in expected if isinstance(result, str)}) >= 5
+
+
+def acl(path):
+    lines = run("getfacl", "-np", "--omit-header", path).stdout.split("\n")
+    return [line.split("\t")[0] for line in lines if line]
+
+
+def mode_of(path):
+    return oct(stat.S_IMODE(os.stat(path).st_mode))
+
+
+def test_mode_right_after_setfacl(m):
+    need("setfacl")
+    write_file(m.join("f"), b"")
+    os.chmod(m.join("f"), 0o640)
+    assert mode_of(m.join("f")) == "0o640"
+    run("setfacl", "-m", f"u:{USER_A}:rwx", m.join("f"))
+    assert mode_of(m.join("f")) == "0o670" == mode_of(m.backing("f"))
+    run("setfacl", "-m", "m::r", m.join("f"))
+    assert mode_of(m.join("f")) == "0o640"
+    os.chmod(m.join("f"), 0o600)
+    assert "mask::---" in acl(m.join("f"))
+    run("setfacl", "-b", m.join("f"))
+    assert acl(m.join("f")) == acl(m.backing("f"))
+    assert outcome(os.getxattr, m.join("f"), "system.posix_acl_access") == "No data available"
+
+
+def test_acl_decides(m):
+    need("setfacl")
+    write_file(m.join("f"), b"x")
+    os.chmod(m.join("f"), 0o600)
+    with pytest.raises(PermissionError):
+        as_user(USER_A, read_file, m.join("f"))
+    run("setfacl", "-m", f"u:{USER_A}:r,g:{GROUP_X}:rw", m.join("f"))
+    assert as_user(USER_A, read_file, m.join("f")) == b"x"
+    with pytest.raises(PermissionError):
+        as_user(USER_A, write_file, m.join("f"), b"y")
+    as_user(USER_B, write_file, m.join("f"), b"y", groups=[GROUP_X])
+    run("setfacl", "-x", f"u:{USER_A}", m.join("f"))
+    with pytest.raises(PermissionError):
+        as_user(USER_A, read_file, m.join("f"))
+
+
+@pytest.mark.parametrize("default", [f"u::rwx,g::r-x,o::---,u:{USER_A}:rwx",
+                                     "u::rwx,g::rwx,o::rwx", "u::rwx,g::-,o::r,m::r,g:7001:rwx"])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_default_acl_is_inherited(m, native, default, umask):
+    need("setfacl")
+    os.mkdir(m.join("d"))
+    os.mkdir(native + "/d")
+    found = []
+    for path in (native + "/d", m.join("d")):
+        os.chmod(path, 0o777)
+        run("setfacl", "-d", "-m", default, path)
+        as_user(USER_B, make_everything, path, umask=umask)
+        as_user(USER_B, os.mkdir, path + "/dir/below", umask=umask)
+        found.append([(name, mode_of(f"{path}/{name}"), acl(f"{path}/{name}"))
+                      for name in ("dir", "dir/below", "file", "fifo", "node", "socket",
+                                   "tmpfile")])
+    assert found[1] == found[0]
+    assert acl(m.backing("d", "file")) == dict((name, rest) for name, _, rest in found[0])["file"]
+
+
+def test_umask_without_acl(m, open_dir):
+    for umask in (0o000, 0o022, 0o137):
+        as_user(USER_A, write_file, f"{open_dir}/{umask}", b"", 0o777, umask=umask)
+        assert mode_of(f"{open_dir}/{umask}") == oct(0o777 & ~umask)
+
+
+@pytest.mark.daemon
+def test_ordinary_mount_options(mount, native):
+    m = mount("ro")
+    for action in (lambda: write_file(m.join("f"), b""), lambda: os.mkdir(m.join("d"))):
+        with pytest.raises(OSError, match="Read-only"):
+            action()
+    other = mount("noexec", "nodev", "nosuid")
+    run("cp", "/bin/true", other.join("true"))
+    with pytest.raises(PermissionError):
+        run(other.join("true"))
+
+
+@pytest.mark.daemon
+def test_root_mount_admits_everyone(mount):
+    """As root, allow_other and default_permissions come without being asked for."""
+    m = mount()
+    write_file(m.join("f"), b"x")
+    assert as_user(NOBODY, read_file, m.join("f")) == b"x"
+    os.chmod(m.join("f"), 0o600)
+    with pytest.raises(PermissionError):
+        as_user(NOBODY, read_file, m.join("f"))

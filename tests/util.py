@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""Processes, waiting and test data: helpers that know nothing of lanefs."""
+import faulthandler
+import hashlib
+import os
+import pickle
+import random
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+import pytest
+
+NOBODY = 65534
+USER_A, USER_B = 5001, 5002
+GROUP_X = 6001
+
+
+def wait_for(condition, seconds, what):
+    """Poll until condition() is true and return its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+def run(*argv, timeout=60, check=True, **kwargs):
+    """Run a program; its output is in the failure when it fails."""
+    done = subprocess.run([os.fspath(arg) for arg in argv], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                          **kwargs)
+    done.stdout = done.stdout.decode(errors="surrogateescape")
+    done.stderr = done.stderr.decode(errors="surrogateescape")
+    if check and done.returncode:
+        raise AssertionError(f"{argv} gave {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+def need(*programs):
+    for program in programs:
+        if not any(os.access(os.path.join(path, program), os.X_OK) for path in
+                   os.environ["PATH"].split(":") + ["/usr/sbin", "/sbin"]):
+            pytest.skip(f"{program} is not installed")
+
+
+class Child:
+    """A function in a forked process, as another user if asked; its result or exception comes
+    back through result()."""
+
+    def __init__(self, function, *args, uid=None, gid=None, groups=(), umask=None, nofile=None):
+        read_end, write_end = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._child(function, args, write_end, uid, gid, groups, umask, nofile)
+        os.close(write_end)
+        self._pipe = read_end
+        self._status = None
+
+    def _child(self, function, args, pipe, uid, gid, groups, umask, nofile):
+        try:
+            faulthandler.disable()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if nofile is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+            if umask is not None:
+                os.umask(umask)
+            if uid is not None:
+                gid = uid if gid is None else gid
+                os.setgroups(groups)
+                os.setresgid(gid, gid, gid)
+                os.setresuid(uid, uid, uid)
+            outcome = (True, function(*args))
+        except BaseException as error:
+            outcome = (False, (error, traceback.format_exc()))
+        try:
+            data = pickle.dumps(outcome)
+        except Exception:
+            data = pickle.dumps((False, (AssertionError(repr(outcome)), "")))
+        with os.fdopen(pipe, "wb") as stream:
+            stream.write(data)
+        os._exit(0)
+
+    def poll(self):
+        """The wait status when it has ended, else None."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = status
+        return self._status
+
+    def wait(self, seconds=30):
+        wait_for(lambda: self.poll() is not None, seconds, f"end of process {self.pid}")
+
+    def result(self, seconds=30):
+        data, end = b"", time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self._pipe], [], [], left)[0]:
+                raise AssertionError(f"no result from process {self.pid} within {seconds} s")
+            piece = os.read(self._pipe, 1 << 20)
+            if not piece:
+                break
+            data += piece
+        self.wait(5)
+        if not data:
+            raise AssertionError(f"process {self.pid} ended with status {self._status}")
+        good, value = pickle.loads(data)
+        if good:
+            return value
+        error, trace = value
+        if not isinstance(error, OSError):
+            sys.stderr.write(trace)
+        raise error
+
+    def signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def close(self):
+        """End it whatever it does; what it waits for in a dead mount is the watchdog's."""
+        if self._pipe is not None:
+            self.signal(signal.SIGKILL)
+            self.wait(10)
+            os.close(self._pipe)
+            self._pipe = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def as_user(uid, function, *args, **kwargs):
+    """function(*args) as that user; raises what it raised."""
+    with Child(function, *args, uid=uid, **kwargs) as child:
+        return child.result()
+
+
+def outcome(function, *args):
+    """The result, or the errno name of its failure: for comparing two filesystems."""
+    try:
+        return function(*args)
+    except OSError as error:
+        return os.strerror(error.errno)
+
+
+def pattern(size, seed=0):
+    """Bytes that no shifted or repeated part of themselves can stand for."""
+    return random.Random(seed).randbytes(size)
+
+
+def write_file(path, data, mode=0o644):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view):]
+    finally:
+        os.close(fd)
+
+
+def read_file(path):
+    with open(path, "rb", buffering=0) as stream:
+        return stream.readall()
+
+
+def write_large(path, size, seed=0):
+    """A file of size bytes with a block of its own every 4 MiB; its SHA-256."""
+    digest = hashlib.sha256()
+    block = pattern(4 << 20, seed)
+    with open(path, "wb", buffering=0) as stream:
+        done = 0
+        while done < size:
+            piece = (done.to_bytes(8, "little") + block)[:min(len(block), size - done)]
+            stream.write(piece)
+            digest.update(piece)
+            done += len(piece)
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def sha256(path, piece=128 << 10):
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as stream:
+        while data := stream.read(piece):
+            digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: MIT
+"""Backing directories and mounts of lanefs over them."""
+import gc
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+import util_sys
+from util import need, run, wait_for
+
+NATIVE = os.environ.get("LANEFS_NATIVE") == "1"
+BUILD = os.environ.get("LANEFS_BUILD", "")
+LANEFS = os.path.join(BUILD, "fs", "lanefs")
+LANECTL = os.path.join(BUILD, "tools", "lanectl")
+
+MODULE = "/sys/module/fuse/parameters/enable_uring"
+COMPLAINT = re.compile(r"WARNING|CRITICAL|ERROR\b|runtime error|Sanitizer|Assertion|double free")
+
+FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048,
+         "relatime": 1 << 21}
+
+IMAGES = {
+    "ext4": (256, ["mkfs.ext4", "-q", "-F"]),
+    "xfs": (320, ["mkfs.xfs", "-q", "-f"]),
+    "btrfs": (256, ["mkfs.btrfs", "-q", "-f"]),
+}
+
+
+def mount_table():
+    """(mountpoint, type, source) of every mount, without touching any."""
+    table = []
+    with open("/proc/self/mountinfo", "rb") as stream:
+        for line in stream:
+            left, right = line.rstrip(b"\n").split(b" - ", 1)
+            words = [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), word)
+                     for word in left.split(b" ")[4:5] + right.split(b" ")[:2]]
+            table.append(tuple(map(os.fsdecode, words)))
+    return table
+
+
+def lanefs_mounts(path):
+    return [source for point, fstype, source in mount_table()
+            if point == path and fstype == "fuse.lanefs"]
+
+
+class Scratch:
+    """A temporary directory of the session, with loop images of other filesystems in it."""
+
+    def __init__(self):
+        self.base = tempfile.mkdtemp(prefix="lanefs-", dir=os.environ.get("LANEFS_TMP",
+                                                                          "/var/tmp"))
+        os.chmod(self.base, 0o755)
+        self.mounted = {}
+        self.count = 0
+
+    def directory(self, name, backing="disk"):
+        """A new empty directory, readable by everyone, on that kind of filesystem."""
+        self.count += 1
+        path = os.path.join(self.filesystem(backing), f"{name}.{self.count}")
+        os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)
+        return path
+
+    def filesystem(self, backing):
+        if backing == "disk":
+            return self.base
+        if backing not in self.mounted:
+            path = os.path.join(self.base, f"{backing}.mount")
+            os.mkdir(path, 0o755)
+            if backing == "tmpfs":
+                run("mount", "-t", "tmpfs", "-o", "size=512M,mode=755", "none", path)
+            else:
+                self.image(backing, path)
+            self.mounted[backing] = path
+        return self.mounted[backing]
+
+    def image(self, fstype, path, megabytes=None, options="loop"):
+        """A new filesystem in a sparse file, mounted at path; the image's name."""
+        if fstype not in open("/proc/filesystems").read().split():
+            run("modprobe", fstype, check=False)
+            if fstype not in open("/proc/filesystems").read().split():
+                pytest.skip(f"this kernel has no {fstype}")
+        size, argv = IMAGES[fstype]
+        need(argv[0])
+        image = path + ".img"
+        with open(image, "wb") as stream:
+            stream.truncate((megabytes or size) << 20)
+        run(*argv, image)
+        done = run("mount", "-t", fstype, "-o", options, image, path, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot mount a loop image: {done.stderr.strip()}")
+        os.chmod(path, 0o755)
+        return image
+
+    def close(self):
+        for path in self.mounted.values():
+            run("umount", "-l", path)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+class Mount:
+    """One running lanefs, or with LANEFS_NATIVE=1 the plain directory in its place.
+
+    path is the mount, source the backing directory as seen without it.
+    """
+
+    def __init__(self, watchdog, scratch, options=(), over=False, backing="disk", argv=(),
+                 nofile=None, enter=None, source=None):
+        self.watchdog = watchdog
+        self.options = [option for option in options if option]
+        self.over = over
+        self.problems = []
+        self.allowed = []
+        self.may_die = False
+        self.process = None
+        self.view = None
+        base = source or scratch.directory("source", backing)
+        self.base = base
+        if NATIVE:
+            self.path = self.source = base
+            return
+        self.log_path = os.path.join(scratch.base, f"log.{scratch.count}")
+        if over:
+            self.path = base
+            self.source = self.view = scratch.directory("view")
+            run("mount", "--bind", base, self.view)
+        else:
+            self.path = scratch.directory("mount")
+            self.source = base
+        self.argv = [LANEFS, "-f", *argv]
+        if self.options:
+            self.argv += ["-o", ",".join(self.options)]
+        self.argv += [base] if over else [base, self.path]
+        self.nofile, self.enter = nofile, enter
+        self.start()
+
+    def _prepare(self):
+        if self.nofile:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.nofile, self.nofile))
+        if self.enter:
+            self.enter()
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, preexec_fn=self._prepare)
+        self.watchdog.say("mount", self.pid, self.path)
+        try:
+            wait_for(lambda: self.process.poll() is not None or lanefs_mounts(self.path), 20,
+                     "lanefs mounts")
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.argv} gave {self.process.returncode}: {self.log()}")
+            os.stat(self.path)
+            self.stats()
+        except BaseException:
+            self.process.kill()
+            self.unmount_lazily()
+            self.watchdog.say("unmount", self.path)
+            raise
+        self.first_descriptors = self.descriptors()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        with open(self.log_path, errors="replace") as stream:
+            return stream.read()
+
+    def join(self, *names):
+        return os.path.join(self.path, *names)
+
+    def backing(self, *names):
+        return os.path.join(self.source, *names)
+
+    def attribute(self, name, path=None):
+        return os.getxattr(path or self.path, f"user.lanefs.{name}").decode()
+
+    def stats(self, path=None):
+        return json.loads(self.attribute("stats", path))
+
+    def lane(self, path):
+        return self.attribute("lane", path)
+
+    def why(self, path):
+        return self.attribute("why", path)
+
+    @property
+    def passthrough(self):
+        return not NATIVE and self.stats()["passthrough"]["available"]
+
+    def descriptors(self):
+        """What the daemon has open of the backing, and its number of descriptors in all."""
+        files, total = [], 0
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                name = os.readlink(f"/proc/{self.pid}/fd/{fd}")
+            except OSError:
+                continue
+            total += 1
+            if not re.match(r"/dev/fuse|anon_inode:|pipe:|socket:|/dev/null", name):
+                files.append(name)
+        return sorted(files), total
+
+    def memory(self):
+        """Resident bytes of the daemon."""
+        with open(f"/proc/{self.pid}/statm") as stream:
+            return int(stream.read().split()[1]) * util_sys.PAGE
+
+    def sanitized(self):
+        with open(f"/proc/{self.pid}/maps") as stream:
+            return "libasan" in stream.read() or "Sanitizer" in self.log()
+
+    def shrink(self):
+        """Drop the kernel's unused names and inodes of this mount only; it then forgets them."""
+        if not NATIVE:
+            util_sys.mount(None, self.path, None, util_sys.MS_REMOUNT | self._flags(), None)
+
+    def mount_options(self):
+        with open("/proc/self/mountinfo") as stream:
+            for line in stream:
+                words = line.split(" ")
+                if words[4] == self.path:
+                    options = words[5].split(",")
+        return options
+
+    def _flags(self):
+        return sum(FLAGS.get(option, 0) for option in self.mount_options())
+
+    def unmount_lazily(self):
+        for _ in lanefs_mounts(self.path):
+            try:
+                util_sys.umount2(self.path, util_sys.MNT_DETACH)
+            except OSError:
+                break
+
+    def _unmount(self):
+        """As an administrator would; what goes wrong is a problem."""
+        end = time.monotonic() + 5
+        while lanefs_mounts(self.path):
+            done = subprocess.run(["umount", self.path], capture_output=True, timeout=20)
+            if done.returncode == 0:
+                continue
+            if b"busy" in done.stderr and time.monotonic() < end:
+                time.sleep(0.05)
+                continue
+            self.problems.append(f"umount: {done.stderr.decode().strip()}")
+            self.unmount_lazily()
+            break
+
+    def _check_leaks(self):
+        files = total = None
+        first_files, first_total = self.first_descriptors
+
+        def back():
+            nonlocal files, total
+            self.shrink()
+            time.sleep(0.01)
+            files, total = self.descriptors()
+            return len(files) <= len(first_files)
+
+        gc.collect()
+        try:
+            wait_for(back, 5, "descriptors closed")
+        except AssertionError:
+            extra = [name for name in files if name not in first_files]
+            self.problems.append(f"{len(files)} descriptors of the backing stay open, "
+                                 f"{len(first_files)} at the start: {extra[:8]}")
+        if total > first_total + 64:
+            self.problems.append(f"{total} descriptors in all, {first_total} at the start")
+
+    def wait_end(self, seconds=10):
+        return self.process.wait(seconds)
+
+    def close(self):
+        """Unmount and say what was left behind or complained about."""
+        if NATIVE:
+            return []
+        try:
+            if self.process.poll() is None and lanefs_mounts(self.path):
+                try:
+                    self._check_leaks()
+                except OSError as error:
+                    self.problems.append(f"the mount does not answer: {error}")
+            self._unmount()
+            try:
+                status = self.wait_end()
+            except subprocess.TimeoutExpired:
+                self.problems.append("the daemon does not end after its unmount")
+                self.process.send_signal(signal.SIGABRT)
+                try:
+                    self.process.wait(10)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                status = None
+            if status and not self.may_die:
+                self.problems.append(f"the daemon ended with status {status}")
+        finally:
+            self.watchdog.say("unmount", self.path)
+            if self.view:
+                run("umount", "-l", self.view, check=False)
+        for line in self.log().splitlines():
+            if COMPLAINT.search(line) and not any(text in line for text in self.allowed):
+                self.problems.append(line)
+        return self.problems
+
+
+def need_uring():
+    """Skip where FUSE-over-io_uring cannot be had; the session turns the parameter on."""
+    if NATIVE:
+        return
+    try:
+        with open(MODULE) as stream:
+            value = stream.read().strip()
+    except OSError:
+        pytest.skip("this kernel has no FUSE-over-io_uring")
+    if value not in ("Y", "1"):
+        pytest.skip(f"{MODULE} is off and cannot be turned on")

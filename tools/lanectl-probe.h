@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Asks several mounts for their statistics without waiting for one that does
+ * not answer.
+ *
+ * A process that asks a hung FUSE mount cannot be killed until the daemon
+ * answers, and a process with such a thread cannot exit.  So each mount is asked by
+ * a child of its own, which is left behind when its time is over.
+ */
+#pragma once
+
+#include "lanectl-mounts.h"
+
+#include <json-glib/json-glib.h>
+
+struct lanectl;
+
+/* Seconds to wait when nothing else is said, and the option that says it (a double). */
+#define PROBE_TIMEOUT 2.0
+#define PROBE_OPTION(timeout)                                                              \
+	{                                                                                  \
+		"timeout", 't', 0, G_OPTION_ARG_DOUBLE, &(timeout),                        \
+			"Wait so long for a mount to answer (default 2)", "SECONDS"        \
+	}
+
+enum probe_state {
+	PROBE_OK,
+	PROBE_DEAD,    /* its daemon is gone */
+	PROBE_HUNG,    /* no answer in time */
+	PROBE_COVERED, /* another mount lies over it: no path leads there */
+	PROBE_BIND,    /* a bind mount of a directory inside; its statistics are elsewhere */
+	PROBE_FAILED,  /* see error */
+};
+
+struct probe {
+	const struct mount *mount; /* borrowed */
+	enum probe_state state;
+	int error;                 /* PROBE_FAILED: an errno */
+	JsonObject *stats;         /* PROBE_OK: user.lanefs.stats, owned */
+	JsonObject *config;        /* user.lanefs.config, owned; NULL when not to be had */
+};
+
+/* "ok", "dead", "hung", "covered", "bind", "error". */
+const char *probe_state_name(enum probe_state state);
+
+/*
+ * Probes every lanefs mount of the table at once; timeout in seconds.  Call
+ * from a process with a single thread.  Array of struct probe that frees them; it
+ * borrows from mounts.
+ */
+GPtrArray *probe_mounts(const GPtrArray *mounts, double timeout);
+
+/* The message for a mount that could not be asked; nothing for those that need none. */
+void probe_fail(struct lanectl *ctl, const struct probe *probe);
