@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +15,6 @@
 
 #define BACKGROUND_SECONDS 30       /* from the fork until the mount answers */
 #define BACKGROUND_SECONDS_TO_END 3 /* for a daemon whose mount does not */
-
-static volatile pid_t background_daemon; /* what the alarm ends */
-static volatile sig_atomic_t background_late;
 
 /* Nobody may be there to read it any more: then there is nobody to tell. */
 static void background_write(int report, const void *data, size_t size)
@@ -54,32 +52,43 @@ static void background_leave_caller(void)
 		close(fd);
 }
 
-/* A read of the mount may wait for ever; it fails when the daemon has gone. */
-static void background_too_late(int signal_number)
+/* What the parent follows. */
+struct background {
+	const struct mount *mount;
+	pid_t daemon;
+	int report;
+	int64_t deadline; /* us */
+};
+
+static int background_milliseconds_left(const struct background *background)
 {
-	background_late = 1;
-	kill(background_daemon, SIGKILL);
+	int64_t left = background->deadline - g_get_monotonic_time();
+
+	return left <= 0 ? 0 : (int)(left / 1000) + 1;
 }
 
-static void background_start_alarm(pid_t daemon)
+/* Whether there is something to read, or its end, in time. */
+static bool background_readable(const struct background *background)
 {
-	struct sigaction action = {.sa_handler = background_too_late, .sa_flags = SA_RESTART};
+	struct pollfd polled = {.fd = background->report, .events = POLLIN};
+	int count;
 
-	background_daemon = daemon;
-	sigaction(SIGALRM, &action, NULL);
-	alarm(BACKGROUND_SECONDS);
+	do
+		count = poll(&polled, 1, background_milliseconds_left(background));
+	while (count < 0 && errno == EINTR);
+	return count > 0;
 }
 
-/* Everything up to the end of the report or the byte that says ready. */
-static char *background_read(int fd, bool *ready)
+/* Everything up to the byte that says ready, the end of the report or the deadline. */
+static char *background_read(const struct background *background, bool *ready)
 {
 	GString *text = g_string_new(NULL);
 	char buffer[512];
 	ssize_t got;
 
 	*ready = false;
-	for (;;) {
-		got = read(fd, buffer, sizeof(buffer));
+	while (background_readable(background)) {
+		got = read(background->report, buffer, sizeof(buffer));
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
@@ -93,62 +102,101 @@ static char *background_read(int fd, bool *ready)
 	return g_string_free(text, FALSE);
 }
 
-/* Why a daemon that said nothing ended.  Waits for its end. */
-static char *background_describe_end(pid_t daemon)
+/* Waits for the end of the daemon, and ends it at the deadline.  Why it ended. */
+static char *background_end(const struct background *background)
 {
+	bool late = !background_readable(background);
 	int status;
 
-	if (waitpid(daemon, &status, 0) != daemon || !WIFSIGNALED(status))
+	if (late)
+		kill(background->daemon, SIGKILL);
+	if (waitpid(background->daemon, &status, 0) != background->daemon || !WIFSIGNALED(status))
 		return g_strdup("the daemon ended before the mount answered");
-	if (background_late)
+	if (late)
 		return g_strdup_printf("the mount did not answer within %d s, the daemon was ended",
 				       BACKGROUND_SECONDS);
 	return g_strdup_printf("the daemon was ended by signal %d (%s) before the mount answered",
 			       WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
+struct background_question {
+	const struct mount *mount;
+	GAsyncQueue *answers;
+};
+
+static void *background_ask(void *data)
+{
+	struct background_question *question = data;
+	int result = mount_answers(question->mount);
+
+	g_async_queue_push(question->answers, GINT_TO_POINTER(1 - result));
+	return NULL;
+}
+
+/*
+ * mount_answers(), but not after the deadline: -ETIMEDOUT, with the daemon
+ * ended.  A thread that waits for a daemon's answer waits in the kernel, where
+ * no signal reaches it and only the daemon's end does.
+ */
+static int background_mount_answers(const struct background *background)
+{
+	struct background_question question = {background->mount, g_async_queue_new()};
+	GThread *thread = g_thread_new("question", background_ask, &question);
+	int64_t left = background->deadline - g_get_monotonic_time();
+	void *answer = g_async_queue_timeout_pop(question.answers, (guint64)MAX(left, 0));
+
+	if (!answer)
+		kill(background->daemon, SIGKILL);
+	g_thread_join(thread);
+	g_async_queue_unref(question.answers);
+	return answer ? 1 - GPOINTER_TO_INT(answer) : -ETIMEDOUT;
+}
+
 /*
  * The daemon has said ready.  NULL when the mount answers, else what is wrong:
  * the daemon knows best when it ends over it.
  */
-static char *background_verify(const struct mount *mount, int fd)
+static char *background_verify(struct background *background)
 {
+	int result = background_mount_answers(background);
 	g_autofree char *text = NULL;
 	bool ready;
-	int result = mount_answers(mount);
 
 	if (result == 0)
 		return NULL;
-	alarm(BACKGROUND_SECONDS_TO_END);
-	text = background_read(fd, &ready);
+	background->deadline = g_get_monotonic_time() + BACKGROUND_SECONDS_TO_END * G_USEC_PER_SEC;
+	text = background_read(background, &ready);
+	kill(background->daemon, SIGKILL);
 	if (*text)
 		return g_steal_pointer(&text);
-	return g_strdup_printf("%s: the mount does not answer: %s", mount->mountpoint,
+	return g_strdup_printf("%s: the mount does not answer: %s", background->mount->mountpoint,
 			       g_strerror(-result));
 }
 
 /* NULL when the mount answers, else what went wrong. */
-static char *background_wait(const struct mount *mount, pid_t daemon, int fd)
+static char *background_wait(struct background *background)
 {
 	g_autofree char *text = NULL;
 	g_autofree char *end = NULL;
 	bool ready;
 
-	background_start_alarm(daemon);
-	text = background_read(fd, &ready);
+	text = background_read(background, &ready);
 	if (ready)
-		return background_verify(mount, fd);
+		return background_verify(background);
 	if (*text)
 		return g_steal_pointer(&text);
-	end = background_describe_end(daemon);
-	return g_strdup_printf("%s: %s", mount->mountpoint, end);
+	end = background_end(background);
+	return g_strdup_printf("%s: %s", background->mount->mountpoint, end);
 }
 
-static int background_follow(struct mount *mount, pid_t daemon, int fd)
+static int background_follow(struct mount *mount, pid_t daemon, int report)
 {
-	g_autofree char *problem = background_wait(mount, daemon, fd);
+	struct background background = {
+		mount, daemon, report,
+		g_get_monotonic_time() + BACKGROUND_SECONDS * G_USEC_PER_SEC,
+	};
+	g_autofree char *problem = background_wait(&background);
 
-	alarm(0);
 	if (!problem)
 		return EXIT_SUCCESS;
 	mount_clean_up(mount);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "inode.h"
+#include "inode-internal.h"
 #include "mode.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ static gboolean inode_equal(gconstpointer a, gconstpointer b)
 		       sizeof(struct backing_key));
 }
 
-static struct inode *inode_new(const struct backing_key *key, mode_t mode,
+struct inode *inode_new(const struct backing_key *key, mode_t mode,
 			       const struct backing_handle *handle)
 {
 	struct inode *inode = g_malloc0(sizeof(*inode) + handle->bytes);
@@ -36,7 +36,7 @@ static struct inode *inode_new(const struct backing_key *key, mode_t mode,
 	return inode;
 }
 
-static void inode_free(void *data)
+void inode_free(void *data)
 {
 	struct inode *inode = data;
 
@@ -47,47 +47,10 @@ static void inode_free(void *data)
 	g_free(inode);
 }
 
-/* --- with inodes->lock held --- */
-
 static void forget_name(struct inode *inode)
 {
 	g_clear_pointer(&inode->name, g_free);
 	inode->parent = 0;
-}
-
-static void idle_remove(struct inodes *inodes, struct inode *inode)
-{
-	if (inode->fd >= 0 && !inode->fd_users && inode != inodes->root)
-		g_queue_unlink(&inodes->idle, &inode->link);
-}
-
-/* Takes the descriptor away; the caller closes it after unlocking. */
-static int take_fd(struct inodes *inodes, struct inode *inode)
-{
-	int fd = inode->fd;
-
-	if (fd < 0 || inode->fd_users)
-		return -1;
-	idle_remove(inodes, inode);
-	inode->fd = -1;
-	inodes->fds--;
-	return fd;
-}
-
-static void set_fd(struct inodes *inodes, struct inode *inode, int fd)
-{
-	inode->fd = fd;
-	inodes->fds++;
-}
-
-/* The descriptor to close when one more than allowed is kept, else -1. */
-static int excess_fd(struct inodes *inodes)
-{
-	GList *oldest = g_queue_peek_head_link(&inodes->idle);
-
-	if (inodes->fds <= inodes->fds_max || !oldest)
-		return -1;
-	return take_fd(inodes, oldest->data);
 }
 
 static void unhash(struct inodes *inodes, struct inode *inode)
@@ -96,7 +59,7 @@ static void unhash(struct inodes *inodes, struct inode *inode)
 		g_hash_table_remove(inodes->by_key, inode);
 }
 
-static void revive(struct inodes *inodes, struct inode *inode)
+void inode_revive_locked(struct inodes *inodes, struct inode *inode)
 {
 	if (!inode->retired)
 		return;
@@ -111,7 +74,7 @@ static void revive(struct inodes *inodes, struct inode *inode)
 static struct inode *retire(struct inodes *inodes, struct inode *inode, int *close_fd,
 			    struct inode_mode **free_mode)
 {
-	*close_fd = take_fd(inodes, inode);
+	*close_fd = inode_take_fd_locked(inodes, inode);
 	if (inode->handle_bytes && !inode->dead) {
 		*free_mode = inode->mode;
 		inode->mode = NULL;
@@ -128,7 +91,7 @@ static struct inode *retire(struct inodes *inodes, struct inode *inode, int *clo
 	return inode;
 }
 
-static struct inode *find(struct inodes *inodes, const struct backing_key *key)
+struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key *key)
 {
 	const struct inode probe = { .key = *key };
 	struct inode *inode = g_hash_table_lookup(inodes->by_key, &probe);
@@ -141,13 +104,13 @@ static struct inode *find(struct inodes *inodes, const struct backing_key *key)
 	return inode;
 }
 
-static void count_lookup(struct inode *inode)
+void inode_count_lookup_locked(struct inode *inode)
 {
 	if (!inode->nlookup++)
 		inode->refs++;
 }
 
-static void set_name(struct inode *inode, uint64_t parent, const char *name)
+void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *name)
 {
 	if (inode->parent == parent && g_strcmp0(inode->name, name) == 0)
 		return;
@@ -171,8 +134,6 @@ static struct unref drop(struct inodes *inodes, struct inode *inode)
 		todo.free = retire(inodes, inode, &todo.close_fd, &todo.free_mode);
 	return todo;
 }
-
-/* --- without --- */
 
 static void finish_unref(struct unref todo)
 {
@@ -210,7 +171,7 @@ int inodes_init(struct inodes *inodes, int source_fd, unsigned int fds_max)
 	g_assert(inodes->root->id == FUSE_ROOT_ID);
 	inodes->root->refs = 1;
 	inodes->root->name = g_strdup("");
-	set_fd(inodes, inodes->root, fd);
+	inode_set_fd_locked(inodes, inodes->root, fd);
 	g_hash_table_add(inodes->by_key, inodes->root);
 	return 0;
 }
@@ -236,7 +197,7 @@ struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id)
 	g_mutex_lock(&inodes->lock);
 	inode = table_get(&inodes->table, id);
 	if (inode) {
-		revive(inodes, inode);
+		inode_revive_locked(inodes, inode);
 		inode->refs++;
 	}
 	g_mutex_unlock(&inodes->lock);
@@ -248,9 +209,9 @@ struct inode *inodes_find(struct inodes *inodes, const struct backing_key *key)
 	struct inode *inode;
 
 	g_mutex_lock(&inodes->lock);
-	inode = find(inodes, key);
+	inode = inodes_find_locked(inodes, key);
 	if (inode) {
-		revive(inodes, inode);
+		inode_revive_locked(inodes, inode);
 		inode->refs++;
 	}
 	g_mutex_unlock(&inodes->lock);
@@ -277,366 +238,35 @@ void inode_unref(struct inodes *inodes, struct inode *inode)
 	finish_unref(todo);
 }
 
-void inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n)
+bool inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n)
 {
 	struct unref todo = { .close_fd = -1 };
 	struct inode *inode;
+	bool held = false;
 
 	g_mutex_lock(&inodes->lock);
 	inode = table_get(&inodes->table, id);
 	/* The root is never forgotten; the kernel may say so at unmount. */
 	if (inode && inode != inodes->root && inode->nlookup) {
 		inode->nlookup -= MIN(n, inode->nlookup);
-		if (!inode->nlookup)
+		if (!inode->nlookup) {
+			held = inode->refs > 1;
 			todo = drop(inodes, inode);
+		}
 	}
 	g_mutex_unlock(&inodes->lock);
 	finish_unref(todo);
+	return held;
 }
 
-void inodes_shed(struct inodes *inodes)
+bool inode_is_forgotten(struct inodes *inodes, struct inode *inode)
 {
-	GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
-	GList *link;
+	bool forgotten;
 
 	g_mutex_lock(&inodes->lock);
-	while ((link = g_queue_peek_head_link(&inodes->idle))) {
-		int fd = take_fd(inodes, link->data);
-
-		g_array_append_val(fds, fd);
-	}
+	forgotten = !inode->nlookup && inode != inodes->root;
 	g_mutex_unlock(&inodes->lock);
-	for (guint i = 0; i < fds->len; i++)
-		close(g_array_index(fds, int, i));
-	g_array_unref(fds);
-}
-
-/* Out of descriptors: give up the idle ones and try once more. */
-#define RETRY_SHED(inodes, result, expression) do {                     \
-	(result) = (expression);                                        \
-	if ((result) == -EMFILE || (result) == -ENFILE) {               \
-		inodes_shed(inodes);                                    \
-		(result) = (expression);                                \
-	}                                                               \
-} while (0)
-
-static int open_path(int dir_fd, const char *name)
-{
-	int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
-/* Whether fd still refers to inode's object. */
-static int check_same(int fd, const struct inode *inode)
-{
-	struct backing_key key;
-	struct stat attr;
-	int err = backing_stat(fd, "", &attr, &key);
-
-	if (err)
-		return err;
-	return memcmp(&key, &inode->key, sizeof(key)) ? -ESTALE : 0;
-}
-
-static int open_by_name(struct inodes *inodes, struct inode *inode)
-{
-	g_autofree char *name = NULL;
-	struct inode *parent;
-	int dir_fd, fd, err;
-
-	if (!inode_get_name(inodes, inode, &parent, &name))
-		return -ESTALE;
-	dir_fd = inode_fd_get(inodes, parent);
-	if (dir_fd < 0) {
-		inode_unref(inodes, parent);
-		return dir_fd;
-	}
-	fd = open_path(dir_fd, name);
-	inode_fd_put(inodes, parent);
-	inode_unref(inodes, parent);
-	if (fd < 0)
-		return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
-	err = check_same(fd, inode);
-	if (err) {
-		close(fd);
-		return err;
-	}
-	return fd;
-}
-
-static int open_handle(struct inodes *inodes, const struct inode *inode, int flags)
-{
-	struct backing_handle handle = {
-		.bytes = inode->handle_bytes,
-		.mount = inode->handle_mount,
-		.type = inode->handle_type,
-	};
-
-	memcpy(handle.data, inode->handle_data, inode->handle_bytes);
-	return backing_open_handle(&inodes->backing, &handle, flags);
-}
-
-int inode_fd_get(struct inodes *inodes, struct inode *inode)
-{
-	int fd, spare = -1, excess = -1;
-
-	g_mutex_lock(&inodes->lock);
-	if (inode->fd >= 0)
-		goto have;
-	g_mutex_unlock(&inodes->lock);
-	RETRY_SHED(inodes, fd, inode->handle_bytes ? open_handle(inodes, inode, O_PATH) :
-						     open_by_name(inodes, inode));
-	if (fd < 0)
-		return fd;
-	g_mutex_lock(&inodes->lock);
-	if (inode->fd < 0) {
-		set_fd(inodes, inode, fd);
-		inode->fd_users++;
-		excess = excess_fd(inodes);
-		g_mutex_unlock(&inodes->lock);
-		goto out;
-	}
-	spare = fd;
-have:
-	idle_remove(inodes, inode);
-	inode->fd_users++;
-	fd = inode->fd;
-	g_mutex_unlock(&inodes->lock);
-out:
-	if (spare >= 0)
-		close(spare);
-	if (excess >= 0)
-		close(excess);
-	return fd;
-}
-
-void inode_fd_put(struct inodes *inodes, struct inode *inode)
-{
-	int close_fd = -1;
-
-	g_mutex_lock(&inodes->lock);
-	if (!--inode->fd_users && inode != inodes->root) {
-		g_queue_push_tail_link(&inodes->idle, &inode->link);
-		/* The blocks of a deleted file must not wait for FORGET. */
-		if (inode->dead && S_ISREG(inode->type))
-			close_fd = take_fd(inodes, inode);
-		else
-			close_fd = excess_fd(inodes);
-	}
-	g_mutex_unlock(&inodes->lock);
-	if (close_fd >= 0)
-		close(close_fd);
-}
-
-static int open_once(struct inodes *inodes, struct inode *inode, int flags)
-{
-	int fd, opened;
-
-	fd = inode_fd_get(inodes, inode);
-	if (fd < 0)
-		return fd;
-	opened = backing_reopen(&inodes->backing, fd, flags);
-	inode_fd_put(inodes, inode);
-	return opened;
-}
-
-int inode_open(struct inodes *inodes, struct inode *inode, int flags)
-{
-	int fd;
-
-	RETRY_SHED(inodes, fd, open_once(inodes, inode, flags));
-	return fd;
-}
-
-/*
- * Enters fd's object into the tables, or finds that another thread has.  Takes
- * fd over.
- */
-static struct inode *enter(struct inodes *inodes, struct inode *parent, const char *name,
-			   int fd, const struct stat *attr, const struct backing_key *key)
-{
-	struct backing_handle handle;
-	struct inode *fresh, *inode;
-	int close_fd = fd;
-
-	backing_identify(&inodes->backing, fd, attr->st_mode, &handle);
-	fresh = inode_new(key, attr->st_mode, &handle);
-	g_mutex_lock(&inodes->lock);
-	inode = find(inodes, key);
-	if (inode) {
-		revive(inodes, inode);
-	} else {
-		fresh->id = table_add(&inodes->table, fresh);
-		if (fresh->id) {
-			inode = g_steal_pointer(&fresh);
-			g_hash_table_add(inodes->by_key, inode);
-			set_fd(inodes, inode, fd);
-			g_queue_push_tail_link(&inodes->idle, &inode->link);
-			close_fd = excess_fd(inodes);
-		}
-	}
-	if (inode) {
-		count_lookup(inode);
-		if (inode != inodes->root)
-			set_name(inode, parent ? parent->id : 0, name);
-	}
-	g_mutex_unlock(&inodes->lock);
-	if (close_fd >= 0)
-		close(close_fd);
-	if (fresh)
-		inode_free(fresh);
-	return inode;
-}
-
-int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, int fd,
-		 struct inode **out, struct stat *attr)
-{
-	struct backing_key key;
-	int err, path_fd;
-
-	err = backing_stat(fd, "", attr, &key);
-	if (err)
-		return err;
-	RETRY_SHED(inodes, path_fd, backing_reopen(&inodes->backing, fd, O_PATH));
-	if (path_fd < 0)
-		return path_fd;
-	*out = enter(inodes, parent, name, path_fd, attr, &key);
-	return *out ? 0 : -ENOMEM;
-}
-
-/* Counts a lookup of an inode that is already known by key; NULL when it is not. */
-static struct inode *lookup_known(struct inodes *inodes, struct inode *parent, const char *name,
-				  const struct backing_key *key)
-{
-	struct inode *inode;
-
-	g_mutex_lock(&inodes->lock);
-	inode = find(inodes, key);
-	if (inode) {
-		revive(inodes, inode);
-		count_lookup(inode);
-		if (inode != inodes->root)
-			set_name(inode, parent->id, name);
-	}
-	g_mutex_unlock(&inodes->lock);
-	return inode;
-}
-
-/* LOOKUP of ".": a client comes back with a file handle, perhaps of a forgotten inode. */
-static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode **out,
-		       struct stat *attr)
-{
-	struct backing_key key;
-	int fd, err;
-
-	fd = inode_fd_get(inodes, inode);
-	if (fd < 0)
-		return fd;
-	err = backing_stat(fd, "", attr, &key);
-	inode_fd_put(inodes, inode);
-	if (err)
-		return err;
-	if (memcmp(&key, &inode->key, sizeof(key)))
-		return -ESTALE;
-	g_mutex_lock(&inodes->lock);
-	count_lookup(inode);
-	g_mutex_unlock(&inodes->lock);
-	*out = inode;
-	return 0;
-}
-
-/* A directory's parent, and whether going up from there reaches SOURCE at all. */
-static int open_parent(struct inodes *inodes, int dir_fd, int *out)
-{
-	struct backing_key key, above;
-	struct stat attr;
-	int fd, next, err;
-
-	fd = open_path(dir_fd, "..");
-	if (fd < 0)
-		return fd;
-	*out = fd;
-	err = backing_stat(fd, "", &attr, &key);
-	while (!err && memcmp(&key, &inodes->root->key, sizeof(key))) {
-		next = open_path(fd, "..");
-		if (fd != *out)
-			close(fd);
-		if (next < 0) {
-			fd = *out;
-			err = next;
-			break;
-		}
-		fd = next;
-		err = backing_stat(fd, "", &attr, &above);
-		if (!err && !memcmp(&above, &key, sizeof(key)))
-			err = -ESTALE;
-		key = above;
-	}
-	if (fd != *out)
-		close(fd);
-	if (err)
-		close(*out);
-	return err;
-}
-
-static int lookup_parent(struct inodes *inodes, struct inode *dir, struct inode **out,
-			 struct stat *attr)
-{
-	struct backing_key key;
-	int dir_fd, fd = -1, err;
-
-	if (dir == inodes->root)
-		return lookup_self(inodes, dir, out, attr);
-	dir_fd = inode_fd_get(inodes, dir);
-	if (dir_fd < 0)
-		return dir_fd;
-	err = open_parent(inodes, dir_fd, &fd);
-	inode_fd_put(inodes, dir);
-	if (err)
-		return err;
-	err = backing_stat(fd, "", attr, &key);
-	if (err) {
-		close(fd);
-		return err;
-	}
-	*out = enter(inodes, NULL, NULL, fd, attr, &key);
-	return *out ? 0 : -ENOMEM;
-}
-
-int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
-		  struct inode **out, struct stat *attr)
-{
-	struct backing_key key;
-	int dir_fd, fd, err;
-
-	if (!strcmp(name, "."))
-		return lookup_self(inodes, parent, out, attr);
-	if (!strcmp(name, ".."))
-		return lookup_parent(inodes, parent, out, attr);
-	dir_fd = inode_fd_get(inodes, parent);
-	if (dir_fd < 0)
-		return dir_fd;
-	err = backing_stat(dir_fd, name, attr, &key);
-	if (!err && (*out = lookup_known(inodes, parent, name, &key)))
-		goto out;
-	if (err)
-		goto out;
-	RETRY_SHED(inodes, fd, open_path(dir_fd, name));
-	if (fd < 0) {
-		err = fd;
-		goto out;
-	}
-	err = backing_stat(fd, "", attr, &key);
-	if (err) {
-		close(fd);
-		goto out;
-	}
-	*out = enter(inodes, parent, name, fd, attr, &key);
-	err = *out ? 0 : -ENOMEM;
-out:
-	inode_fd_put(inodes, parent);
-	return err;
+	return forgotten;
 }
 
 void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name)
@@ -644,7 +274,7 @@ void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent,
 	if (inode == inodes->root)
 		return;
 	g_mutex_lock(&inodes->lock);
-	set_name(inode, parent, name);
+	inode_set_name_locked(inode, parent, name);
 	g_mutex_unlock(&inodes->lock);
 }
 
@@ -656,7 +286,7 @@ bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **p
 	if (inode->parent && inode->name)
 		dir = table_get(&inodes->table, inode->parent);
 	if (dir) {
-		revive(inodes, dir);
+		inode_revive_locked(inodes, dir);
 		dir->refs++;
 		*name = g_strdup(inode->name);
 	}
@@ -693,7 +323,7 @@ void inode_set_dead(struct inodes *inodes, struct inode *inode)
 	g_mutex_lock(&inodes->lock);
 	inode->dead = true;
 	if (S_ISREG(inode->type))
-		close_fd = take_fd(inodes, inode);
+		close_fd = inode_take_fd_locked(inodes, inode);
 	g_mutex_unlock(&inodes->lock);
 	if (close_fd >= 0)
 		close(close_fd);

@@ -98,8 +98,14 @@ int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
 int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, int fd,
 		 struct inode **out, struct stat *attr);
 
-/* FORGET: n lookups less. */
-void inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n);
+/*
+ * FORGET: n lookups less.  True when the kernel knows the inode no more but somebody here still
+ * holds it.
+ */
+bool inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n);
+
+/* Whether the kernel knows it no more: nothing opens it again without a LOOKUP. */
+bool inode_is_forgotten(struct inodes *inodes, struct inode *inode);
 
 /*
  * An O_PATH descriptor of inode, usable until inode_fd_put().  A descriptor or -errno.

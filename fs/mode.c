@@ -166,7 +166,8 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 
 	g_mutex_lock(&mode->lock);
 	/* Opened again: the next last close queues it anew. */
-	over = mode->opens || g_get_monotonic_time() - mode->idle_since >= idle;
+	over = mode->opens || inode_is_forgotten(&fs->inodes, inode) ||
+	       g_get_monotonic_time() - mode->idle_since >= idle;
 	if (over) {
 		mode->expiring = false;
 		if (!mode->opens) {

@@ -87,7 +87,7 @@ void inode_mode_unlinked(struct lanefs *fs, struct inode *inode);
 
 /*
  * For the reaper: drops the backing id if the inode has been without opens for
- * idle us.  True when there is nothing more to wait for.
+ * idle us, or the kernel has forgotten it.  True when there is nothing more to wait for.
  */
 bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle);
 

@@ -12,6 +12,7 @@
 #include "locks.h"
 #include "names.h"
 #include "open.h"
+#include "reaper.h"
 #include "ops-slow.h"
 #include "session-init.h"
 #include "xattr.h"
@@ -77,16 +78,22 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 	reply_entry(req, err, inode, &attr);
 }
 
+static void forget(struct lanefs *fs, fuse_ino_t ino, uint64_t nlookup)
+{
+	if (inodes_forget(&fs->inodes, ino, nlookup))
+		reaper_wake(fs->reaper);
+}
+
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-	inodes_forget(&fs_of(req)->inodes, ino, nlookup);
+	forget(fs_of(req), ino, nlookup);
 	fuse_reply_none(req);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
 	for (size_t i = 0; i < count; i++)
-		inodes_forget(&fs_of(req)->inodes, forgets[i].ino, forgets[i].nlookup);
+		forget(fs_of(req), forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(req);
 }
 

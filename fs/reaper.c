@@ -12,6 +12,7 @@ struct reaper {
 	GCond wake;
 	GQueue waiting;   /* of struct inode with a reference, in order of their last close, by lock */
 	bool stop;        /* by lock */
+	bool look;        /* by lock, do not wait for the next round */
 };
 
 /* With the lock held: the inodes that are due, or all of them. */
@@ -53,10 +54,12 @@ static void *reaper_run(void *data)
 			g_cond_wait(&reaper->wake, &reaper->lock);
 			continue;
 		}
-		g_cond_wait_until(&reaper->wake, &reaper->lock,
-				  g_get_monotonic_time() + G_USEC_PER_SEC);
+		if (!reaper->look)
+			g_cond_wait_until(&reaper->wake, &reaper->lock,
+					  g_get_monotonic_time() + G_USEC_PER_SEC);
 		if (reaper->stop)
 			break;
+		reaper->look = false;
 		inodes = reaper_take(reaper);
 		g_mutex_unlock(&reaper->lock);
 		reaper_expire(reaper, inodes, KEEP_US);
@@ -107,5 +110,15 @@ void reaper_add(struct reaper *reaper, struct inode *inode)
 	if (g_queue_is_empty(&reaper->waiting))
 		g_cond_signal(&reaper->wake);
 	g_queue_push_tail(&reaper->waiting, inode);
+	g_mutex_unlock(&reaper->lock);
+}
+
+void reaper_wake(struct reaper *reaper)
+{
+	g_mutex_lock(&reaper->lock);
+	if (!reaper->look) {
+		reaper->look = true;
+		g_cond_signal(&reaper->wake);
+	}
 	g_mutex_unlock(&reaper->lock);
 }

@@ -17,3 +17,6 @@ void reaper_free(struct reaper *reaper);
 
 /* inode has lost its last open; takes a reference.  Any thread, no lock held. */
 void reaper_add(struct reaper *reaper, struct inode *inode);
+
+/* The kernel has forgotten an inode that may be kept here: look now. */
+void reaper_wake(struct reaper *reaper);

@@ -3,21 +3,14 @@
 #include "fs.h"
 #include "ring.h"
 
-#include <json-glib/json-glib.h>
+#include "policy/json-text.h"
+
 #include <unistd.h>
 
 static void add_int(JsonBuilder *builder, const char *name, uint64_t value)
 {
 	json_builder_set_member_name(builder, name);
 	json_builder_add_int_value(builder, (gint64)value);
-}
-
-static void add_string(JsonBuilder *builder, const char *name, const char *value)
-{
-	g_autofree char *valid = g_utf8_make_valid(value, -1);
-
-	json_builder_set_member_name(builder, name);
-	json_builder_add_string_value(builder, valid);
 }
 
 static void begin_object(JsonBuilder *builder, const char *name)
@@ -33,7 +26,7 @@ static void add_available(JsonBuilder *builder, const char *name, const char *ke
 	begin_object(builder, name);
 	json_builder_set_member_name(builder, key);
 	json_builder_add_boolean_value(builder, !reason);
-	add_string(builder, "reason", reason ? reason : "");
+	json_add_text(builder, "reason", reason ? reason : "");
 	json_builder_end_object(builder);
 }
 
@@ -72,15 +65,6 @@ static void add_io(JsonBuilder *builder, struct io_counts *io)
 	json_builder_end_object(builder);
 }
 
-static char *finish(JsonBuilder *builder)
-{
-	g_autoptr(JsonNode) root = NULL;
-
-	json_builder_end_object(builder);
-	root = json_builder_get_root(builder);
-	return json_to_string(root, FALSE);
-}
-
 static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
 {
 	struct inodes_counts counts;
@@ -98,16 +82,16 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	g_autoptr(JsonBuilder) builder = json_builder_new();
 
 	json_builder_begin_object(builder);
-	add_string(builder, "version", LANEFS_VERSION);
-	add_string(builder, "source", fs->source);
-	add_string(builder, "mountpoint", fs->mountpoint);
+	json_add_text(builder, "version", LANEFS_VERSION);
+	json_add_text(builder, "source", fs->source);
+	json_add_text(builder, "mountpoint", fs->mountpoint);
 	add_int(builder, "pid", (uint64_t)getpid());
 	json_builder_set_member_name(builder, "uptime");
 	json_builder_add_double_value(builder, (double)(g_get_monotonic_time() - fs->started) /
 					       G_USEC_PER_SEC);
 	begin_object(builder, "transport");
-	add_string(builder, "name", io_uring ? "io_uring" : "dev");
-	add_string(builder, "reason", io_uring ? "" : fs->no_io_uring);
+	json_add_text(builder, "name", io_uring ? "io_uring" : "dev");
+	json_add_text(builder, "reason", io_uring ? "" : fs->no_io_uring);
 	json_builder_end_object(builder);
 	add_available(builder, "passthrough", "available", fs->no_passthrough);
 	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);
@@ -118,7 +102,8 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
 	add_io(builder, &fs->io);
-	return finish(builder);
+	json_builder_end_object(builder);
+	return json_finish_text(builder);
 }
 
 char *stats_file(struct lanefs *fs, struct inode *inode)
@@ -129,5 +114,6 @@ char *stats_file(struct lanefs *fs, struct inode *inode)
 	json_builder_begin_object(builder);
 	add_lanes(builder, mode->lanes);
 	add_io(builder, &mode->io);
-	return finish(builder);
+	json_builder_end_object(builder);
+	return json_finish_text(builder);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Text into JSON.  Pure, any thread.  Internal to policy/. */
+/* Text into JSON.  Pure, any thread. */
 #pragma once
 
 #include <json-glib/json-glib.h>

@@ -57,18 +57,19 @@ def scratch():
 
 @pytest.fixture(scope="session", autouse=True)
 def uring_parameter():
-    """Turn FUSE-over-io_uring on for the session, where the kernel has it."""
+    """Tests turn FUSE-over-io_uring on; afterwards it is as it was."""
     try:
         with open(util_mount.MODULE) as stream:
             before = stream.read().strip()
-        with open(util_mount.MODULE, "w") as stream:
-            stream.write("Y")
     except OSError:
         yield
         return
     yield
-    with open(util_mount.MODULE, "w") as stream:
-        stream.write(before)
+    with open(util_mount.MODULE) as stream:
+        changed = stream.read().strip() != before
+    if changed:
+        with open(util_mount.MODULE, "w") as stream:
+            stream.write(before)
 
 
 @pytest.fixture

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "inode-internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * Enters fd's object into the tables, or finds that another thread has.  Takes
+ * fd over.
+ */
+static struct inode *enter(struct inodes *inodes, struct inode *parent, const char *name,
+			   int fd, const struct stat *attr, const struct backing_key *key)
+{
+	struct backing_handle handle;
+	struct inode *fresh, *inode;
+	int close_fd = fd;
+
+	backing_identify(&inodes->backing, fd, attr->st_mode, &handle);
+	fresh = inode_new(key, attr->st_mode, &handle);
+	g_mutex_lock(&inodes->lock);
+	inode = inodes_find_locked(inodes, key);
+	if (inode) {
+		inode_revive_locked(inodes, inode);
+	} else {
+		fresh->id = table_add(&inodes->table, fresh);
+		if (fresh->id) {
+			inode = g_steal_pointer(&fresh);
+			g_hash_table_add(inodes->by_key, inode);
+			inode_set_fd_locked(inodes, inode, fd);
+			g_queue_push_tail_link(&inodes->idle, &inode->link);
+			close_fd = inodes_excess_fd_locked(inodes);
+		}
+	}
+	if (inode) {
+		inode_count_lookup_locked(inode);
+		if (inode != inodes->root)
+			inode_set_name_locked(inode, parent ? parent->id : 0, name);
+	}
+	g_mutex_unlock(&inodes->lock);
+	if (close_fd >= 0)
+		close(close_fd);
+	if (fresh)
+		inode_free(fresh);
+	return inode;
+}
+
+int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, int fd,
+		 struct inode **out, struct stat *attr)
+{
+	struct backing_key key;
+	int err, path_fd;
+
+	err = backing_stat(fd, "", attr, &key);
+	if (err)
+		return err;
+	INODES_RETRY_SHED(inodes, path_fd, backing_reopen(&inodes->backing, fd, O_PATH));
+	if (path_fd < 0)
+		return path_fd;
+	*out = enter(inodes, parent, name, path_fd, attr, &key);
+	return *out ? 0 : -ENOMEM;
+}
+
+/* Counts a lookup of an inode that is already known by key; NULL when it is not. */
+static struct inode *lookup_known(struct inodes *inodes, struct inode *parent, const char *name,
+				  const struct backing_key *key)
+{
+	struct inode *inode;
+
+	g_mutex_lock(&inodes->lock);
+	inode = inodes_find_locked(inodes, key);
+	if (inode) {
+		inode_revive_locked(inodes, inode);
+		inode_count_lookup_locked(inode);
+		if (inode != inodes->root)
+			inode_set_name_locked(inode, parent->id, name);
+	}
+	g_mutex_unlock(&inodes->lock);
+	return inode;
+}
+
+/* LOOKUP of ".": a client comes back with a file handle, perhaps of a forgotten inode. */
+static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode **out,
+		       struct stat *attr)
+{
+	struct backing_key key;
+	int fd, err;
+
+	fd = inode_fd_get(inodes, inode);
+	if (fd < 0)
+		return fd;
+	err = backing_stat(fd, "", attr, &key);
+	inode_fd_put(inodes, inode);
+	if (err)
+		return err;
+	if (memcmp(&key, &inode->key, sizeof(key)))
+		return -ESTALE;
+	g_mutex_lock(&inodes->lock);
+	inode_count_lookup_locked(inode);
+	g_mutex_unlock(&inodes->lock);
+	*out = inode;
+	return 0;
+}
+
+/* A directory's parent, and whether going up from there reaches SOURCE at all. */
+static int open_parent(struct inodes *inodes, int dir_fd, int *out)
+{
+	struct backing_key key, above;
+	struct stat attr;
+	int fd, next, err;
+
+	fd = inode_open_path(dir_fd, "..");
+	if (fd < 0)
+		return fd;
+	*out = fd;
+	err = backing_stat(fd, "", &attr, &key);
+	while (!err && memcmp(&key, &inodes->root->key, sizeof(key))) {
+		next = inode_open_path(fd, "..");
+		if (fd != *out)
+			close(fd);
+		if (next < 0) {
+			fd = *out;
+			err = next;
+			break;
+		}
+		fd = next;
+		err = backing_stat(fd, "", &attr, &above);
+		if (!err && !memcmp(&above, &key, sizeof(key)))
+			err = -ESTALE;
+		key = above;
+	}
+	if (fd != *out)
+		close(fd);
+	if (err)
+		close(*out);
+	return err;
+}
+
+static int lookup_parent(struct inodes *inodes, struct inode *dir, struct inode **out,
+			 struct stat *attr)
+{
+	struct backing_key key;
+	int dir_fd, fd = -1, err;
+
+	if (dir == inodes->root)
+		return lookup_self(inodes, dir, out, attr);
+	dir_fd = inode_fd_get(inodes, dir);
+	if (dir_fd < 0)
+		return dir_fd;
+	err = open_parent(inodes, dir_fd, &fd);
+	inode_fd_put(inodes, dir);
+	if (err)
+		return err;
+	err = backing_stat(fd, "", attr, &key);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	*out = enter(inodes, NULL, NULL, fd, attr, &key);
+	return *out ? 0 : -ENOMEM;
+}
+
+int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
+		  struct inode **out, struct stat *attr)
+{
+	struct backing_key key;
+	int dir_fd, fd, err;
+
+	if (!strcmp(name, "."))
+		return lookup_self(inodes, parent, out, attr);
+	if (!strcmp(name, ".."))
+		return lookup_parent(inodes, parent, out, attr);
+	dir_fd = inode_fd_get(inodes, parent);
+	if (dir_fd < 0)
+		return dir_fd;
+	err = backing_stat(dir_fd, name, attr, &key);
+	if (!err && (*out = lookup_known(inodes, parent, name, &key)))
+		goto out;
+	if (err)
+		goto out;
+	INODES_RETRY_SHED(inodes, fd, inode_open_path(dir_fd, name));
+	if (fd < 0) {
+		err = fd;
+		goto out;
+	}
+	err = backing_stat(fd, "", attr, &key);
+	if (err) {
+		close(fd);
+		goto out;
+	}
+	*out = enter(inodes, parent, name, fd, attr, &key);
+	err = *out ? 0 : -ENOMEM;
+out:
+	inode_fd_put(inodes, parent);
+	return err;
+}
