@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "attr.h"
-#include "caps.h"
+#include "creds.h"
 #include "file.h"
 
 #include <errno.h>
@@ -160,21 +160,30 @@ static int set_all(int fd, struct file *file, const struct stat *attr, int to_se
 	return err;
 }
 
-int attr_set(struct lanefs *fs, struct inode *inode, struct file *file, const struct stat *attr,
-	     int to_set, struct stat *result)
+/*
+ * FUSE_HANDLE_KILLPRIV_V2: for a truncation the kernel says it of a caller without
+ * CAP_FSETID, for a change of owner always (fs/fuse/dir.c, fuse_do_setattr).
+ */
+static bool must_drop_setid(fuse_req_t req, int to_set)
 {
-	/* The kernel says so for a caller without CAP_FSETID (FUSE_HANDLE_KILLPRIV_V2). */
-	bool kill = to_set & SET_KILL;
+	if (!(to_set & SET_KILL))
+		return false;
+	return !(to_set & SET_OWNER) || fuse_req_ctx(req)->uid;
+}
+
+int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file *file,
+	     const struct stat *attr, int to_set, struct stat *result)
+{
+	struct creds_drop drop;
 	int fd, err;
 
 	fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
 		return fd;
-	if (kill)
-		caps_drop_fsetid();
+	drop = creds_drop_for(fs, req, fd, must_drop_setid(req, to_set));
+	creds_drop_enter(&drop);
 	err = set_all(fd, file, attr, to_set);
-	if (kill)
-		caps_restore_fsetid();
+	creds_drop_leave(&drop);
 	if (!err)
 		err = backing_stat(fd, "", result, NULL);
 	inode_fd_put(&fs->inodes, inode);

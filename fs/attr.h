@@ -37,8 +37,8 @@ void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
  * SETATTR: to_set are FUSE_SET_ATTR_* bits, file the handle it came with or
  * NULL.  0 or -errno, result the attributes after.
  */
-int attr_set(struct lanefs *fs, struct inode *inode, struct file *file, const struct stat *attr,
-	     int to_set, struct stat *result);
+int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file *file,
+	     const struct stat *attr, int to_set, struct stat *result);
 
 /*
  * The kernel forgets inode's attributes (not its pages): for when they may move

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -163,13 +164,39 @@ static int backing_probe_handles(struct backing *backing)
 	return 0;
 }
 
-int backing_init(struct backing *backing, int source_fd)
+/*
+ * A copy of SOURCE's mount, attached nowhere, with noatime: the kernel opens the backing files
+ * of passthrough opens by the mount their descriptor came from.
+ */
+static int clone_noatime(int source_fd)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOATIME,
+		.attr_clr = MOUNT_ATTR__ATIME,
+	};
+	int fd = open_tree(source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+					  AT_RECURSIVE);
+
+	if (fd < 0)
+		return -1;
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int backing_init(struct backing *backing, int source_fd, bool noatime)
 {
 	int err;
 
-	*backing = (struct backing){ .root_fd = -1, .proc_fd = -1 };
+	*backing = (struct backing){ .tree_fd = -1, .root_fd = -1, .proc_fd = -1 };
 	g_mutex_init(&backing->lock);
-	backing->root_fd = fcntl(source_fd, F_DUPFD_CLOEXEC, 0);
+	if (noatime)
+		backing->tree_fd = clone_noatime(source_fd);
+	backing->root_fd = backing->tree_fd < 0 ?
+		fcntl(source_fd, F_DUPFD_CLOEXEC, 0) :
+		openat(backing->tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (backing->root_fd < 0)
 		return -errno;
 	backing->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -192,6 +219,8 @@ void backing_finish(struct backing *backing)
 		close(backing->proc_fd);
 	if (backing->root_fd >= 0)
 		close(backing->root_fd);
+	if (backing->tree_fd >= 0)
+		close(backing->tree_fd);
 	g_free(backing->no_handles);
 	g_mutex_clear(&backing->lock);
 }

@@ -33,6 +33,7 @@ struct backing_handle {
 };
 
 struct backing {
+	int tree_fd;        /* the private mount, or -1; fixed */
 	int root_fd;        /* O_RDONLY, SOURCE; fixed */
 	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
@@ -43,8 +44,13 @@ struct backing {
 	int mount_fds[BACKING_MOUNTS_MAX]; /* entries below mounts are fixed */
 };
 
-/* source_fd is borrowed for the call only.  0 or -errno. */
-int backing_init(struct backing *backing, int source_fd);
+/*
+ * source_fd is borrowed for the call only.  noatime: no access time of the
+ * backing files shall move, not by passthrough reads either; needs a private mount of SOURCE
+ * (kernel 5.12, CAP_SYS_ADMIN), without which only the daemon's own reads keep
+ * to it.  0 or -errno.
+ */
+int backing_init(struct backing *backing, int source_fd, bool noatime);
 void backing_finish(struct backing *backing);
 
 /*

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "creds.h"
+#include "caps.h"
 
 #include <sched.h>
 #include <sys/fsuid.h>
@@ -35,6 +36,39 @@ void creds_leave(struct lanefs *fs, fuse_req_t req)
 		setfsuid(0);
 	if (ctx->gid)
 		setfsgid(0);
+}
+
+struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop)
+{
+	struct creds_drop result = { .drop = drop, .as_gid = fs->root_daemon };
+	struct stat attr;
+
+	if (!drop || !fs->root_daemon)
+		return result;
+	result.gid = fuse_req_ctx(req)->gid;
+	/* With the group execute bit set-group-ID goes in any case, and mostly there is none. */
+	if (!backing_stat(fd, "", &attr, NULL) && (attr.st_mode & S_ISGID) &&
+	    !(attr.st_mode & S_IXGRP) && creds_in_group(req, attr.st_gid))
+		result.gid = attr.st_gid;
+	return result;
+}
+
+void creds_drop_enter(const struct creds_drop *drop)
+{
+	if (!drop->drop)
+		return;
+	caps_drop_fsetid();
+	if (drop->as_gid)
+		setfsgid(drop->gid);
+}
+
+void creds_drop_leave(const struct creds_drop *drop)
+{
+	if (!drop->drop)
+		return;
+	if (drop->as_gid)
+		setfsgid(0);
+	caps_restore_fsetid();
 }
 
 bool creds_in_group(fuse_req_t req, gid_t gid)

@@ -16,6 +16,25 @@ void creds_enter(struct lanefs *fs, fuse_req_t req);
 void creds_leave(struct lanefs *fs, fuse_req_t req);
 
 /*
+ * A change of the contents by a caller without CAP_FSETID: the backing filesystem is to
+ * clear the set-ID bits as it would for that caller, which depends on whether it is in
+ * the file's group (setattr_should_drop_sgid).  By value, so that the change may be made later
+ * and on another thread.
+ */
+struct creds_drop {
+	bool drop;   /* otherwise nothing is to be done */
+	bool as_gid;
+	gid_t gid;
+};
+
+/* drop: the caller lacks CAP_FSETID.  fd: any descriptor of the file. */
+struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop);
+
+/* Around the change, on the thread that makes it. */
+void creds_drop_enter(const struct creds_drop *drop);
+void creds_drop_leave(const struct creds_drop *drop);
+
+/*
  * Whether the caller is in group gid, also by its supplementary groups.  Reads
  * /proc; for rare requests.
  */

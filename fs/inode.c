@@ -144,7 +144,7 @@ static void finish_unref(struct unref todo)
 		inode_free(todo.free);
 }
 
-int inodes_init(struct inodes *inodes, int source_fd, unsigned int fds_max)
+int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_max)
 {
 	struct backing_handle handle;
 	struct backing_key key;
@@ -156,7 +156,7 @@ int inodes_init(struct inodes *inodes, int source_fd, unsigned int fds_max)
 	table_init(&inodes->table);
 	inodes->by_key = g_hash_table_new(inode_hash, inode_equal);
 	inodes->fds_max = fds_max;
-	err = backing_init(&inodes->backing, source_fd);
+	err = backing_init(&inodes->backing, source_fd, noatime);
 	if (err)
 		return err;
 	err = backing_stat(inodes->backing.root_fd, "", &attr, &key);

@@ -68,8 +68,8 @@ struct inodes {
 	struct inode *root;      /* fixed */
 };
 
-/* source_fd is borrowed.  fds_max: descriptors that may be kept.  0 or -errno. */
-int inodes_init(struct inodes *inodes, int source_fd, unsigned int fds_max);
+/* source_fd, noatime: as for backing_init().  fds_max: descriptors that may be kept.  0 or -errno. */
+int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_max);
 void inodes_finish(struct inodes *inodes);
 
 /* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE. */

@@ -264,12 +264,13 @@ void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t
 	int err;
 
 	io->length = io->size;
-	io->ring.drop_fsetid = kill_suidgid;
 	err = write_take_data(io, data);
 	if (!err) {
 		io->ring.fd = file_fd(file);
 		err = io->ring.fd < 0 ? io->ring.fd : 0;
 	}
+	if (!err)
+		io->ring.drop = creds_drop_for(file->fs, req, io->ring.fd, kill_suidgid);
 	if (err)
 		write_reply(io, err);
 	else

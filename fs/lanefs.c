@@ -12,6 +12,7 @@
 #include "worker.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -76,7 +77,7 @@ struct lanefs *lanefs_new(const struct config *config, int source_fd, const char
 	table_init(&fs->dirs);
 	g_mutex_init(&fs->thresholds_lock);
 	fs->thresholds = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
-	err = inodes_init(&fs->inodes, source_fd, descriptors_to_keep());
+	err = inodes_init(&fs->inodes, source_fd, fs->noatime, descriptors_to_keep());
 	if (err) {
 		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err), "%s: %s", source,
 			    g_strerror(-err));
@@ -110,6 +111,9 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	fs->own_dev = device_of(fs->mountpoint);
 	g_free(fs->no_io_uring);
 	fs->no_io_uring = g_strdup(no_io_uring);
+	/* The daemon acts for callers of other groups, and must not be in one itself. */
+	if (fs->root_daemon)
+		setgroups(0, NULL);
 	fs->pool = bufpool_new(fs->config->pool);
 	fs->worker = worker_new();
 	fs->ring = ring_new(fs->worker);

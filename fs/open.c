@@ -3,7 +3,7 @@
 
 #include "open.h"
 #include "attr.h"
-#include "caps.h"
+#include "creds.h"
 #include "facts.h"
 
 #include <errno.h>
@@ -47,8 +47,9 @@ static int stat_to_open(struct lanefs *fs, struct inode *inode, struct stat *att
 }
 
 /* The descriptor the open needs before its lane is known: O_TRUNC acts, writers want their errors. */
-static int open_for_write(struct file *file, int flags, bool kill_suidgid)
+static int open_for_write(struct file *file, fuse_req_t req, int flags, bool kill_suidgid)
 {
+	struct creds_drop drop;
 	int fd, err = 0;
 
 	if (!file->writable && !(flags & O_TRUNC))
@@ -58,8 +59,8 @@ static int open_for_write(struct file *file, int flags, bool kill_suidgid)
 		return fd;
 	if (!(flags & O_TRUNC))
 		return 0;
-	if (kill_suidgid)
-		caps_drop_fsetid();
+	drop = creds_drop_for(file->fs, req, fd, kill_suidgid);
+	creds_drop_enter(&drop);
 	if (file->writable) {
 		err = ftruncate(fd, 0) ? -errno : 0;
 	} else {
@@ -67,22 +68,28 @@ static int open_for_write(struct file *file, int flags, bool kill_suidgid)
 
 		err = truncate(backing_proc_path(fd, path), 0) ? -errno : 0;
 	}
-	if (kill_suidgid)
-		caps_restore_fsetid();
+	creds_drop_leave(&drop);
 	return err;
 }
 
-/* Fixes the inode's mode; the backing id, 0 without passthrough, or -errno. */
-static int enter_mode(struct file *file)
+/*
+ * Fixes the inode's mode; the backing id, 0 without passthrough, or -errno.
+ *
+ * A passthrough write acts with the credentials the id was registered with, which
+ * clear set-ID bits whoever writes; so a file that has some is written through
+ * the daemon, unless it is open in passthrough already.
+ */
+static int enter_mode(struct file *file, const struct stat *attr)
 {
+	bool passthrough = !file->writable || !(attr->st_mode & (S_ISUID | S_ISGID));
 	struct lanefs *fs = file->fs;
 	int fd, id = inode_mode_open(fs, file->inode, __atomic_load_n(&file->fd, __ATOMIC_RELAXED),
-				     true, file->writable);
+				     passthrough, file->writable);
 
 	if (id != -EAGAIN)
 		return id;
 	fd = file_fd(file);
-	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, true, file->writable);
+	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, passthrough, file->writable);
 }
 
 static void count_open(struct file *file, enum lane lane)
@@ -115,12 +122,12 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	struct facts facts;
 	int id;
 
-	id = enter_mode(file);
+	id = enter_mode(file, attr);
 	if (id < 0)
 		return id;
 	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req)->pid, &facts);
 	if (!id && !facts.policy.no_passthrough)
-		facts.policy.no_passthrough = "another open of the file is without it";
+		facts.policy.no_passthrough = "set-ID bits, or another open of the file without it";
 	facts_decide(fs, file->inode, &facts, &decision, why);
 	facts_clear(&facts);
 	count_open(file, decision.lane);
@@ -133,7 +140,7 @@ static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
 		     struct fuse_file_info *fi)
 {
 	struct lanefs *fs = file->fs;
-	int err = open_for_write(file, fi->flags, fi->kill_suidgid);
+	int err = open_for_write(file, req, fi->flags, fi->kill_suidgid);
 
 	if (!err)
 		err = choose_lane(file, req, attr, fi);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ops-slow.h"
-#include "caps.h"
+#include "creds.h"
 #include "dir.h"
 #include "transport.h"
 #include "worker.h"
@@ -60,7 +60,7 @@ struct allocation {
 	struct file *file; /* a reference */
 	int fd, mode;
 	off_t offset, length;
-	bool kill_suidgid;
+	struct creds_drop drop;
 };
 
 static void allocation_run(struct work *work)
@@ -69,11 +69,9 @@ static void allocation_run(struct work *work)
 	struct file *file = a->file;
 	int err;
 
-	if (a->kill_suidgid)
-		caps_drop_fsetid();
+	creds_drop_enter(&a->drop);
 	err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
-	if (a->kill_suidgid)
-		caps_restore_fsetid();
+	creds_drop_leave(&a->drop);
 	deferred_reply_err(&a->deferred, err);
 	file_unref(file);
 }
@@ -94,7 +92,7 @@ void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, o
 	a->offset = offset;
 	a->length = length;
 	/* The request does not say whether the caller has CAP_FSETID; root usually does. */
-	a->kill_suidgid = fuse_req_ctx(req)->uid != 0;
+	a->drop = creds_drop_for(file->fs, req, fd, fuse_req_ctx(req)->uid != 0);
 	deferred_push(file->fs, &a->deferred, req, allocation_run);
 }
 
@@ -104,7 +102,7 @@ struct copy {
 	int fd_in, fd_out, flags;
 	off_t off_in, off_out;
 	size_t length;
-	bool kill_suidgid;
+	struct creds_drop drop;
 };
 
 static void copy_run(struct work *work)
@@ -113,14 +111,12 @@ static void copy_run(struct work *work)
 	ssize_t copied;
 	int err = 0;
 
-	if (copy->kill_suidgid)
-		caps_drop_fsetid();
+	creds_drop_enter(&copy->drop);
 	copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
 				 copy->length, (unsigned int)copy->flags);
 	if (copied < 0)
 		err = errno;
-	if (copy->kill_suidgid)
-		caps_restore_fsetid();
+	creds_drop_leave(&copy->drop);
 	transport_begin(copy->deferred.queue);
 	if (err)
 		fuse_reply_err(copy->deferred.req, err);
@@ -151,7 +147,7 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	copy->off_out = off_out;
 	copy->length = length;
 	copy->flags = flags;
-	copy->kill_suidgid = fuse_req_ctx(req)->uid != 0;
+	copy->drop = creds_drop_for(in->fs, req, fd_out, fuse_req_ctx(req)->uid != 0);
 	deferred_push(in->fs, &copy->deferred, req, copy_run);
 }
 

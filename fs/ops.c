@@ -142,7 +142,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 
 	if (!inode)
 		return;
-	err = attr_set(fs, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
+	err = attr_set(fs, req, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
 	if (err)
 		fuse_reply_err(req, -err);
 	else

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "ring.h"
-#include "caps.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -37,8 +36,7 @@ static void ring_run_blocking(struct work *work)
 	const struct iovec iov = { .iov_base = request->buffer, .iov_len = request->length };
 	ssize_t result;
 
-	if (request->drop_fsetid)
-		caps_drop_fsetid();
+	creds_drop_enter(&request->drop);
 	do {
 		result = request->write ?
 			pwritev2(request->fd, &iov, 1, request->offset, request->rw_flags) :
@@ -46,8 +44,7 @@ static void ring_run_blocking(struct work *work)
 	} while (result < 0 && errno == EINTR);
 	if (result < 0)
 		result = -errno;
-	if (request->drop_fsetid)
-		caps_restore_fsetid();
+	creds_drop_leave(&request->drop);
 	ring_finish(request, result);
 }
 
@@ -99,7 +96,7 @@ static int ring_flush(struct ring *ring)
 
 static bool ring_submit_sqe(struct ring *ring, struct ring_request *request)
 {
-	bool drop_fsetid = request->drop_fsetid;
+	const struct creds_drop drop = request->drop;
 	struct io_uring_sqe *sqe;
 
 	g_mutex_lock(&ring->lock);
@@ -121,12 +118,10 @@ static bool ring_submit_sqe(struct ring *ring, struct ring_request *request)
 	 * pass as others complete; the SQE is already the kernel's to find.
 	 */
 	/* The kernel takes the credentials with the request. */
-	if (drop_fsetid)
-		caps_drop_fsetid();
+	creds_drop_enter(&drop);
 	while (ring_flush(ring))
 		g_usleep(100);
-	if (drop_fsetid)
-		caps_restore_fsetid();
+	creds_drop_leave(&drop);
 	g_mutex_unlock(&ring->lock);
 	return true;
 }

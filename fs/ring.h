@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "creds.h"
 #include "worker.h"
 
 #include <stdbool.h>
@@ -27,7 +28,7 @@ struct ring_request {
 	bool write;
 	int fd;
 	int rw_flags;    /* RWF_* */
-	bool drop_fsetid; /* act without CAP_FSETID, see caps.h */
+	struct creds_drop drop; /* a write's, see creds.h */
 	void *buffer;    /* must stay until done() */
 	size_t length;
 	off_t offset;

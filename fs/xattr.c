@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "xattr.h"
 #include "attr.h"
-#include "caps.h"
 #include "creds.h"
 #include "facts.h"
 #include "policy-store.h"
@@ -165,25 +164,11 @@ static int check_stored(struct inode *inode, const char *name, const char *value
 	return 0;
 }
 
-/*
- * A change of the access ACL clears the set-group-ID bit unless the caller is in
- * the file's group or has CAP_FSETID (posix_acl_update_mode); the daemon has it always.
- */
-static bool acl_clears_sgid(fuse_req_t req, int fd, const char *name)
-{
-	struct stat attr;
-
-	if (strcmp(name, XATTR_ACL) || !fuse_req_ctx(req)->uid)
-		return false;
-	return !backing_stat(fd, "", &attr, NULL) && (attr.st_mode & S_ISGID) &&
-	       !creds_in_group(req, attr.st_gid);
-}
-
 void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
 	       const char *value, size_t size, int flags)
 {
 	char path[BACKING_PROC_PATH_MAX];
-	bool drop;
+	struct creds_drop drop;
 	int fd, err;
 
 	err = find_computed(name) ? -EPERM : check_stored(inode, name, value, size);
@@ -196,12 +181,11 @@ void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 		fuse_reply_err(req, -fd);
 		return;
 	}
-	drop = acl_clears_sgid(req, fd, name);
-	if (drop)
-		caps_drop_fsetid();
+	/* Changing the access ACL clears set-group-ID for a caller outside the group (posix_acl_update_mode). */
+	drop = creds_drop_for(fs, req, fd, !strcmp(name, XATTR_ACL) && fuse_req_ctx(req)->uid);
+	creds_drop_enter(&drop);
 	err = setxattr(backing_proc_path(fd, path), name, value, size, flags) ? errno : 0;
-	if (drop)
-		caps_restore_fsetid();
+	creds_drop_leave(&drop);
 	inode_fd_put(&fs->inodes, inode);
 	policy_stored_forget(inode);
 	fuse_reply_err(req, err);

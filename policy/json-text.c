@@ -13,6 +13,9 @@ void json_add_text(JsonBuilder *json, const char *name, const char *value)
 char *json_finish_text(JsonBuilder *json)
 {
 	g_autoptr(JsonNode) root = json_builder_get_root(json);
+	g_autofree char *text = json_to_string(root, FALSE);
+	g_auto(GStrv) parts = g_strsplit(text, "\x1f", -1);
 
-	return json_to_string(root, FALSE);
+	/* json-glib up to at least 1.6 leaves U+001F as it is, which strict parsers refuse. */
+	return g_strjoinv("\\u001f", parts);
 }
