@@ -262,11 +262,8 @@ def test_waiting_lock_is_interrupted_by_a_signal(pair, function, args):
             killed.signal(signal.SIGKILL)
             killed.wait(5)
     # Nobody who gave up may hold the lock now.
-    with open(other, "r+b") as stream:
-        if function is fcntl.flock:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            posix_lock(stream.fileno(), WRITE)
+    args = (fcntl.LOCK_EX | fcntl.LOCK_NB,) if function is fcntl.flock else (WRITE,)
+    wait_for(lambda: try_lock(other, function, *args) == "taken", 2, "the lock is free")
 
 
 def test_lock_with_threads(m):

@@ -130,7 +130,8 @@ def test_bad_options(ends, option, words):
 
 @pytest.mark.parametrize("text, words", [
     ("[mount]\nnonsense=1\n", ["[mount]", "nonsense"]),
-    ("[mount]\nthreshold=12Q\n", ["[mount]", "threshold", "12Q"]),
+    ("[policy]\nthreshold=12Q\n", ["[policy]", "threshold", "12Q"]),
+    ("[mount]\nthreshold=1M\n", ["[mount]", "threshold", "[policy]"]),
     ("[policy]\nlane=fast\n", ["[policy]", "lane", "fast"]),
     ("[nonsense]\nx=1\n", ["[nonsense]"]),
     ("[rule a]\npath=*\nlane=fast\n", ["[rule a]", "lane", "fast"]),

@@ -35,19 +35,20 @@ IMAGES = {
 
 
 def mount_table():
-    """(mountpoint, type, source) of every mount, without touching any."""
+    """(mountpoint, type, source, mount options) of every mount, without touching any."""
     table = []
     with open("/proc/self/mountinfo", "rb") as stream:
         for line in stream:
             left, right = line.rstrip(b"\n").split(b" - ", 1)
+            left, right = left.split(b" "), right.split(b" ")
             words = [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), word)
-                     for word in left.split(b" ")[4:5] + right.split(b" ")[:2]]
+                     for word in (left[4], right[0], right[1], left[5])]
             table.append(tuple(map(os.fsdecode, words)))
     return table
 
 
 def lanefs_mounts(path):
-    return [source for point, fstype, source in mount_table()
+    return [source for point, fstype, source, _ in mount_table()
             if point == path and fstype == "fuse.lanefs"]
 
 
@@ -224,16 +225,9 @@ class Mount:
         if not NATIVE:
             util_sys.mount(None, self.path, None, util_sys.MS_REMOUNT | self._flags(), None)
 
-    def mount_options(self):
-        with open("/proc/self/mountinfo") as stream:
-            for line in stream:
-                words = line.split(" ")
-                if words[4] == self.path:
-                    options = words[5].split(",")
-        return options
-
     def _flags(self):
-        return sum(FLAGS.get(option, 0) for option in self.mount_options())
+        options = [words for point, _, _, words in mount_table() if point == self.path][-1]
+        return sum(FLAGS.get(option, 0) for option in options.split(","))
 
     def unmount_lazily(self):
         for _ in lanefs_mounts(self.path):
