@@ -91,36 +91,63 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
 	buffer.handle.handle_bytes = handle->bytes;
 	buffer.handle.handle_type = handle->type;
 	memcpy(buffer.handle.f_handle, handle->data, handle->bytes);
-	fd = open_by_handle_at(backing->mount_fds[handle->mount], &buffer.handle, flags | O_CLOEXEC);
+	fd = open_by_handle_at(backing->mounts[handle->mount].fd, &buffer.handle, flags | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
-/* The index of the mount, met now or before; -errno where handles of it cannot be opened. */
-static int backing_mount(struct backing *backing, int mount_id, int fd, mode_t mode)
+/* An open descriptor for handles of a mount, or -errno. */
+static int open_mount(struct backing *backing, int fd, mode_t mode)
 {
+	int opened;
+
+	if (!S_ISDIR(mode) && !S_ISREG(mode))
+		return -EOPNOTSUPP;
+	opened = backing_reopen(backing, fd, O_RDONLY | O_NOATIME);
+	return opened < 0 ? backing_reopen(backing, fd, O_RDONLY) : opened;
+}
+
+/*
+ * The index of the mount, met now or before, with one user more; -errno where
+ * handles of it cannot be opened.
+ */
+static int acquire_mount(struct backing *backing, int mount_id, int fd, mode_t mode)
+{
+	struct backing_mount *unused = NULL;
 	int index, opened;
 
 	g_mutex_lock(&backing->lock);
-	for (index = 0; index < backing->mounts; index++)
-		if (backing->mount_ids[index] == mount_id)
+	for (index = 0; index < BACKING_MOUNTS_MAX; index++) {
+		struct backing_mount *mount = &backing->mounts[index];
+
+		if (mount->users && mount->id == mount_id) {
+			mount->users++;
 			goto out;
-	if (index == BACKING_MOUNTS_MAX || !(S_ISDIR(mode) || S_ISREG(mode))) {
-		index = -EOPNOTSUPP;
-		goto out;
+		}
+		if (!mount->users && !unused)
+			unused = mount;
+		if (!mount->users && !mount->id)
+			break;
 	}
-	opened = backing_reopen(backing, fd, O_RDONLY | O_NOATIME);
-	if (opened < 0)
-		opened = backing_reopen(backing, fd, O_RDONLY);
+	opened = unused ? open_mount(backing, fd, mode) : -ENFILE;
 	if (opened < 0) {
 		index = opened;
 		goto out;
 	}
-	backing->mount_ids[index] = mount_id;
-	backing->mount_fds[index] = opened;
-	backing->mounts++;
+	*unused = (struct backing_mount){ .id = mount_id, .fd = opened, .users = 1 };
+	index = (int)(unused - backing->mounts);
 out:
 	g_mutex_unlock(&backing->lock);
 	return index;
+}
+
+void backing_release_mount(struct backing *backing, unsigned int index)
+{
+	struct backing_mount *mount = &backing->mounts[index];
+
+	g_mutex_lock(&backing->lock);
+	if (!--mount->users)
+		close(mount->fd);
+	g_mutex_unlock(&backing->lock);
 }
 
 static int backing_read_handle(int fd, union handle_buffer *buffer, int *mount_id)
@@ -139,7 +166,7 @@ void backing_identify(struct backing *backing, int fd, mode_t mode, struct backi
 	handle->bytes = 0;
 	if (!backing->handles || backing_read_handle(fd, &buffer, &mount_id))
 		return;
-	mount = backing_mount(backing, mount_id, fd, mode);
+	mount = acquire_mount(backing, mount_id, fd, mode);
 	if (mount < 0)
 		return;
 	handle->mount = (uint16_t)mount;
@@ -213,8 +240,9 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 
 void backing_finish(struct backing *backing)
 {
-	for (int i = 0; i < backing->mounts; i++)
-		close(backing->mount_fds[i]);
+	for (int i = 0; i < BACKING_MOUNTS_MAX; i++)
+		if (backing->mounts[i].users)
+			close(backing->mounts[i].fd);
 	if (backing->proc_fd >= 0)
 		close(backing->proc_fd);
 	if (backing->root_fd >= 0)

@@ -32,6 +32,13 @@ struct backing_handle {
 	uint8_t data[BACKING_HANDLE_MAX];
 };
 
+/* A mount that handles were made of.  Held open, and so busy, only while it has users. */
+struct backing_mount {
+	int id;             /* protected by lock */
+	int fd;             /* fixed while there are users */
+	unsigned int users; /* handles, protected by lock */
+};
+
 struct backing {
 	int tree_fd;        /* the private mount, or -1; fixed */
 	int root_fd;        /* O_RDONLY, SOURCE; fixed */
@@ -39,9 +46,7 @@ struct backing {
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
 	GMutex lock;
-	int mounts;         /* count, protected by lock, only grows */
-	int mount_ids[BACKING_MOUNTS_MAX]; /* protected by lock */
-	int mount_fds[BACKING_MOUNTS_MAX]; /* entries below mounts are fixed */
+	struct backing_mount mounts[BACKING_MOUNTS_MAX]; /* the first is SOURCE's */
 };
 
 /*
@@ -65,9 +70,12 @@ void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct 
 
 /*
  * The handle of what the O_PATH descriptor fd refers to; bytes is 0 where there
- * is none.  mode: its st_mode.
+ * is none.  mode: its st_mode.  A handle counts as a user of its mount until
+ * backing_release_mount().
  */
 void backing_identify(struct backing *backing, int fd, mode_t mode, struct backing_handle *handle);
+
+void backing_release_mount(struct backing *backing, unsigned int mount);
 
 /* Opens by handle, flags as for open(2) (O_PATH too).  A descriptor or -errno. */
 int backing_open_handle(const struct backing *backing, const struct backing_handle *handle, int flags);

@@ -50,6 +50,7 @@ void file_unref(struct file *file)
 		inode_mode_close(file->fs, file->inode, file->writable);
 	}
 	inode_unref(&file->fs->inodes, file->inode);
+	g_clear_pointer(&file->lock_owners, g_array_unref);
 	g_mutex_clear(&file->lock);
 	g_free(file);
 }

@@ -38,6 +38,7 @@ struct file {
 	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
 	int read_how;               /* atomic, enum file_read, only moves downwards */
 	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
+	GArray *lock_owners;        /* of uint64_t, by lock, NULL: none; see locks.c */
 	bool flocked;               /* atomic, took a flock: see locks.c */
 	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */
 };

@@ -9,7 +9,7 @@
 
 struct inode *inode_new(const struct backing_key *key, mode_t mode,
 			const struct backing_handle *handle);
-void inode_free(void *inode);
+void inode_free(struct inodes *inodes, struct inode *inode);
 
 /* A descriptor (O_PATH) of name in dir_fd, or -errno. */
 int inode_open_path(int dir_fd, const char *name);

@@ -41,7 +41,7 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 	if (close_fd >= 0)
 		close(close_fd);
 	if (fresh)
-		inode_free(fresh);
+		inode_free(inodes, fresh);
 	return inode;
 }
 

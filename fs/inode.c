@@ -36,7 +36,7 @@ struct inode *inode_new(const struct backing_key *key, mode_t mode,
 	return inode;
 }
 
-void inode_free(void *data)
+static void inode_free_alone(void *data)
 {
 	struct inode *inode = data;
 
@@ -45,6 +45,13 @@ void inode_free(void *data)
 	inode_mode_free(inode->mode);
 	g_free(inode->name);
 	g_free(inode);
+}
+
+void inode_free(struct inodes *inodes, struct inode *inode)
+{
+	if (inode->handle_bytes)
+		backing_release_mount(&inodes->backing, inode->handle_mount);
+	inode_free_alone(inode);
 }
 
 static void forget_name(struct inode *inode)
@@ -75,7 +82,8 @@ static struct inode *retire(struct inodes *inodes, struct inode *inode, int *clo
 			    struct inode_mode **free_mode)
 {
 	*close_fd = inode_take_fd_locked(inodes, inode);
-	if (inode->handle_bytes && !inode->dead) {
+	/* A mount below SOURCE is not kept busy by inodes nobody uses. */
+	if (inode->handle_bytes && !inode->handle_mount && !inode->dead) {
 		*free_mode = inode->mode;
 		inode->mode = NULL;
 		forget_name(inode);
@@ -135,13 +143,13 @@ static struct unref drop(struct inodes *inodes, struct inode *inode)
 	return todo;
 }
 
-static void finish_unref(struct unref todo)
+static void finish_unref(struct inodes *inodes, struct unref todo)
 {
 	if (todo.close_fd >= 0)
 		close(todo.close_fd);
 	inode_mode_free(todo.free_mode);
 	if (todo.free)
-		inode_free(todo.free);
+		inode_free(inodes, todo.free);
 }
 
 int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_max)
@@ -178,7 +186,7 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 
 void inodes_finish(struct inodes *inodes)
 {
-	table_foreach(&inodes->table, inode_free);
+	table_foreach(&inodes->table, inode_free_alone);
 	g_hash_table_unref(inodes->by_key);
 	table_finish(&inodes->table);
 	backing_finish(&inodes->backing);
@@ -235,7 +243,7 @@ void inode_unref(struct inodes *inodes, struct inode *inode)
 	g_mutex_lock(&inodes->lock);
 	todo = drop(inodes, inode);
 	g_mutex_unlock(&inodes->lock);
-	finish_unref(todo);
+	finish_unref(inodes, todo);
 }
 
 bool inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n)
@@ -255,7 +263,7 @@ bool inodes_forget(struct inodes *inodes, fuse_ino_t id, uint64_t n)
 		}
 	}
 	g_mutex_unlock(&inodes->lock);
-	finish_unref(todo);
+	finish_unref(inodes, todo);
 	return held;
 }
 

@@ -162,9 +162,33 @@ static void posix_wait_run(struct work *work)
 	struct file *file = posix->file;
 	int err = lock_wait_run(file->fs->lock_waits, &posix->wait);
 
+	transport_unhold(posix->deferred.queue);
 	owner_unref(posix->owner);
 	deferred_reply_err(&posix->deferred, err);
 	file_unref(file);
+}
+
+/* The file remembers who locked through it, for RELEASE. */
+static void remember_owner(struct file *file, uint64_t id)
+{
+	g_mutex_lock(&file->lock);
+	if (!file->lock_owners)
+		file->lock_owners = g_array_new(FALSE, FALSE, sizeof(id));
+	for (guint i = 0; i < file->lock_owners->len; i++)
+		if (g_array_index(file->lock_owners, uint64_t, i) == id)
+			goto out;
+	g_array_append_val(file->lock_owners, id);
+out:
+	g_mutex_unlock(&file->lock);
+}
+
+static void forget_owner(struct file *file, uint64_t id)
+{
+	g_mutex_lock(&file->lock);
+	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
+		if (g_array_index(file->lock_owners, uint64_t, i) == id)
+			g_array_remove_index_fast(file->lock_owners, i--);
+	g_mutex_unlock(&file->lock);
 }
 
 void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct flock *lock, bool wait)
@@ -180,8 +204,11 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 		fuse_reply_err(req, -err);
 		return;
 	}
+	remember_owner(file, id);
 	ofd.l_pid = 0;
 	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
+	if (wait && (err == EAGAIN || err == EACCES) && !transport_hold(transport_current()))
+		err = ENOLCK;
 	if (!wait || (err != EAGAIN && err != EACCES)) {
 		owner_unref(owner);
 		fuse_reply_err(req, err);
@@ -195,7 +222,7 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
 }
 
-void locks_drop_owner(struct file *file, uint64_t id)
+static void drop_owner(struct file *file, uint64_t id)
 {
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
 	struct owner *owner = owner_find(mode, id);
@@ -206,6 +233,12 @@ void locks_drop_owner(struct file *file, uint64_t id)
 	g_hash_table_remove(mode->owners, &id);
 	g_mutex_unlock(&mode->lock);
 	owner_unref(owner);
+}
+
+void locks_drop_owner(struct file *file, uint64_t id)
+{
+	forget_owner(file, id);
+	drop_owner(file, id);
 }
 
 struct flock_wait {
@@ -237,6 +270,7 @@ static void flock_wait_run(struct work *work)
 	struct file *file = f->file;
 	int err = lock_wait_run(file->fs->lock_waits, &f->wait);
 
+	transport_unhold(f->deferred.queue);
 	deferred_reply_err(&f->deferred, err);
 	file_unref(file);
 }
@@ -251,6 +285,7 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
 	int fd = file_fd(file);
 	struct flock_wait *f;
+	bool wait;
 	int err;
 
 	if (fd < 0) {
@@ -260,7 +295,12 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 	err = flock(fd, operation | LOCK_NB) ? errno : 0;
 	if (!err)
 		atomic_write(file->flocked, !(operation & LOCK_UN));
-	if (err != EWOULDBLOCK || ((operation & LOCK_NB) && !atomic_read(mode->flocks_closing))) {
+	wait = err == EWOULDBLOCK && (!(operation & LOCK_NB) || atomic_read(mode->flocks_closing));
+	if (wait && !transport_hold(transport_current())) {
+		wait = false;
+		err = operation & LOCK_NB ? EWOULDBLOCK : ENOLCK;
+	}
+	if (!wait) {
 		fuse_reply_err(req, err);
 		return;
 	}
@@ -279,10 +319,16 @@ void locks_closing(struct file *file)
 		atomic_add(inode_mode(file->fs, file->inode)->flocks_closing, 1);
 }
 
+/*
+ * The owner of an open-file-description lock is the open file, which no FLUSH names; those
+ * of processes were dropped by theirs.
+ */
 void locks_closed(struct file *file)
 {
 	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
 
+	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
+		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i));
 	/* Requests in flight may hold the file a little longer; the lock goes now. */
 	if (fd >= 0 && atomic_read(file->flocked))
 		flock(fd, LOCK_UN);

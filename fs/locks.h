@@ -39,6 +39,8 @@ void locks_flock(struct file *file, fuse_req_t req, int operation);
 /* FLUSH: the owner closed a descriptor of the file, which drops its POSIX locks. */
 void locks_drop_owner(struct file *file, uint64_t owner);
 
-/* FLUSH and RELEASE of a file that took a flock; see locks_flock. */
+/* FLUSH: the file may be about to be released; see locks_flock. */
 void locks_closing(struct file *file);
+
+/* RELEASE: drops the flock and the open-file-description locks of the file. */
 void locks_closed(struct file *file);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "session-args.h"
+#include "transport.h"
 
 #include <fuse_opt.h>
 #include <stdlib.h>
@@ -7,21 +8,6 @@
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
-
-/*
- * One queue per possible core, each request slot with a buffer of 1 MiB (the
- * largest request) that becomes resident with use.  An asynchronous read holds
- * its slot until the disk answers, so there are more than libfuse's 8 where
- * that is cheap, and on many cores fewer, for 64 MiB in all while 4 remain.
- */
-#define URING_DEPTH_MOST 16
-#define URING_DEPTH_LEAST 4
-#define URING_SLOTS 64
-
-static int uring_depth(void)
-{
-	return CLAMP(URING_SLOTS / get_nprocs_conf(), URING_DEPTH_LEAST, URING_DEPTH_MOST);
-}
 
 static bool has_option(const struct config *config, const char *name)
 {
@@ -61,7 +47,7 @@ static void add_noexec(char **list, const struct config *config, int source_fd)
 
 static void add_uring(char **list)
 {
-	g_autofree char *depth = g_strdup_printf("io_uring_q_depth=%d", uring_depth());
+	g_autofree char *depth = g_strdup_printf("io_uring_q_depth=%u", transport_queue_depth());
 
 	add(list, "io_uring");
 	add(list, depth);

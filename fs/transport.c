@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "transport.h"
 
-#include <errno.h>
 #include <glib.h>
 #include <liburing.h>
+#include <sys/sysinfo.h>
 
 struct transport_queue {
 	GMutex lock; /* held by the queue's thread whenever it is not asleep in the kernel */
+	int held;    /* atomic, requests that wait for other requests */
 };
 
 /* A queue thread that ends holds its lock; repliers still waiting must get through. */
@@ -40,6 +41,28 @@ static struct transport_queue *transport_queue_new(void)
 struct transport_queue *transport_current(void)
 {
 	return g_private_get(&transport_key);
+}
+
+unsigned int transport_queue_depth(void)
+{
+	return CLAMP(512 / (unsigned int)get_nprocs_conf(), 16, 64);
+}
+
+bool transport_hold(struct transport_queue *queue)
+{
+	if (!queue)
+		return true;
+	if (__atomic_add_fetch(&queue->held, 1, __ATOMIC_RELAXED) <=
+	    (int)(transport_queue_depth() * 3 / 4))
+		return true;
+	transport_unhold(queue);
+	return false;
+}
+
+void transport_unhold(struct transport_queue *queue)
+{
+	if (queue)
+		__atomic_sub_fetch(&queue->held, 1, __ATOMIC_RELAXED);
 }
 
 void transport_begin(struct transport_queue *queue)

@@ -23,6 +23,22 @@ struct transport_queue;
 struct transport_queue *transport_current(void);
 
 /*
+ * Entries of each queue of io_uring, of which there is one per possible core.  Each
+ * has a buffer of the largest request (1 MiB) that becomes resident with use; the kernel uses the
+ * last freed first, so that only as many are touched as requests were ever in flight.
+ */
+unsigned int transport_queue_depth(void);
+
+/*
+ * An entry is taken until its request is answered, and the request that would end a
+ * wait needs one, too.  So requests that wait for other requests take at most
+ * three quarters of a queue: false when they do already.  Any thread; over /dev/fuse
+ * always true.
+ */
+bool transport_hold(struct transport_queue *queue);
+void transport_unhold(struct transport_queue *queue);
+
+/*
  * Around fuse_reply_*() on a thread that did not receive the request, with
  * what transport_current() said when it was received.  Nothing may block in
  * between, and nothing of the request may be touched after the reply.

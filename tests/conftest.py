@@ -22,6 +22,9 @@ def pytest_configure(config):
                                        "directory")
     config.addinivalue_line("markers", "limit(seconds): how long the test may take")
     config.watchdog = None
+    if not NATIVE and not os.access(LANEFS, os.X_OK):
+        raise pytest.UsageError("set LANEFS_BUILD to the Meson build directory, absolute, after "
+                                f"building there: no {LANEFS!r}")
 
 
 def pytest_collection_modifyitems(items):
@@ -76,8 +79,6 @@ def uring_parameter():
 def mount(request, scratch):
     """mount(option, ..., over=False, backing="disk", ...) gives a running Mount.  What any of
     them leaves behind or complains about fails the test."""
-    if not NATIVE and not os.access(LANEFS, os.X_OK):
-        pytest.fail(f"LANEFS_BUILD is not a build directory: no {LANEFS!r}")
     if not NATIVE and not os.path.exists("/dev/fuse"):
         pytest.skip("/dev/fuse is missing")
     made = []
