@@ -162,13 +162,20 @@ static int set_all(int fd, struct file *file, const struct stat *attr, int to_se
 
 /*
  * FUSE_HANDLE_KILLPRIV_V2: for a truncation the kernel says it of a caller without
- * CAP_FSETID, for a change of owner always (fs/fuse/dir.c, fuse_do_setattr).
+ * CAP_FSETID, for a change of owner always (fs/fuse/dir.c, fuse_do_setattr).  Then
+ * set-user-ID goes whatever the credentials, and set-group-ID without group execute
+ * stays for a member of the group, who can only give the file to another group of his.
  */
-static bool must_drop_setid(fuse_req_t req, int to_set)
+static bool must_drop_setid(fuse_req_t req, int fd, int to_set)
 {
+	struct stat attr;
+
 	if (!(to_set & SET_KILL))
 		return false;
-	return !(to_set & SET_OWNER) || fuse_req_ctx(req)->uid;
+	if (!(to_set & SET_OWNER))
+		return true;
+	return fuse_req_ctx(req)->uid && !backing_stat(fd, "", &attr, NULL) &&
+	       !creds_in_group(req, attr.st_gid);
 }
 
 int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file *file,
@@ -180,7 +187,7 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
 		return fd;
-	drop = creds_drop_for(fs, req, fd, must_drop_setid(req, to_set));
+	drop = creds_drop_for(fs, req, fd, must_drop_setid(req, fd, to_set));
 	creds_drop_enter(&drop);
 	err = set_all(fd, file, attr, to_set);
 	creds_drop_leave(&drop);

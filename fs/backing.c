@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 union handle_buffer {
@@ -64,6 +66,49 @@ int backing_stat(int dir_fd, const char *name, struct stat *attr, struct backing
 		return err;
 	backing_stat_from_statx(&stx, attr, key);
 	return 0;
+}
+
+int backing_stat_entry(const struct backing *backing, int dir_fd, const char *name,
+		       struct stat *attr, struct backing_key *key)
+{
+	struct statx stx;
+	int err;
+
+	err = backing_statx(dir_fd, name, STATX_BASIC_STATS | STATX_BTIME, AT_STATX_DONT_SYNC, &stx);
+	if (err)
+		return err;
+	backing_stat_from_statx(&stx, attr, key);
+	if (key->dev == backing->local_dev)
+		return 0;
+	if (key->dev == backing->own_dev)
+		return -ELOOP;
+	return backing_stat(dir_fd, name, attr, key);
+}
+
+/* Filesystems that know their attributes without asking anybody. */
+static bool is_local(int fd)
+{
+	struct statfs info;
+
+	if (fstatfs(fd, &info))
+		return false;
+	switch ((unsigned long)info.f_type) {
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static uint64_t local_dev(int fd)
+{
+	struct stat attr;
+
+	return is_local(fd) && !backing_stat(fd, "", &attr, NULL) ? attr.st_dev : 0;
 }
 
 const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX])
@@ -229,6 +274,7 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	backing->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (backing->proc_fd < 0)
 		return -errno;
+	backing->local_dev = local_dev(backing->root_fd);
 	err = backing_probe_handles(backing);
 	backing->handles = !err;
 	if (err == -EPERM)

@@ -43,6 +43,8 @@ struct backing {
 	int tree_fd;        /* the private mount, or -1; fixed */
 	int root_fd;        /* O_RDONLY, SOURCE; fixed */
 	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
+	uint64_t own_dev;   /* st_dev of the mount itself, 0: not known yet; fixed before requests */
+	uint64_t local_dev; /* st_dev of SOURCE if its attributes are always up to date, else 0; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
 	GMutex lock;
@@ -63,6 +65,13 @@ void backing_finish(struct backing *backing);
  * follow symlinks nor trigger automounts.  0 or -errno.
  */
 int backing_stat(int dir_fd, const char *name, struct stat *attr, struct backing_key *key);
+
+/*
+ * The same of an entry, which may be a mount point, and that of the mount itself when somebody
+ * bound it below SOURCE: -ELOOP then, without a request to ourselves.
+ */
+int backing_stat_entry(const struct backing *backing, int dir_fd, const char *name,
+		       struct stat *attr, struct backing_key *key);
 
 /* As above, keeping the whole statx; mask as for statx(2). */
 int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx);

@@ -22,7 +22,6 @@ struct lanefs {
 	const struct config *config;    /* fixed, borrowed */
 	struct fuse_session *se;        /* fixed */
 	char *source, *mountpoint;      /* fixed */
-	uint64_t own_dev;               /* fixed, st_dev of the mount itself, 0: unknown */
 	uint64_t memory;                /* fixed, bytes in the machine */
 	int64_t started;                /* fixed, us on the monotonic clock */
 	bool root_daemon;               /* fixed, may act for other users */
@@ -33,7 +32,8 @@ struct lanefs {
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
 	bool passthrough;               /* fixed, the kernel and the configuration allow it */
 	const char *no_passthrough;     /* fixed, why not, NULL when they do; static */
-	bool stopping;                  /* atomic */
+	bool stopping;                  /* atomic, see later_begin() */
+	unsigned int later;             /* atomic, requests to be answered by other threads */
 	void (*ready)(void *data);      /* fixed */
 	void *ready_data;               /* fixed */
 
@@ -51,6 +51,14 @@ struct lanefs {
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 };
+
+/*
+ * Around a request that another thread will answer: libfuse frees what it is answered with
+ * soon after the session's loop has ended, so from lanefs_stop() on none is begun,
+ * and it waits for those that were.  False: answer now, with ENOTCONN.
+ */
+bool later_begin(struct lanefs *fs);
+void later_end(struct lanefs *fs);
 
 #define atomic_add(field, n) __atomic_add_fetch(&(field), (n), __ATOMIC_RELAXED)
 #define atomic_sub(field, n) __atomic_sub_fetch(&(field), (n), __ATOMIC_RELAXED)

@@ -7,7 +7,7 @@
 
 /*
  * Enters fd's object into the tables, or finds that another thread has.  Takes
- * fd over.
+ * fd over.  parent NULL: nothing is said of its name.
  */
 static struct inode *enter(struct inodes *inodes, struct inode *parent, const char *name,
 			   int fd, const struct stat *attr, const struct backing_key *key)
@@ -34,8 +34,8 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 	}
 	if (inode) {
 		inode_count_lookup_locked(inode);
-		if (inode != inodes->root)
-			inode_set_name_locked(inode, parent ? parent->id : 0, name);
+		if (inode != inodes->root && parent)
+			inode_set_name_locked(inode, parent->id, name);
 	}
 	g_mutex_unlock(&inodes->lock);
 	if (close_fd >= 0)
@@ -173,7 +173,7 @@ int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
 	dir_fd = inode_fd_get(inodes, parent);
 	if (dir_fd < 0)
 		return dir_fd;
-	err = backing_stat(dir_fd, name, attr, &key);
+	err = backing_stat_entry(&inodes->backing, dir_fd, name, attr, &key);
 	if (!err && (*out = lookup_known(inodes, parent, name, &key)))
 		goto out;
 	if (err)

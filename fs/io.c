@@ -35,10 +35,16 @@ static struct io *io_of(struct ring_request *request)
 	return (struct io *)((char *)request - offsetof(struct io, ring));
 }
 
+/* NULL, answered, once the mount is stopping. */
 static struct io *io_new(struct file *file, fuse_req_t req, size_t size, off_t offset)
 {
-	struct io *io = g_new0(struct io, 1);
+	struct io *io;
 
+	if (!later_begin(file->fs)) {
+		fuse_reply_err(req, ENOTCONN);
+		return NULL;
+	}
+	io = g_new0(struct io, 1);
 	io->file = file_ref(file);
 	io->req = req;
 	io->queue = transport_current();
@@ -53,6 +59,7 @@ static void io_free(struct io *io)
 
 	if (io->owned)
 		bufpool_put(file->fs->pool, io->buffer, io->length);
+	later_end(file->fs);
 	g_free(io);
 	file_unref(file);
 }
@@ -169,6 +176,8 @@ void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	enum file_read how;
 	int fd;
 
+	if (!io)
+		return;
 	count_read_request(file);
 	/* Settles the alignment. */
 	fd = file_read_fd(file, &how);
@@ -263,6 +272,8 @@ void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t
 	struct io *io = io_new(file, req, fuse_buf_size(data), offset);
 	int err;
 
+	if (!io)
+		return;
 	io->length = io->size;
 	err = write_take_data(io, data);
 	if (!err) {

@@ -22,8 +22,12 @@ static int stream_open(struct file *file, struct fuse_file_info *fi, int backing
 
 static void stream_release(struct file *file)
 {
-	int fd = file_fd(file);
+	int fd;
 
+	/* At the end of the mount nobody may wait for the disk. */
+	if (atomic_read(file->fs->stopping))
+		return;
+	fd = file_fd(file);
 	if (fd < 0)
 		return;
 	/* Dirty pages are not dropped; that they are on their way out lets reclaim have them soon. */

@@ -108,7 +108,7 @@ static uint64_t device_of(const char *mountpoint)
 int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring)
 {
 	fs->se = se;
-	fs->own_dev = device_of(fs->mountpoint);
+	fs->inodes.backing.own_dev = device_of(fs->mountpoint);
 	g_free(fs->no_io_uring);
 	fs->no_io_uring = g_strdup(no_io_uring);
 	/* The daemon acts for callers of other groups, and must not be in one itself. */
@@ -126,17 +126,32 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	return 0;
 }
 
+bool later_begin(struct lanefs *fs)
+{
+	/* Sequentially consistent with lanefs_stop(): it sees this one, or this sees it. */
+	__atomic_add_fetch(&fs->later, 1, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&fs->stopping, __ATOMIC_SEQ_CST))
+		return true;
+	later_end(fs);
+	return false;
+}
+
+void later_end(struct lanefs *fs)
+{
+	__atomic_sub_fetch(&fs->later, 1, __ATOMIC_RELEASE);
+}
+
 void lanefs_stop(struct lanefs *fs)
 {
 	int64_t end = g_get_monotonic_time() + STOP_US;
 
-	atomic_write(fs->stopping, true);
+	__atomic_store_n(&fs->stopping, true, __ATOMIC_SEQ_CST);
 	if (!fs->worker)
 		return;
 	reaper_stop(fs->reaper);
 	lock_waits_stop(fs->lock_waits);
-	ring_stop(fs->ring, end - g_get_monotonic_time());
-	worker_stop(fs->worker, MAX(end - g_get_monotonic_time(), 0));
+	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
+		g_usleep(1000);
 }
 
 static void file_free_leftover(void *file)

@@ -32,9 +32,9 @@ static bool has_pending_signal(pid_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	status = fopen(path, "re");
-	/* It is gone: nobody waits for the lock any more. */
+	/* Gone: nobody waits any more.  Anything else says nothing of it. */
 	if (!status)
-		return true;
+		return errno == ENOENT;
 	while (fgets(line, sizeof(line), status)) {
 		if (!strncmp(line, "SigPnd:", 7))
 			sscanf(line + 7, "%llx", &thread);
@@ -146,6 +146,9 @@ int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait)
 		g_mutex_unlock(&waits->lock);
 	} while (err == -EINTR && !cancelled);
 	g_mutex_lock(&waits->lock);
+	/* EINTR without a signal would reach the application as ERESTARTSYS (fuse_setlk). */
+	if (err == -EINTR && waits->stop)
+		err = -ENOTCONN;
 	g_queue_unlink(&waits->waits, &wait->link);
 	g_mutex_unlock(&waits->lock);
 	return err;

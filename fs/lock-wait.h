@@ -23,5 +23,8 @@ struct lock_wait {
 /* On the thread that received req, before it is handed over. */
 void lock_wait_init(struct lock_wait *wait, fuse_req_t req, int (*attempt)(struct lock_wait *wait));
 
-/* On a worker's thread.  attempt()'s result, -EINTR when it was ended.  req is not answered. */
+/*
+ * On a worker's thread.  attempt()'s result, -EINTR after a signal, -ENOTCONN at the end of the
+ * mount.  req is not answered.
+ */
 int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait);

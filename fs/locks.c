@@ -141,33 +141,6 @@ void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *loc
 		fuse_reply_lock(req, lock);
 }
 
-struct posix_wait {
-	struct deferred deferred;
-	struct lock_wait wait;
-	struct file *file;     /* a reference */
-	struct owner *owner;   /* a reference */
-	struct flock lock;
-};
-
-static int posix_attempt(struct lock_wait *wait)
-{
-	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
-
-	return fcntl(posix->owner->fd, F_OFD_SETLKW, &posix->lock) ? -errno : 0;
-}
-
-static void posix_wait_run(struct work *work)
-{
-	struct posix_wait *posix = (struct posix_wait *)work;
-	struct file *file = posix->file;
-	int err = lock_wait_run(file->fs->lock_waits, &posix->wait);
-
-	transport_unhold(posix->deferred.queue);
-	owner_unref(posix->owner);
-	deferred_reply_err(&posix->deferred, err);
-	file_unref(file);
-}
-
 /* The file remembers who locked through it, for RELEASE. */
 static void remember_owner(struct file *file, uint64_t id)
 {
@@ -189,6 +162,73 @@ static void forget_owner(struct file *file, uint64_t id)
 		if (g_array_index(file->lock_owners, uint64_t, i) == id)
 			g_array_remove_index_fast(file->lock_owners, i--);
 	g_mutex_unlock(&file->lock);
+}
+
+struct posix_wait {
+	struct deferred deferred;
+	struct lock_wait wait;
+	struct file *file;     /* a reference */
+	uint64_t id;
+	struct owner *owner;   /* a reference */
+	struct flock lock;
+};
+
+/*
+ * The process may have closed another descriptor of the file while it waited, which took the
+ * owner and all its locks away; the lock that was waited for it gets all the same.
+ * False when there is another owner of that name, to be tried with instead.
+ */
+static bool keep_owner(struct posix_wait *posix)
+{
+	struct inode_mode *mode = inode_mode(posix->file->fs, posix->file->inode);
+	struct flock unlock = posix->lock;
+	struct owner *known, *orphan = NULL;
+
+	g_mutex_lock(&mode->lock);
+	known = g_hash_table_lookup(mode->owners, &posix->id);
+	if (!known) {
+		g_hash_table_insert(mode->owners, g_memdup2(&posix->id, sizeof(posix->id)),
+				    posix->owner);
+		atomic_add(posix->owner->refs, 1);
+	} else if (known != posix->owner) {
+		orphan = posix->owner;
+		atomic_add(known->refs, 1);
+		posix->owner = known;
+	}
+	g_mutex_unlock(&mode->lock);
+	if (!known)
+		remember_owner(posix->file, posix->id);
+	if (!orphan)
+		return true;
+	unlock.l_type = F_UNLCK;
+	fcntl(orphan->fd, F_OFD_SETLK, &unlock);
+	owner_unref(orphan);
+	return false;
+}
+
+static int posix_attempt(struct lock_wait *wait)
+{
+	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
+
+	do {
+		if (fcntl(posix->owner->fd, F_OFD_SETLKW, &posix->lock))
+			return -errno;
+	} while (!keep_owner(posix));
+	return 0;
+}
+
+static void posix_wait_run(struct work *work)
+{
+	struct posix_wait *posix = (struct posix_wait *)work;
+	struct file *file = posix->file;
+	int err = 0;
+
+	if (!posix->deferred.stopping)
+		err = lock_wait_run(file->fs->lock_waits, &posix->wait);
+	transport_unhold(posix->deferred.queue);
+	owner_unref(posix->owner);
+	deferred_reply_err(&posix->deferred, err);
+	file_unref(file);
 }
 
 void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct flock *lock, bool wait)
@@ -216,6 +256,7 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	}
 	posix = g_new0(struct posix_wait, 1);
 	posix->file = file_ref(file);
+	posix->id = id;
 	posix->owner = owner;
 	posix->lock = ofd;
 	lock_wait_init(&posix->wait, req, posix_attempt);
@@ -268,8 +309,10 @@ static void flock_wait_run(struct work *work)
 {
 	struct flock_wait *f = (struct flock_wait *)work;
 	struct file *file = f->file;
-	int err = lock_wait_run(file->fs->lock_waits, &f->wait);
+	int err = 0;
 
+	if (!f->deferred.stopping)
+		err = lock_wait_run(file->fs->lock_waits, &f->wait);
 	transport_unhold(f->deferred.queue);
 	deferred_reply_err(&f->deferred, err);
 	file_unref(file);

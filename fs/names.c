@@ -115,7 +115,7 @@ static struct inode *hold_victim(struct lanefs *fs, int dir_fd, const char *name
 	struct inode *inode;
 	struct stat attr;
 
-	if (backing_stat(dir_fd, name, &attr, &key))
+	if (backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
 		return NULL;
 	inode = inodes_find(&fs->inodes, &key);
 	if (inode && inode_fd_get(&fs->inodes, inode) < 0) {
@@ -160,7 +160,7 @@ static struct inode *find_entry(struct lanefs *fs, int dir_fd, const char *name)
 	struct backing_key key;
 	struct stat attr;
 
-	if (backing_stat(dir_fd, name, &attr, &key))
+	if (backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
 		return NULL;
 	return inodes_find(&fs->inodes, &key);
 }

@@ -26,7 +26,7 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, struct stat *att
 		return -ENOENT;
 	dir_fd = inode_fd_get(&fs->inodes, parent);
 	if (dir_fd >= 0) {
-		err = backing_stat(dir_fd, name, attr, &key);
+		err = backing_stat_entry(&fs->inodes.backing, dir_fd, name, attr, &key);
 		inode_fd_put(&fs->inodes, parent);
 	} else {
 		err = dir_fd;
@@ -112,6 +112,23 @@ static void log_open(struct file *file, const GString *why)
 	g_debug("open %s: %s", path ? path : "(no name)", why->str);
 }
 
+/*
+ * What the daemon is going to read it opens now: later the name may be gone, or without
+ * privilege the mode forbid it.
+ */
+static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
+{
+	bool readable = (file->flags & O_ACCMODE) != O_WRONLY;
+	enum file_read how;
+	int fd = 0;
+
+	if (!file->fs->root_daemon)
+		fd = file_fd(file);
+	if (fd >= 0 && readable && (fi->direct_io || !fi->backing_id))
+		fd = file_read_fd(file, &how);
+	return fd < 0 ? fd : 0;
+}
+
 /* file has no lane yet. */
 static int choose_lane(struct file *file, fuse_req_t req, const struct stat *attr,
 		       struct fuse_file_info *fi)
@@ -120,7 +137,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	g_autoptr(GString) why = fs->log_opens ? g_string_new(NULL) : NULL;
 	struct policy_decision decision;
 	struct facts facts;
-	int id;
+	int id, err;
 
 	id = enter_mode(file, attr);
 	if (id < 0)
@@ -133,7 +150,8 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	count_open(file, decision.lane);
 	if (why)
 		log_open(file, why);
-	return file->ops->open(file, fi, id, decision.window);
+	err = file->ops->open(file, fi, id, decision.window);
+	return err ? err : open_for_daemon(file, fi);
 }
 
 static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,

@@ -2,7 +2,6 @@
 #include "ops-slow.h"
 #include "creds.h"
 #include "dir.h"
-#include "transport.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -23,8 +22,10 @@ static void sync_run(struct work *work)
 {
 	struct sync *sync = (struct sync *)work;
 	struct file *file = sync->file;
-	int err = (sync->datasync ? fdatasync(sync->fd) : fsync(sync->fd)) ? -errno : 0;
+	int err = 0;
 
+	if (!sync->deferred.stopping)
+		err = (sync->datasync ? fdatasync(sync->fd) : fsync(sync->fd)) ? -errno : 0;
 	deferred_reply_err(&sync->deferred, err);
 	if (file)
 		file_unref(file);
@@ -67,11 +68,13 @@ static void allocation_run(struct work *work)
 {
 	struct allocation *a = (struct allocation *)work;
 	struct file *file = a->file;
-	int err;
+	int err = 0;
 
-	creds_drop_enter(&a->drop);
-	err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
-	creds_drop_leave(&a->drop);
+	if (!a->deferred.stopping) {
+		creds_drop_enter(&a->drop);
+		err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
+		creds_drop_leave(&a->drop);
+	}
 	deferred_reply_err(&a->deferred, err);
 	file_unref(file);
 }
@@ -108,24 +111,25 @@ struct copy {
 static void copy_run(struct work *work)
 {
 	struct copy *copy = (struct copy *)work;
-	ssize_t copied;
-	int err = 0;
+	struct file *in = copy->in, *out = copy->out;
+	ssize_t copied = -1;
+	int err = ENOTCONN;
 
-	creds_drop_enter(&copy->drop);
-	copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
-				 copy->length, (unsigned int)copy->flags);
-	if (copied < 0)
+	if (!copy->deferred.stopping) {
+		creds_drop_enter(&copy->drop);
+		copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
+					 copy->length, (unsigned int)copy->flags);
 		err = errno;
-	creds_drop_leave(&copy->drop);
-	transport_begin(copy->deferred.queue);
-	if (err)
+		creds_drop_leave(&copy->drop);
+	}
+	deferred_reply_begin(&copy->deferred);
+	if (copied < 0)
 		fuse_reply_err(copy->deferred.req, err);
 	else
 		fuse_reply_write(copy->deferred.req, (size_t)copied);
-	transport_end(copy->deferred.queue);
-	file_unref(copy->in);
-	file_unref(copy->out);
-	g_free(copy);
+	deferred_reply_end(&copy->deferred);
+	file_unref(in);
+	file_unref(out);
 }
 
 void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,

@@ -71,10 +71,6 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 	}
 	err = inodes_lookup(&fs->inodes, parent, name, &inode, &attr);
 	inode_unref(&fs->inodes, parent);
-	if (!err && fs->own_dev && inode->key.dev == fs->own_dev) {
-		inodes_forget(&fs->inodes, inode->id, 1);
-		err = -ELOOP;
-	}
 	reply_entry(req, err, inode, &attr);
 }
 
@@ -327,7 +323,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	/* What close(2) reports on the backing filesystem. */
 	if (file->writable) {
 		fd = dup(file_fd(file));
-		err = fd < 0 || close(fd) ? errno : 0;
+		err = fd >= 0 && close(fd) ? errno : 0;
 	}
 	fuse_reply_err(req, err);
 }

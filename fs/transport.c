@@ -3,6 +3,7 @@
 
 #include <glib.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <sys/sysinfo.h>
 
 struct transport_queue {
@@ -103,6 +104,11 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 	int result;
 
 	if (!queue) {
+		/*
+		 * libfuse cancels its queue threads after waking them, and one cancelled inside a
+		 * handler would leave that handler's locks behind.
+		 */
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 		queue = transport_queue_new();
 		g_mutex_lock(&queue->lock);
 		g_private_set(&transport_key, queue);

@@ -1,25 +1,55 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A GThreadPool would queue work it has no thread for and say no more; here it
+ * runs on the thread that brings it.
+ */
 #include "worker.h"
 #include "fs.h"
 #include "transport.h"
 
+#include <errno.h>
+
+/* How long an idle thread waits for more. */
+#define LINGER_US (10 * G_USEC_PER_SEC)
+
 struct worker {
-	GThreadPool *threads;
 	GMutex lock;
-	GCond drained;
-	unsigned int pending; /* protected by lock */
+	GCond more;           /* work, or the end */
+	GCond ended;          /* a thread */
+	GQueue queue;         /* of struct work, by lock */
+	unsigned int threads; /* by lock */
+	unsigned int idle;    /* of threads, by lock */
+	bool stop;            /* by lock */
 };
 
-static void worker_run(void *data, void *user_data)
+/* With the lock held: the next work, NULL when the thread is to end. */
+static struct work *worker_next(struct worker *worker)
 {
-	struct worker *worker = user_data;
-	struct work *work = data;
+	int64_t until = g_get_monotonic_time() + LINGER_US;
+	bool timed_out = false;
 
-	work->run(work);
+	worker->idle++;
+	while (g_queue_is_empty(&worker->queue) && !worker->stop && !timed_out)
+		timed_out = !g_cond_wait_until(&worker->more, &worker->lock, until);
+	worker->idle--;
+	return g_queue_pop_head(&worker->queue);
+}
+
+static void *worker_run(void *data)
+{
+	struct worker *worker = data;
+	struct work *work;
+
 	g_mutex_lock(&worker->lock);
-	if (!--worker->pending)
-		g_cond_broadcast(&worker->drained);
+	while ((work = worker_next(worker))) {
+		g_mutex_unlock(&worker->lock);
+		work->run(work);
+		g_mutex_lock(&worker->lock);
+	}
+	worker->threads--;
+	g_cond_signal(&worker->ended);
 	g_mutex_unlock(&worker->lock);
+	return NULL;
 }
 
 struct worker *worker_new(void)
@@ -27,45 +57,56 @@ struct worker *worker_new(void)
 	struct worker *worker = g_new0(struct worker, 1);
 
 	g_mutex_init(&worker->lock);
-	g_cond_init(&worker->drained);
-	worker->threads = g_thread_pool_new(worker_run, worker, -1, FALSE, NULL);
+	g_cond_init(&worker->more);
+	g_cond_init(&worker->ended);
+	g_queue_init(&worker->queue);
 	return worker;
-}
-
-bool worker_stop(struct worker *worker, int64_t timeout)
-{
-	int64_t end = g_get_monotonic_time() + timeout;
-	bool drained;
-
-	g_mutex_lock(&worker->lock);
-	while (worker->pending)
-		if (!g_cond_wait_until(&worker->drained, &worker->lock, end))
-			break;
-	drained = !worker->pending;
-	g_mutex_unlock(&worker->lock);
-	return drained;
 }
 
 void worker_free(struct worker *worker)
 {
 	if (!worker)
 		return;
-	g_thread_pool_free(worker->threads, FALSE, TRUE);
-	g_cond_clear(&worker->drained);
+	g_mutex_lock(&worker->lock);
+	worker->stop = true;
+	g_cond_broadcast(&worker->more);
+	while (worker->threads)
+		g_cond_wait(&worker->ended, &worker->lock);
+	g_mutex_unlock(&worker->lock);
+	g_cond_clear(&worker->ended);
+	g_cond_clear(&worker->more);
 	g_mutex_clear(&worker->lock);
 	g_free(worker);
 }
 
+/* With the lock held.  False when no thread is idle and none could be started. */
+static bool worker_make_room(struct worker *worker)
+{
+	GThread *thread;
+
+	if (worker->idle > worker->queue.length)
+		return true;
+	thread = g_thread_try_new("lanefs-worker", worker_run, worker, NULL);
+	if (!thread)
+		return false;
+	g_thread_unref(thread);
+	worker->threads++;
+	return true;
+}
+
 void worker_push(struct worker *worker, struct work *work)
 {
-	g_autoptr(GError) error = NULL;
+	bool room;
 
 	g_mutex_lock(&worker->lock);
-	worker->pending++;
+	room = worker_make_room(worker);
+	if (room) {
+		g_queue_push_tail(&worker->queue, work);
+		g_cond_signal(&worker->more);
+	}
 	g_mutex_unlock(&worker->lock);
-	/* On error the pool has queued the work for its other threads, if it has any. */
-	if (!g_thread_pool_push(worker->threads, work, &error))
-		g_warning("starting a worker thread: %s", error->message);
+	if (!room)
+		work->run(work);
 }
 
 void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
@@ -75,13 +116,29 @@ void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 	deferred->req = req;
 	deferred->queue = transport_current();
 	deferred->work.run = run;
-	worker_push(fs->worker, &deferred->work);
+	deferred->stopping = !later_begin(fs);
+	if (deferred->stopping)
+		run(&deferred->work);
+	else
+		worker_push(fs->worker, &deferred->work);
+}
+
+void deferred_reply_begin(struct deferred *deferred)
+{
+	transport_begin(deferred->queue);
+}
+
+void deferred_reply_end(struct deferred *deferred)
+{
+	transport_end(deferred->queue);
+	if (!deferred->stopping)
+		later_end(deferred->fs);
+	g_free(deferred);
 }
 
 void deferred_reply_err(struct deferred *deferred, int err)
 {
-	transport_begin(deferred->queue);
-	fuse_reply_err(deferred->req, -err);
-	transport_end(deferred->queue);
-	g_free(deferred);
+	deferred_reply_begin(deferred);
+	fuse_reply_err(deferred->req, deferred->stopping ? ENOTCONN : -err);
+	deferred_reply_end(deferred);
 }

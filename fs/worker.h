@@ -10,7 +10,7 @@
 #pragma once
 
 #include <fuse_lowlevel.h>
-#include <stdint.h>
+#include <stdbool.h>
 
 struct worker;
 struct lanefs;
@@ -25,8 +25,7 @@ struct work {
 
 struct worker *worker_new(void);
 
-/* Waits up to timeout us for what is under way.  False when something still runs. */
-bool worker_stop(struct worker *worker, int64_t timeout);
+/* Everything that was pushed has run.  Waits for the threads to end; NULL is fine. */
 void worker_free(struct worker *worker);
 
 /* Any thread; never blocks.  When no thread can be started the work runs here. */
@@ -38,14 +37,21 @@ struct deferred {
 	struct lanefs *fs;
 	fuse_req_t req;
 	struct transport_queue *queue;
+	bool stopping;  /* nothing is to be done but to answer with ENOTCONN */
 };
 
 /*
- * Prepares deferred for req, on the thread that received it, and pushes it.
- * deferred is freed with g_free() by deferred_reply_err() or by run itself.
+ * Prepares deferred for req, on the thread that received it, and pushes it.  Once the
+ * mount is stopping run() is called here and now, with stopping set, to answer
+ * with ENOTCONN.
  */
 void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 		   void (*run)(struct work *work));
 
-/* Replies 0 or -err and frees deferred. */
+/*
+ * The one reply of a deferred request, 0 or -errno, and its end: deferred is freed with
+ * g_free().  The second form is for other replies, sent by the caller between begin and end.
+ */
 void deferred_reply_err(struct deferred *deferred, int err);
+void deferred_reply_begin(struct deferred *deferred);
+void deferred_reply_end(struct deferred *deferred);

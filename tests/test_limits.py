@@ -17,9 +17,9 @@ pytestmark = pytest.mark.daemon
 TREE = [(f"d{major:02d}", [f"f{minor:03d}" for minor in range(200)]) for major in range(100)]
 
 
-def make_tree(base):
-    """20,000 small files in 100 directories."""
-    for directory, names in TREE:
+def make_tree(base, directories=100):
+    """200 small files in each of the directories."""
+    for directory, names in TREE[:directories]:
         os.mkdir(os.path.join(base, directory))
         for name in names:
             fd = os.open(os.path.join(base, directory, name), os.O_CREAT | os.O_WRONLY, 0o644)
@@ -92,49 +92,39 @@ def test_more_open_files_than_descriptors(mount, passthrough):
 def test_everything_is_given_back(mount, passthrough):
     """After a walk, a removal and a dropped dcache all is where it began."""
     m = mount(f"passthrough={passthrough}")
-    write_file(m.join("warm"), b"x" * 100)
-    read_file(m.join("warm"))
-    os.unlink(m.join("warm"))
-    os.mkdir(m.join("t"))
-    make_tree(m.join("t"))
-    assert walk(m.join("t")) == 20000
-    run("rm", "-r", m.join("t"))
-    m.shrink()
-    settled_memory = None
-    for round in range(2):
+    memory = []
+    for turn in range(3):
         os.mkdir(m.join("t"))
-        make_tree(m.join("t"))
-        assert walk(m.join("t")) == 20000
-        grown = m.memory()
-        assert m.stats()["inodes"]["known"] > 20000
+        make_tree(m.join("t"), 25)
+        assert walk(m.join("t")) == 5000
+        assert m.stats()["inodes"]["known"] > 5000
         run("rm", "-r", m.join("t"))
         run("sh", "-c", "sync; echo 2 > /proc/sys/vm/drop_caches")
         m.shrink()
         wait_for(lambda: m.stats()["inodes"]["known"] <= 1, 10, "all inodes forgotten")
         wait_for(lambda: m.stats()["backing_ids"] == 0, 10, "all backing ids given back")
         wait_for(lambda: m.descriptors()[0] == m.first_descriptors[0], 10, "descriptors closed")
-        if settled_memory is None:
-            settled_memory = m.memory()
+        memory.append(m.memory())
     if not m.sanitized():
-        assert m.memory() <= settled_memory + (2 << 20), (settled_memory, grown, m.memory())
+        assert max(memory[1:]) <= memory[0] + (1 << 20), memory
 
 
 @pytest.mark.limit(120)
 def test_memory_of_a_known_file(mount):
-    """A large tree costs under 300 bytes and no descriptor per known inode."""
-    m = mount()
+    """A large tree costs under 300 bytes per known inode, and descriptors within the limit."""
+    m = mount(nofile=1000)
     if not m.stats()["handles"]["available"]:
         pytest.skip("no file handles: " + m.stats()["handles"]["reason"])
     make_tree(m.backing())
     write_file(m.backing("warm"), b"x")
     read_file(m.join("warm"))
-    before, descriptors = m.memory(), m.descriptors()[1]
+    before = m.memory()
     for directory, _, names in os.walk(m.path):
         for name in names:
             os.lstat(os.path.join(directory, name))
     known = m.stats()["inodes"]["known"]
     assert known > 20000
-    assert m.descriptors()[1] <= descriptors + 200
+    assert m.descriptors()[1] < 1000
     if not m.sanitized():
         assert (m.memory() - before) / known < 300
 
@@ -186,16 +176,19 @@ def test_daemon_in_a_small_cgroup(mount, transport):
 
 @pytest.fixture
 def small_disk(scratch):
-    """An ext4 of 24 MiB on a loop device: (its directory, its image)."""
+    """An ext4 of 24 MiB on a loop device: its directory.
+
+    To be asked for before mount, which then ends first.
+    """
     path = scratch.directory("small")
     image = scratch.image("ext4", path, megabytes=24)
-    yield path, image
+    yield path
     wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
     os.unlink(image)
 
 
-def test_full_filesystem(mount, small_disk):
-    m = mount(source=small_disk[0])
+def test_full_filesystem(small_disk, mount):
+    m = mount(source=small_disk)
     block = pattern(1 << 20)
 
     def fill():
@@ -237,12 +230,12 @@ def free_blocks(path):
 
 @pytest.mark.parametrize("passthrough", ["auto", "off"])
 @pytest.mark.parametrize("lane", ["cached", "direct"])
-def test_space_of_a_deleted_file_is_free_soon(mount, small_disk, lane, passthrough):
-    m = mount(f"lane={lane}", f"passthrough={passthrough}", source=small_disk[0])
-    before = free_blocks(small_disk[0])
+def test_space_of_a_deleted_file_is_free_soon(small_disk, mount, lane, passthrough):
+    m = mount(f"lane={lane}", f"passthrough={passthrough}", source=small_disk)
+    before = free_blocks(small_disk)
 
     def used(size):
-        return lambda: before - free_blocks(small_disk[0]) < size
+        return lambda: before - free_blocks(small_disk) < size
 
     data = pattern(8 << 20)
     write_file(m.join("f"), data)
@@ -290,7 +283,7 @@ def bad_block(scratch):
 @pytest.mark.parametrize("transport", ["dev", "io_uring"])
 @pytest.mark.parametrize("lane, passthrough", [("direct", "auto"), ("direct", "off"),
                                                ("cached", "auto"), ("cached", "off")])
-def test_failing_device(mount, bad_block, lane, passthrough, transport):
+def test_failing_device(bad_block, mount, lane, passthrough, transport):
     """EIO to the reader of the bad block, and to no other read."""
     path, data = bad_block
     m = mount(f"lane={lane}", f"passthrough={passthrough}", f"transport={transport}", source=path)

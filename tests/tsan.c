@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * glib's mutexes and conditions for builds with the thread sanitizer.
+ * What the thread sanitizer cannot see, told to it in builds that have it.
  *
- * They are futexes inside libglib, which is not instrumented, so the sanitizer
- * would take everything they protect for a race.  These stand in front of the
- * real functions and tell it what they order.
+ * glib's mutexes and conditions are futexes inside libglib, and a request that
+ * goes through io_uring passes the kernel; neither is instrumented, so all that
+ * they order would be reported as races.  These functions stand in front of the
+ * real ones.
  */
 #include <dlfcn.h>
 #include <glib.h>
+#include <liburing.h>
 #include <sanitizer/tsan_interface.h>
 
 #define REAL(name) \
@@ -71,4 +73,45 @@ gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end_time)
 	__tsan_mutex_pre_lock(mutex, 0);
 	__tsan_mutex_post_lock(mutex, 0, 0);
 	return signalled;
+}
+
+/*
+ * Who submitted comes before who finds the completion: liburing's inline
+ * functions load the tail of the completion queue with acquire semantics.
+ */
+static void submit_release(struct io_uring *ring)
+{
+	__tsan_release(ring->cq.ktail);
+}
+
+static void complete_acquire(struct io_uring *ring)
+{
+	__tsan_acquire(ring->cq.ktail);
+}
+
+int io_uring_submit(struct io_uring *ring)
+{
+	submit_release(ring);
+	return REAL(io_uring_submit)(ring);
+}
+
+int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
+{
+	int submitted;
+
+	submit_release(ring);
+	submitted = REAL(io_uring_submit_and_wait)(ring, wait_nr);
+	complete_acquire(ring);
+	return submitted;
+}
+
+int __io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned int submit,
+		       unsigned int wait_nr, sigset_t *sigmask)
+{
+	int err;
+
+	submit_release(ring);
+	err = REAL(__io_uring_get_cqe)(ring, cqe, submit, wait_nr, sigmask);
+	complete_acquire(ring);
+	return err;
 }
