@@ -23,6 +23,7 @@ struct lanefs {
 	struct fuse_session *se;        /* fixed */
 	char *source, *mountpoint;      /* fixed */
 	uint64_t memory;                /* fixed, bytes in the machine */
+	uint64_t memory_limit;          /* fixed, bytes the daemon may use */
 	int64_t started;                /* fixed, us on the monotonic clock */
 	bool root_daemon;               /* fixed, may act for other users */
 	bool rules_want_path;           /* fixed */

@@ -41,6 +41,13 @@ int inodes_excess_fd_locked(struct inodes *inodes)
 	return inode_take_fd_locked(inodes, oldest->data);
 }
 
+static void close_all(GArray *fds)
+{
+	for (guint i = 0; i < fds->len; i++)
+		close(g_array_index(fds, int, i));
+	g_array_unref(fds);
+}
+
 void inodes_shed(struct inodes *inodes)
 {
 	GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
@@ -53,9 +60,31 @@ void inodes_shed(struct inodes *inodes)
 		g_array_append_val(fds, fd);
 	}
 	g_mutex_unlock(&inodes->lock);
-	for (guint i = 0; i < fds->len; i++)
-		close(g_array_index(fds, int, i));
-	g_array_unref(fds);
+	close_all(fds);
+}
+
+void inodes_close_idle(struct inodes *inodes)
+{
+	GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
+	GList *link, *next;
+
+	g_mutex_lock(&inodes->lock);
+	inodes->round++;
+	for (link = g_queue_peek_head_link(&inodes->idle); link; link = next) {
+		struct inode *inode = link->data;
+		int fd;
+
+		next = link->next;
+		/* The queue is in the order in which they became idle. */
+		if (inodes->round - inode->idle_round < 2)
+			break;
+		if (!inode->handle_bytes)
+			continue;
+		fd = inode_take_fd_locked(inodes, inode);
+		g_array_append_val(fds, fd);
+	}
+	g_mutex_unlock(&inodes->lock);
+	close_all(fds);
 }
 
 int inode_open_path(int dir_fd, const char *name)
@@ -155,6 +184,7 @@ void inode_fd_put(struct inodes *inodes, struct inode *inode)
 
 	g_mutex_lock(&inodes->lock);
 	if (!--inode->fd_users && inode != inodes->root) {
+		inode->idle_round = inodes->round;
 		g_queue_push_tail_link(&inodes->idle, &inode->link);
 		/* The blocks of a deleted file must not wait for FORGET. */
 		if (inode->dead && S_ISREG(inode->type))

@@ -28,6 +28,7 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 			inode = g_steal_pointer(&fresh);
 			g_hash_table_add(inodes->by_key, inode);
 			inode_set_fd_locked(inodes, inode, fd);
+			inode->idle_round = inodes->round;
 			g_queue_push_tail_link(&inodes->idle, &inode->link);
 			close_fd = inodes_excess_fd_locked(inodes);
 		}

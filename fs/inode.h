@@ -44,6 +44,7 @@ struct inode {
 	int refs;                /* L */
 	int fd;                  /* L, O_PATH or -1 */
 	int fd_users;            /* L */
+	uint32_t idle_round;     /* L, of inodes->round when it became idle */
 	uint32_t type;           /* fixed, S_IFMT part of st_mode */
 	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
 	uint8_t policy;          /* atomic, enum policy_stored as last read from the backing file */
@@ -65,6 +66,7 @@ struct inodes {
 	GQueue retained;         /* L, oldest first */
 	unsigned int fds;        /* L, descriptors in inodes */
 	unsigned int fds_max;    /* fixed */
+	uint32_t round;          /* L, counts calls of inodes_close_idle() */
 	struct inode *root;      /* fixed */
 };
 
@@ -115,6 +117,13 @@ void inode_fd_put(struct inodes *inodes, struct inode *inode);
 
 /* A new descriptor of inode's file, opened with flags; the caller's.  Or -errno. */
 int inode_open(struct inodes *inodes, struct inode *inode, int flags);
+
+/*
+ * Closes the descriptors that have been idle since the last call but one, of inodes that
+ * are found by handle: kept for ever they would hold the blocks of files that are deleted behind
+ * the mount.  To be called every few seconds.
+ */
+void inodes_close_idle(struct inodes *inodes);
 
 /* Closes the idle descriptors: for when the process has run out of them. */
 void inodes_shed(struct inodes *inodes);

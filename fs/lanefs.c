@@ -7,6 +7,7 @@
 #include "file.h"
 #include "fs.h"
 #include "locks.h"
+#include "memory.h"
 #include "reaper.h"
 #include "ring.h"
 #include "worker.h"
@@ -16,18 +17,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* What lanefs_stop() waits for requests in flight. */
 #define STOP_US G_USEC_PER_SEC
-
-static uint64_t total_memory(void)
-{
-	struct sysinfo info;
-
-	return sysinfo(&info) ? 0 : (uint64_t)info.totalram * info.mem_unit;
-}
 
 /* A quarter of what the process may have: the rest is for open files. */
 static unsigned int descriptors_to_keep(void)
@@ -67,7 +60,8 @@ struct lanefs *lanefs_new(const struct config *config, int source_fd, const char
 	fs->source = g_strdup(source);
 	fs->mountpoint = g_strdup(mountpoint);
 	fs->no_io_uring = g_strdup("");
-	fs->memory = total_memory();
+	fs->memory = memory_total();
+	fs->memory_limit = memory_limit();
 	fs->started = g_get_monotonic_time();
 	fs->root_daemon = geteuid() == 0;
 	fs->noatime = has_mount_option(config, "noatime");
@@ -114,7 +108,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	/* The daemon acts for callers of other groups, and must not be in one itself. */
 	if (fs->root_daemon)
 		setgroups(0, NULL);
-	fs->pool = bufpool_new(fs->config->pool);
+	fs->pool = bufpool_new(MIN(fs->config->pool, fs->memory_limit / 4));
 	fs->worker = worker_new();
 	fs->ring = ring_new(fs->worker);
 	if (ring_no_io_uring(fs->ring))

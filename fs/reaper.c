@@ -4,6 +4,7 @@
 
 /* Long enough for a server's next request for the file, short enough that nobody misses the memory. */
 #define KEEP_US (3 * G_USEC_PER_SEC)
+#define ROUND_US (2 * G_USEC_PER_SEC)
 
 struct reaper {
 	struct lanefs *fs;
@@ -42,27 +43,34 @@ static void reaper_expire(struct reaper *reaper, GList *inodes, int64_t keep)
 	g_mutex_unlock(&reaper->lock);
 }
 
+/* With the lock held: until the next round, or until there is a reason to look. */
+static void reaper_sleep(struct reaper *reaper, int64_t until)
+{
+	while (!reaper->stop && !reaper->look)
+		if (!g_cond_wait_until(&reaper->wake, &reaper->lock, until))
+			break;
+	reaper->look = false;
+}
+
 static void *reaper_run(void *data)
 {
 	struct reaper *reaper = data;
+	int64_t next_round = 0;
 
 	g_mutex_lock(&reaper->lock);
 	while (!reaper->stop) {
 		GList *inodes;
 
-		if (g_queue_is_empty(&reaper->waiting)) {
-			g_cond_wait(&reaper->wake, &reaper->lock);
-			continue;
-		}
-		if (!reaper->look)
-			g_cond_wait_until(&reaper->wake, &reaper->lock,
-					  g_get_monotonic_time() + G_USEC_PER_SEC);
+		reaper_sleep(reaper, MAX(next_round, g_get_monotonic_time()));
 		if (reaper->stop)
 			break;
-		reaper->look = false;
 		inodes = reaper_take(reaper);
 		g_mutex_unlock(&reaper->lock);
 		reaper_expire(reaper, inodes, KEEP_US);
+		if (g_get_monotonic_time() >= next_round) {
+			inodes_close_idle(&reaper->fs->inodes);
+			next_round = g_get_monotonic_time() + ROUND_US;
+		}
 		g_mutex_lock(&reaper->lock);
 	}
 	g_mutex_unlock(&reaper->lock);
@@ -107,8 +115,6 @@ void reaper_add(struct reaper *reaper, struct inode *inode)
 {
 	inode_ref(&reaper->fs->inodes, inode);
 	g_mutex_lock(&reaper->lock);
-	if (g_queue_is_empty(&reaper->waiting))
-		g_cond_signal(&reaper->wake);
 	g_queue_push_tail(&reaper->waiting, inode);
 	g_mutex_unlock(&reaper->lock);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Gives back what was kept for a reopening that did not come: the backing ids of
- * inodes without opens.  One thread, which serves no requests.
+ * inodes without opens, and idle descriptors.  One thread, which serves no requests.
  */
 #pragma once
 

@@ -10,6 +10,14 @@
 /* Requests of read-ahead and of asynchronous direct I/O the kernel may have under way at once. */
 #define MAX_BACKGROUND 64
 
+/*
+ * Every thread that reads requests and every slot of an io_uring queue has a buffer for the
+ * largest one, and so has every read in flight: in a small memory control group they must not
+ * be of the usual megabyte.
+ */
+#define SMALL_MEMORY (256 << 20)
+#define SMALL_REQUEST (64 << 10)
+
 static void want(struct fuse_conn_info *conn, uint64_t capability)
 {
 	if (conn->capable_ext & capability)
@@ -57,6 +65,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* A write's data is wanted in memory, to be handed to the ring. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	conn->max_background = MAX_BACKGROUND;
+	if (fs->memory_limit < SMALL_MEMORY)
+		conn->max_write = SMALL_REQUEST;
 	conn->time_gran = 1;
 	init_passthrough(fs, conn);
 	if (fs->ready)

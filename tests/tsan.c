@@ -2,15 +2,19 @@
 /*
  * What the thread sanitizer cannot see, told to it in builds that have it.
  *
- * glib's mutexes and conditions are futexes inside libglib, and a request that
- * goes through io_uring passes the kernel; neither is instrumented, so all that
- * they order would be reported as races.  These functions stand in front of the
- * real ones.
+ * glib's mutexes and conditions are futexes inside libglib, a read of the
+ * backing file comes back through io_uring, and a program that was answered by
+ * one thread has its next request served by another: neither libglib nor the
+ * kernel is instrumented, so all that they order would be reported as races.
+ * The functions here stand in front of the real ones.
  */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <liburing.h>
 #include <sanitizer/tsan_interface.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #define REAL(name) \
 	({ \
@@ -95,16 +99,6 @@ int io_uring_submit(struct io_uring *ring)
 	return REAL(io_uring_submit)(ring);
 }
 
-int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
-{
-	int submitted;
-
-	submit_release(ring);
-	submitted = REAL(io_uring_submit_and_wait)(ring, wait_nr);
-	complete_acquire(ring);
-	return submitted;
-}
-
 int __io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned int submit,
 		       unsigned int wait_nr, sigset_t *sigmask)
 {
@@ -114,4 +108,46 @@ int __io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigne
 	err = REAL(__io_uring_get_cqe)(ring, cqe, submit, wait_nr, sigmask);
 	complete_acquire(ring);
 	return err;
+}
+
+/*
+ * A reply comes before every request that arrives after it.  Replies go out by
+ * writev() or splice() on /dev/fuse, or with the next io_uring_enter() of a queue.
+ */
+static char answered;
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+	__tsan_release(&answered);
+	return REAL(writev)(fd, iov, count);
+}
+
+ssize_t read(int fd, void *buffer, size_t size)
+{
+	ssize_t got = REAL(read)(fd, buffer, size);
+
+	__tsan_acquire(&answered);
+	return got;
+}
+
+ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
+	       unsigned int flags)
+{
+	ssize_t moved;
+
+	__tsan_release(&answered);
+	moved = REAL(splice)(in, in_offset, out, out_offset, size, flags);
+	__tsan_acquire(&answered);
+	return moved;
+}
+
+int io_uring_enter(unsigned int fd, unsigned int submit, unsigned int wait, unsigned int flags,
+		   sigset_t *sigmask)
+{
+	int submitted;
+
+	__tsan_release(&answered);
+	submitted = REAL(io_uring_enter)(fd, submit, wait, flags, sigmask);
+	__tsan_acquire(&answered);
+	return submitted;
 }
