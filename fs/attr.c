@@ -33,6 +33,18 @@ int attr_statx(struct lanefs *fs, struct inode *inode, unsigned int mask, int fl
 	return err;
 }
 
+int attr_statfs(struct lanefs *fs, struct inode *inode, struct statvfs *result)
+{
+	int fd = inode_fd_get(&fs->inodes, inode);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = fstatvfs(fd, result) ? -errno : 0;
+	inode_fd_put(&fs->inodes, inode);
+	return err;
+}
+
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
 	hash = (hash ^ value) * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
@@ -102,7 +114,19 @@ static int set_owner(int fd, const struct stat *attr, int to_set)
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) ? -errno : 0;
 }
 
-static int set_size(int fd, struct file *file, off_t size)
+/* As open(2) with O_TRUNC does, which moves the times of an empty file, too. */
+static int truncate_to_nothing(struct lanefs *fs, int fd)
+{
+	int err, write_fd = backing_reopen(&fs->inodes.backing, fd, O_WRONLY);
+
+	if (write_fd < 0)
+		return write_fd;
+	err = ftruncate(write_fd, 0) ? -errno : 0;
+	close(write_fd);
+	return err;
+}
+
+static int set_size(struct lanefs *fs, int fd, struct file *file, off_t size)
 {
 	char path[BACKING_PROC_PATH_MAX];
 
@@ -112,6 +136,8 @@ static int set_size(int fd, struct file *file, off_t size)
 			return fd;
 		return ftruncate(fd, size) ? -errno : 0;
 	}
+	if (!size)
+		return truncate_to_nothing(fs, fd);
 	return truncate(backing_proc_path(fd, path), size) ? -errno : 0;
 }
 
@@ -145,16 +171,20 @@ static int set_times(int fd, const struct stat *attr, int to_set)
 		   FUSE_SET_ATTR_MTIME_NOW)
 #define SET_KILL (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
 
-static int set_all(int fd, struct file *file, const struct stat *attr, int to_set)
+static int set_all(struct lanefs *fs, int fd, struct file *file, const struct stat *attr,
+		   int to_set)
 {
 	int err = 0;
 
+	/* chown(2) with nothing to change: the set-ID bits go and ctime moves. */
+	if (!(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_SIZE | SET_OWNER | SET_TIMES)))
+		return set_owner(fd, attr, 0);
 	if (to_set & FUSE_SET_ATTR_MODE)
 		err = set_mode(fd, attr->st_mode);
 	if (!err && (to_set & SET_OWNER))
 		err = set_owner(fd, attr, to_set);
 	if (!err && (to_set & FUSE_SET_ATTR_SIZE))
-		err = set_size(fd, file, attr->st_size);
+		err = set_size(fs, fd, file, attr->st_size);
 	if (!err && (to_set & SET_TIMES))
 		err = set_times(fd, attr, to_set);
 	return err;
@@ -189,10 +219,14 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 		return fd;
 	drop = creds_drop_for(fs, req, fd, must_drop_setid(req, fd, to_set));
 	creds_drop_enter(&drop);
-	err = set_all(fd, file, attr, to_set);
+	err = set_all(fs, fd, file, attr, to_set);
 	creds_drop_leave(&drop);
 	if (!err)
 		err = backing_stat(fd, "", result, NULL);
+	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */
+	if (!err && !result->st_nlink && !inode_is_dead(&fs->inodes, inode) &&
+	    !inode_mode_is_open(fs, inode))
+		err = -ESTALE;
 	inode_fd_put(&fs->inodes, inode);
 	return err;
 }

@@ -9,12 +9,16 @@
 
 #include "fs.h"
 
+#include <sys/statvfs.h>
+
 struct file;
 
 /* Attributes of inode now.  0 or -errno. */
 int attr_get(struct lanefs *fs, struct inode *inode, struct stat *attr);
 
-/* The same with mask and flags as for statx(2). */
+int attr_statfs(struct lanefs *fs, struct inode *inode, struct statvfs *result);
+
+/* The same as attr_get() with mask and flags as for statx(2). */
 int attr_statx(struct lanefs *fs, struct inode *inode, unsigned int mask, int flags,
 	       struct statx *stx);
 

@@ -6,6 +6,9 @@
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 
+/* The kernel's overflow id, which stands for nobody that is known. */
+#define NOBODY 65534
+
 static GPrivate own_umask = G_PRIVATE_INIT(NULL);
 
 void creds_enter(struct lanefs *fs, fuse_req_t req)
@@ -40,17 +43,30 @@ void creds_leave(struct lanefs *fs, fuse_req_t req)
 
 struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop)
 {
-	struct creds_drop result = { .drop = drop, .as_gid = fs->root_daemon };
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct creds_drop result = {
+		.drop = drop,
+		.as_ids = fs->root_daemon,
+		.uid = ctx->uid,
+		.gid = ctx->gid,
+	};
 	struct stat attr;
 
-	if (!drop || !fs->root_daemon)
-		return result;
-	result.gid = fuse_req_ctx(req)->gid;
-	/* With the group execute bit set-group-ID goes in any case, and mostly there is none. */
-	if (!backing_stat(fd, "", &attr, NULL) && (attr.st_mode & S_ISGID) &&
-	    !(attr.st_mode & S_IXGRP) && creds_in_group(req, attr.st_gid))
+	/* Mostly there is no such bit, and the supplementary groups need not be looked up. */
+	if (drop && fs->root_daemon && !backing_stat(fd, "", &attr, NULL) &&
+	    (attr.st_mode & S_ISGID) && creds_in_group(req, attr.st_gid))
 		result.gid = attr.st_gid;
 	return result;
+}
+
+struct creds_drop creds_drop_for_anybody(struct lanefs *fs)
+{
+	return (struct creds_drop){
+		.drop = true,
+		.as_ids = fs->root_daemon,
+		.uid = NOBODY,
+		.gid = NOBODY,
+	};
 }
 
 void creds_drop_enter(const struct creds_drop *drop)
@@ -58,16 +74,20 @@ void creds_drop_enter(const struct creds_drop *drop)
 	if (!drop->drop)
 		return;
 	caps_drop_fsetid();
-	if (drop->as_gid)
+	if (drop->as_ids) {
 		setfsgid(drop->gid);
+		setfsuid(drop->uid);
+	}
 }
 
 void creds_drop_leave(const struct creds_drop *drop)
 {
 	if (!drop->drop)
 		return;
-	if (drop->as_gid)
+	if (drop->as_ids) {
+		setfsuid(0);
 		setfsgid(0);
+	}
 	caps_restore_fsetid();
 }
 

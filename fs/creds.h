@@ -16,19 +16,24 @@ void creds_enter(struct lanefs *fs, fuse_req_t req);
 void creds_leave(struct lanefs *fs, fuse_req_t req);
 
 /*
- * A change of the contents by a caller without CAP_FSETID: the backing filesystem is to
- * clear the set-ID bits as it would for that caller, which depends on whether it is in
- * the file's group (setattr_should_drop_sgid).  By value, so that the change may be made later
- * and on another thread.
+ * A change of the contents by a caller without CAP_FSETID is made with the caller's ids
+ * and without that capability: the backing filesystem clears the set-ID bits, which
+ * depends on whether the caller is in the file's group (setattr_should_drop_sgid), and
+ * does not give away blocks that are reserved for root.  By value, so that the change may be
+ * made later and on another thread.
  */
 struct creds_drop {
 	bool drop;   /* otherwise nothing is to be done */
-	bool as_gid;
+	bool as_ids;
+	uid_t uid;
 	gid_t gid;
 };
 
 /* drop: the caller lacks CAP_FSETID.  fd: any descriptor of the file. */
 struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop);
+
+/* The same for a change on behalf of anybody: of no user and no group that owns anything. */
+struct creds_drop creds_drop_for_anybody(struct lanefs *fs);
 
 /* Around the change, on the thread that makes it. */
 void creds_drop_enter(const struct creds_drop *drop);

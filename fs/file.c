@@ -7,8 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What of the application's flags a backing descriptor is opened with. */
-#define FLAGS_KEPT (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_NOATIME | O_NOCTTY | O_LARGEFILE)
+/*
+ * What of the application's flags a backing descriptor is opened with.  O_APPEND
+ * comes with each write, since fcntl(2) changes it.
+ */
+#define FLAGS_KEPT (O_ACCMODE | O_SYNC | O_DSYNC | O_NOATIME | O_NOCTTY | O_LARGEFILE)
 
 struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
 {
@@ -81,6 +84,17 @@ static int open_noatime(struct file *file, int flags)
 	return fd;
 }
 
+/* A file with the append-only attribute (chattr +a) is written only so. */
+static int open_any(struct file *file)
+{
+	int flags = open_flags(file);
+	int fd = open_noatime(file, flags);
+
+	if (fd == -EPERM && (file->flags & O_APPEND))
+		fd = open_noatime(file, flags | O_APPEND);
+	return fd;
+}
+
 int file_fd(struct file *file)
 {
 	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
@@ -90,12 +104,34 @@ int file_fd(struct file *file)
 	g_mutex_lock(&file->lock);
 	fd = file->fd;
 	if (fd < 0) {
-		fd = open_noatime(file, open_flags(file));
+		fd = open_any(file);
 		if (fd >= 0)
 			__atomic_store_n(&file->fd, fd, __ATOMIC_RELEASE);
 	}
 	g_mutex_unlock(&file->lock);
 	return fd;
+}
+
+int file_flush(struct file *file)
+{
+	int fd;
+
+	if (!file->writable)
+		return 0;
+	/* Only a filesystem that writes back at close has anything to say: not to have asked is no error. */
+	fd = dup(file_fd(file));
+	return fd >= 0 && close(fd) ? -errno : 0;
+}
+
+off_t file_seek(struct file *file, off_t offset, int whence)
+{
+	int fd = file_fd(file);
+	off_t found;
+
+	if (fd < 0)
+		return fd;
+	found = lseek(fd, offset, whence);
+	return found < 0 ? -errno : found;
 }
 
 /* The block size O_DIRECT wants here; the largest usual one where the kernel (before 6.1) does not say. */

@@ -58,6 +58,12 @@ struct file *file_get(struct lanefs *fs, uint64_t id);
 /* Its descriptor for everything but reads of the direct lane, or -errno. */
 int file_fd(struct file *file);
 
+/* What close(2) of the application's descriptor reports.  0 or -errno. */
+int file_flush(struct file *file);
+
+/* As lseek(2), SEEK_DATA and SEEK_HOLE too; the position found or -errno. */
+off_t file_seek(struct file *file, off_t offset, int whence);
+
 /*
  * The descriptor to read with and how, or -errno; *how is lowered for good when
  * the backing file refuses O_DIRECT.

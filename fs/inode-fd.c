@@ -6,10 +6,22 @@
 #include <string.h>
 #include <unistd.h>
 
-static void idle_remove(struct inodes *inodes, struct inode *inode)
+void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode)
 {
-	if (inode->fd >= 0 && !inode->fd_users && inode != inodes->root)
-		g_queue_unlink(&inodes->idle, &inode->link);
+	if (!inode->is_idle)
+		return;
+	inode->is_idle = false;
+	g_queue_unlink(&inodes->idle, &inode->link);
+}
+
+void inode_set_idle_locked(struct inodes *inodes, struct inode *inode)
+{
+	/* These could not be found again. */
+	if (inode->dead || inode == inodes->root)
+		return;
+	inode->is_idle = true;
+	inode->idle_round = inodes->round;
+	g_queue_push_tail_link(&inodes->idle, &inode->link);
 }
 
 /* Takes the descriptor away; the caller closes it after unlocking. */
@@ -19,7 +31,7 @@ int inode_take_fd_locked(struct inodes *inodes, struct inode *inode)
 
 	if (fd < 0 || inode->fd_users)
 		return -1;
-	idle_remove(inodes, inode);
+	inode_unset_idle_locked(inodes, inode);
 	inode->fd = -1;
 	inodes->fds--;
 	return fd;
@@ -166,7 +178,7 @@ int inode_fd_get(struct inodes *inodes, struct inode *inode)
 	}
 	spare = fd;
 have:
-	idle_remove(inodes, inode);
+	inode_unset_idle_locked(inodes, inode);
 	inode->fd_users++;
 	fd = inode->fd;
 	g_mutex_unlock(&inodes->lock);
@@ -183,14 +195,9 @@ void inode_fd_put(struct inodes *inodes, struct inode *inode)
 	int close_fd = -1;
 
 	g_mutex_lock(&inodes->lock);
-	if (!--inode->fd_users && inode != inodes->root) {
-		inode->idle_round = inodes->round;
-		g_queue_push_tail_link(&inodes->idle, &inode->link);
-		/* The blocks of a deleted file must not wait for FORGET. */
-		if (inode->dead && S_ISREG(inode->type))
-			close_fd = inode_take_fd_locked(inodes, inode);
-		else
-			close_fd = inodes_excess_fd_locked(inodes);
+	if (!--inode->fd_users) {
+		inode_set_idle_locked(inodes, inode);
+		close_fd = inodes_excess_fd_locked(inodes);
 	}
 	g_mutex_unlock(&inodes->lock);
 	if (close_fd >= 0)

@@ -34,7 +34,11 @@ void inode_revive_locked(struct inodes *inodes, struct inode *inode);
 void inode_count_lookup_locked(struct inode *inode);
 void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *name);
 
-/* fd becomes inode's, which has none; it is idle unless a user is counted next. */
+/* Whether its descriptor, which has no users, may be closed to make room. */
+void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);
+void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode);
+
+/* fd becomes inode's, which has none. */
 void inode_set_fd_locked(struct inodes *inodes, struct inode *inode, int fd);
 
 /* Takes an idle descriptor away, for the caller to close after unlocking; -1: none. */

@@ -28,8 +28,7 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 			inode = g_steal_pointer(&fresh);
 			g_hash_table_add(inodes->by_key, inode);
 			inode_set_fd_locked(inodes, inode, fd);
-			inode->idle_round = inodes->round;
-			g_queue_push_tail_link(&inodes->idle, &inode->link);
+			inode_set_idle_locked(inodes, inode);
 			close_fd = inodes_excess_fd_locked(inodes);
 		}
 	}
@@ -97,10 +96,14 @@ static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode 
 	if (memcmp(&key, &inode->key, sizeof(key)))
 		return -ESTALE;
 	g_mutex_lock(&inodes->lock);
-	inode_count_lookup_locked(inode);
+	/* Deleted, and known only until the kernel's FORGET arrives. */
+	if (inode->dead)
+		err = -ESTALE;
+	else
+		inode_count_lookup_locked(inode);
 	g_mutex_unlock(&inodes->lock);
 	*out = inode;
-	return 0;
+	return err;
 }
 
 /* A directory's parent, and whether going up from there reaches SOURCE at all. */

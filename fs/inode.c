@@ -326,15 +326,10 @@ char *inode_path(struct inodes *inodes, struct inode *inode)
 
 void inode_set_dead(struct inodes *inodes, struct inode *inode)
 {
-	int close_fd = -1;
-
 	g_mutex_lock(&inodes->lock);
 	inode->dead = true;
-	if (S_ISREG(inode->type))
-		close_fd = inode_take_fd_locked(inodes, inode);
+	inode_unset_idle_locked(inodes, inode);
 	g_mutex_unlock(&inodes->lock);
-	if (close_fd >= 0)
-		close(close_fd);
 }
 
 bool inode_is_dead(struct inodes *inodes, struct inode *inode)

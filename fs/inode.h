@@ -37,7 +37,8 @@ struct inode {
 	uint64_t nlookup;        /* L */
 	uint64_t parent;         /* L, id of the directory it was last seen in, 0: unknown */
 	char *name;              /* L, its name there, owned, NULL: unknown */
-	GList link;              /* L, in idle (fd >= 0, no users) or in retained */
+	GList link;              /* L, in idle (when it is) or in retained */
+	bool is_idle;            /* L, has a descriptor without users that may be closed */
 	struct inode_mode *mode; /* L to set, then fixed until the inode is retired */
 	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
 	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
@@ -137,7 +138,10 @@ bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **p
 /* Path below SOURCE, "" for SOURCE, NULL when unknown.  New string. */
 char *inode_path(struct inodes *inodes, struct inode *inode);
 
-/* Its last link is gone: its descriptor, and with it its blocks, go with its last open file. */
+/*
+ * Its last link is gone, which the caller has a descriptor of, so that it keeps one until
+ * FORGET: it could not be found again.  The kernel forgets such an inode with its last user.
+ */
 void inode_set_dead(struct inodes *inodes, struct inode *inode);
 bool inode_is_dead(struct inodes *inodes, struct inode *inode);
 

@@ -56,12 +56,14 @@ static struct io *io_new(struct file *file, fuse_req_t req, size_t size, off_t o
 static void io_free(struct io *io)
 {
 	struct file *file = io->file;
+	struct lanefs *fs = file->fs;
 
 	if (io->owned)
 		bufpool_put(file->fs->pool, io->buffer, io->length);
-	later_end(file->fs);
 	g_free(io);
 	file_unref(file);
+	/* Last of all: from here on the mount may be freed. */
+	later_end(fs);
 }
 
 static bool is_aligned(uint64_t value, size_t align)
@@ -267,7 +269,7 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 }
 
 void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
-	      bool kill_suidgid)
+	      const struct fuse_file_info *fi)
 {
 	struct io *io = io_new(file, req, fuse_buf_size(data), offset);
 	int err;
@@ -275,13 +277,14 @@ void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t
 	if (!io)
 		return;
 	io->length = io->size;
+	io->ring.rw_flags = fi->flags & O_APPEND ? RWF_APPEND : 0;
 	err = write_take_data(io, data);
 	if (!err) {
 		io->ring.fd = file_fd(file);
 		err = io->ring.fd < 0 ? io->ring.fd : 0;
 	}
 	if (!err)
-		io->ring.drop = creds_drop_for(file->fs, req, io->ring.fd, kill_suidgid);
+		io->ring.drop = creds_drop_for(file->fs, req, io->ring.fd, fi->kill_suidgid);
 	if (err)
 		write_reply(io, err);
 	else

@@ -14,8 +14,8 @@
 void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset);
 
 /*
- * WRITE to the backing file, acknowledged when the kernel has it.  With
- * kill_suidgid the set-ID bits go, as for a writer without CAP_FSETID.
+ * WRITE to the backing file, acknowledged when the kernel has it.  fi: O_APPEND
+ * in its flags, which fcntl(2) may have changed since the open, and kill_suidgid.
  */
 void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
-	      bool kill_suidgid);
+	      const struct fuse_file_info *fi);

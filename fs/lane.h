@@ -24,10 +24,11 @@ struct lane_ops {
 
 	/*
 	 * Required, on a request thread; the same.  data is gone when this returns,
-	 * unless it is the transport's payload.
+	 * unless it is the transport's payload.  fi: the flags the descriptor has now,
+	 * and whether set-ID bits are to go.
 	 */
 	void (*write)(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
-		      bool kill_suidgid);
+		      const struct fuse_file_info *fi);
 
 	/* Optional, on any thread, after the last request of the file. */
 	void (*release)(struct file *file);

@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -115,6 +116,8 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 		g_message("backing files are read by threads: %s", ring_no_io_uring(fs->ring));
 	if (!fs->inodes.backing.handles)
 		g_message("inodes are kept by descriptor: %s", fs->inodes.backing.no_handles);
+	/* See is_written_unseen() in mode.c. */
+	signal(SIGIO, SIG_IGN);
 	fs->lock_waits = lock_waits_new();
 	fs->reaper = reaper_new(fs);
 	return 0;
@@ -135,17 +138,18 @@ void later_end(struct lanefs *fs)
 	__atomic_sub_fetch(&fs->later, 1, __ATOMIC_RELEASE);
 }
 
-void lanefs_stop(struct lanefs *fs)
+bool lanefs_stop(struct lanefs *fs)
 {
 	int64_t end = g_get_monotonic_time() + STOP_US;
 
 	__atomic_store_n(&fs->stopping, true, __ATOMIC_SEQ_CST);
 	if (!fs->worker)
-		return;
-	reaper_stop(fs->reaper);
+		return true;
 	lock_waits_stop(fs->lock_waits);
+	reaper_stop(fs->reaper);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
+	return !__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE);
 }
 
 static void file_free_leftover(void *file)
@@ -162,12 +166,12 @@ static void close_leftovers(struct lanefs *fs)
 
 void lanefs_free(struct lanefs *fs)
 {
-	close_leftovers(fs);
-	reaper_free(fs->reaper);
 	lock_waits_free(fs->lock_waits);
 	ring_free(fs->ring);
 	worker_free(fs->worker);
 	bufpool_free(fs->pool);
+	close_leftovers(fs);
+	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);
 	g_hash_table_unref(fs->thresholds);
 	g_mutex_clear(&fs->thresholds_lock);

@@ -3,14 +3,14 @@
  * One mount: what main.c needs to know of the filesystem.
  *
  * main.c owns the process (options, fork, signals, session); everything behind
- * this header owns requests.  Order of calls, all on the main thread:
+ * this header owns requests.  Order of calls, on the main thread but for one:
  *
  *   lanefs_new()      after the fork to the background, before the mount
  *   fuse_session_new(args, &lanefs_ops, sizeof(lanefs_ops), fs)
  *   lanefs_start()    after fuse_session_mount(), before the loop; starts threads
  *   fuse_session_loop_mt()
- *   lanefs_stop()     after the loop, before fuse_session_unmount(): every request in
- *                     flight gets its reply or 1 s has passed
+ *   lanefs_stop()     when the loop has ended but before libfuse frees its buffers, on
+ *                     any thread; see session.c
  *   lanefs_free()     after fuse_session_destroy()
  */
 #pragma once
@@ -41,5 +41,10 @@ void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data);
 /* no_io_uring: why the transport is not asked to be io_uring ("" when it is); copied.  0 or -errno. */
 int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring);
 
-void lanefs_stop(struct lanefs *fs);
+/*
+ * No request is handed to another thread any more, and those that were get their
+ * reply within a second.  False when some did not: then nothing may be freed.
+ */
+bool lanefs_stop(struct lanefs *fs);
+
 void lanefs_free(struct lanefs *fs);

@@ -75,7 +75,7 @@ static void *monitor_run(void *data)
 			struct lock_wait *wait = link->data;
 
 			wait->cancelled = is_over(waits, wait);
-			if (wait->cancelled)
+			if (wait->cancelled && wait->running)
 				pthread_kill(wait->thread, SIGUSR1);
 		}
 		g_cond_wait_until(&waits->wake, &waits->lock, g_get_monotonic_time() + LOOK_US);
@@ -117,15 +117,53 @@ void lock_waits_free(struct lock_waits *waits)
 	g_free(waits);
 }
 
-void lock_wait_init(struct lock_wait *wait, fuse_req_t req, int (*attempt)(struct lock_wait *wait))
+static struct lock_wait *find_wait_of(struct lock_waits *waits, uint64_t owner)
 {
-	wait->attempt = attempt;
+	for (GList *link = waits->waits.head; link; link = link->next) {
+		struct lock_wait *wait = link->data;
+
+		if (wait->blocker && wait->owner == owner)
+			return wait;
+	}
+	return NULL;
+}
+
+/*
+ * With waits->lock held.  Who blocks whom is asked anew at each step: what a wait began with may
+ * have changed hands since.  The bound is the kernel's (posix_locks_deadlock).
+ */
+static bool closes_circle(struct lock_waits *waits, struct lock_wait *wait)
+{
+	struct lock_wait *next = wait;
+
+	for (int step = 0; next && step < 10; step++) {
+		uint64_t blocker = next->blocker ? next->blocker(next) : 0;
+
+		if (!blocker)
+			return false;
+		if (blocker == wait->owner)
+			return true;
+		next = find_wait_of(waits, blocker);
+	}
+	return false;
+}
+
+int lock_wait_enter(struct lock_waits *waits, struct lock_wait *wait, fuse_req_t req)
+{
+	bool deadlock;
+
 	wait->req = req;
 	wait->pid = fuse_req_ctx(req)->pid;
 	wait->link.data = wait;
+	g_mutex_lock(&waits->lock);
+	deadlock = closes_circle(waits, wait);
+	if (!deadlock)
+		g_queue_push_tail_link(&waits->waits, &wait->link);
+	g_mutex_unlock(&waits->lock);
+	return deadlock ? -EDEADLK : 0;
 }
 
-int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait)
+int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait, bool refused)
 {
 	sigset_t wake;
 	bool cancelled;
@@ -134,17 +172,19 @@ int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait)
 	sigemptyset(&wake);
 	sigaddset(&wake, SIGUSR1);
 	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
-	wait->thread = pthread_self();
 	g_mutex_lock(&waits->lock);
-	g_queue_push_tail_link(&waits->waits, &wait->link);
+	wait->thread = pthread_self();
+	wait->running = true;
+	cancelled = refused || wait->cancelled || waits->stop;
 	g_cond_signal(&waits->wake);
 	g_mutex_unlock(&waits->lock);
-	do {
+	err = -EINTR;
+	while (err == -EINTR && !cancelled) {
 		err = wait->attempt(wait);
 		g_mutex_lock(&waits->lock);
 		cancelled = wait->cancelled || waits->stop;
 		g_mutex_unlock(&waits->lock);
-	} while (err == -EINTR && !cancelled);
+	}
 	g_mutex_lock(&waits->lock);
 	/* EINTR without a signal would reach the application as ERESTARTSYS (fuse_setlk). */
 	if (err == -EINTR && waits->stop)

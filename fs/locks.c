@@ -88,31 +88,41 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 	return 0;
 }
 
+/* Whether owner's locks are all that stands against locking the range for itself. */
+static bool holds_alone(const struct owner *owner, const struct flock *range)
+{
+	struct flock probe = *range;
+
+	probe.l_type = F_WRLCK;
+	probe.l_pid = 0;
+	return !fcntl(owner->fd, F_OFD_GETLK, &probe) && probe.l_type == F_UNLCK;
+}
+
 /*
- * Whose lock it is: the kernel says -1 for open-file-description locks, which ours are.
- * With more than one other owner it is not known.
+ * Whose the lock is that F_OFD_GETLK reported to asking: the kernel says only -1 for
+ * open-file-description locks, which ours are.  0 when it is not a lock of the mount, or one
+ * that several share.
  */
-static pid_t holder(struct inode_mode *mode, uint64_t asking)
+static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct flock *reported,
+		       pid_t *pid)
 {
 	GHashTableIter iter;
 	void *id, *value;
-	pid_t pid = 0;
+	uint64_t found = 0;
 
+	*pid = 0;
 	g_mutex_lock(&mode->lock);
 	if (mode->owners) {
 		g_hash_table_iter_init(&iter, mode->owners);
-		while (g_hash_table_iter_next(&iter, &id, &value)) {
-			if (*(uint64_t *)id == asking)
+		while (!found && g_hash_table_iter_next(&iter, &id, &value)) {
+			if (*(uint64_t *)id == asking || !holds_alone(value, reported))
 				continue;
-			if (pid) {
-				pid = 0;
-				break;
-			}
-			pid = ((struct owner *)value)->pid;
+			found = *(uint64_t *)id;
+			*pid = ((struct owner *)value)->pid;
 		}
 	}
 	g_mutex_unlock(&mode->lock);
-	return pid;
+	return found;
 }
 
 void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *lock)
@@ -130,7 +140,7 @@ void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *loc
 	if (fcntl(fd, F_OFD_GETLK, lock))
 		err = errno;
 	else if (lock->l_type != F_UNLCK && lock->l_pid == -1)
-		lock->l_pid = holder(mode, id);
+		holder(mode, id, lock, &lock->l_pid);
 	if (owner)
 		owner_unref(owner);
 	else
@@ -167,9 +177,9 @@ static void forget_owner(struct file *file, uint64_t id)
 struct posix_wait {
 	struct deferred deferred;
 	struct lock_wait wait;
-	struct file *file;     /* a reference */
+	struct file *file;     /* deferred's */
 	uint64_t id;
-	struct owner *owner;   /* a reference */
+	struct owner *owner;   /* a reference; changed with mode->lock held */
 	struct flock lock;
 };
 
@@ -206,6 +216,24 @@ static bool keep_owner(struct posix_wait *posix)
 	return false;
 }
 
+static uint64_t posix_blocker(struct lock_wait *wait)
+{
+	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
+	struct inode_mode *mode = inode_mode(posix->file->fs, posix->file->inode);
+	struct flock conflict = posix->lock;
+	struct owner *owner;
+	pid_t pid;
+	int err;
+
+	g_mutex_lock(&mode->lock);
+	owner = posix->owner;
+	atomic_add(owner->refs, 1);
+	g_mutex_unlock(&mode->lock);
+	err = fcntl(owner->fd, F_OFD_GETLK, &conflict);
+	owner_unref(owner);
+	return err || conflict.l_type == F_UNLCK ? 0 : holder(mode, posix->id, &conflict, &pid);
+}
+
 static int posix_attempt(struct lock_wait *wait)
 {
 	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
@@ -220,15 +248,21 @@ static int posix_attempt(struct lock_wait *wait)
 static void posix_wait_run(struct work *work)
 {
 	struct posix_wait *posix = (struct posix_wait *)work;
-	struct file *file = posix->file;
-	int err = 0;
+	int err = lock_wait_run(posix->file->fs->lock_waits, &posix->wait,
+				posix->deferred.refused);
 
-	if (!posix->deferred.stopping)
-		err = lock_wait_run(file->fs->lock_waits, &posix->wait);
 	transport_unhold(posix->deferred.queue);
 	owner_unref(posix->owner);
 	deferred_reply_err(&posix->deferred, err);
-	file_unref(file);
+}
+
+/* Before it was handed over. */
+static void posix_wait_abandon(struct posix_wait *posix)
+{
+	transport_unhold(transport_current());
+	owner_unref(posix->owner);
+	file_unref(posix->file);
+	g_free(posix);
 }
 
 void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct flock *lock, bool wait)
@@ -255,11 +289,20 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 		return;
 	}
 	posix = g_new0(struct posix_wait, 1);
-	posix->file = file_ref(file);
+	posix->file = posix->deferred.file = file_ref(file);
+	posix->deferred.waits = true;
 	posix->id = id;
 	posix->owner = owner;
 	posix->lock = ofd;
-	lock_wait_init(&posix->wait, req, posix_attempt);
+	posix->wait.attempt = posix_attempt;
+	posix->wait.blocker = posix_blocker;
+	posix->wait.owner = id;
+	err = lock_wait_enter(file->fs->lock_waits, &posix->wait, req);
+	if (err) {
+		posix_wait_abandon(posix);
+		fuse_reply_err(req, -err);
+		return;
+	}
 	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
 }
 
@@ -285,7 +328,7 @@ void locks_drop_owner(struct file *file, uint64_t id)
 struct flock_wait {
 	struct deferred deferred;
 	struct lock_wait wait;
-	struct file *file;     /* a reference */
+	struct file *file;     /* deferred's */
 	int operation;
 	int64_t until;         /* us on the monotonic clock, for LOCK_NB */
 };
@@ -308,14 +351,10 @@ static int flock_attempt(struct lock_wait *wait)
 static void flock_wait_run(struct work *work)
 {
 	struct flock_wait *f = (struct flock_wait *)work;
-	struct file *file = f->file;
-	int err = 0;
+	int err = lock_wait_run(f->file->fs->lock_waits, &f->wait, f->deferred.refused);
 
-	if (!f->deferred.stopping)
-		err = lock_wait_run(file->fs->lock_waits, &f->wait);
 	transport_unhold(f->deferred.queue);
 	deferred_reply_err(&f->deferred, err);
-	file_unref(file);
 }
 
 /*
@@ -349,10 +388,12 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 	}
 	atomic_write(file->flocked, true);
 	f = g_new0(struct flock_wait, 1);
-	f->file = file_ref(file);
+	f->file = f->deferred.file = file_ref(file);
+	f->deferred.waits = true;
 	f->operation = operation;
 	f->until = g_get_monotonic_time() + RELEASE_GRACE_US;
-	lock_wait_init(&f->wait, req, flock_attempt);
+	f->wait.attempt = flock_attempt;
+	lock_wait_enter(file->fs->lock_waits, &f->wait, req);
 	deferred_push(file->fs, &f->deferred, req, flock_wait_run);
 }
 

@@ -6,6 +6,8 @@
 #include "reaper.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 static struct inode_mode *inode_mode_new(void)
 {
@@ -66,6 +68,24 @@ static const char *refusal(int err)
 	}
 }
 
+/*
+ * A kept id must not make the file look open for writing: it could not be
+ * executed, nor its filesystem be remounted read-only.
+ */
+static int register_read_only(struct lanefs *fs, int fd)
+{
+	int read_fd, id;
+
+	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return passthrough_register(fs, fd);
+	read_fd = backing_reopen(&fs->inodes.backing, fd, O_RDONLY);
+	if (read_fd < 0)
+		return read_fd;
+	id = passthrough_register(fs, read_fd);
+	close(read_fd);
+	return id;
+}
+
 /* With mode->lock held, on a first open. */
 static void choose_kind(struct lanefs *fs, struct inode_mode *mode, int fd, bool passthrough)
 {
@@ -73,7 +93,7 @@ static void choose_kind(struct lanefs *fs, struct inode_mode *mode, int fd, bool
 	if (!passthrough)
 		return;
 	if (!mode->backing_id) {
-		int id = passthrough_register(fs, fd);
+		int id = register_read_only(fs, fd);
 
 		if (id < 0) {
 			/* Out of memory or descriptors passes; the others stay as they are. */
@@ -111,17 +131,19 @@ void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 	bool dead = inode_is_dead(&fs->inodes, inode);
-	bool unpin = false, expire = false;
+	bool expire = false;
 	int drop_id = 0;
 
 	g_mutex_lock(&mode->lock);
-	if (writable && mode->kind == IO_MODE_PASSTHROUGH)
-		mode->unseen_writers--;
+	if (writable && mode->kind == IO_MODE_PASSTHROUGH && !--mode->unseen_writers) {
+		/* A mapping holds the backing file alone: RELEASE comes while it lives. */
+		mode->maybe_mapped = true;
+		expire = !mode->expiring;
+		mode->expiring = true;
+	}
 	if (!--mode->opens) {
 		mode->kind = IO_MODE_NONE;
 		mode->idle_since = g_get_monotonic_time();
-		unpin = mode->pinned;
-		mode->pinned = false;
 		if (dead) {
 			/* The id holds the deleted file's blocks. */
 			drop_id = mode->backing_id;
@@ -131,8 +153,6 @@ void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable)
 		}
 	}
 	g_mutex_unlock(&mode->lock);
-	if (unpin)
-		inode_fd_put(&fs->inodes, inode);
 	if (drop_id)
 		passthrough_unregister(fs, drop_id);
 	if (expire)
@@ -150,31 +170,61 @@ void inode_mode_unlinked(struct lanefs *fs, struct inode *inode)
 	if (!mode->opens) {
 		drop_id = mode->backing_id;
 		mode->backing_id = 0;
-	} else if (!mode->pinned) {
-		mode->pinned = inode_fd_get(&fs->inodes, inode) >= 0;
 	}
 	g_mutex_unlock(&mode->lock);
 	if (drop_id)
 		passthrough_unregister(fs, drop_id);
 }
 
+/*
+ * Whether anybody can still write the backing file unseen: a read lease is
+ * refused while it is open, or mapped, for writing (fcntl(2)).  The lease is given back at once; the
+ * signal that a break in between would send is ignored, see lanefs_start().
+ */
+static bool is_written_unseen(struct lanefs *fs, struct inode *inode)
+{
+	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NONBLOCK);
+	bool written;
+
+	if (fd < 0)
+		return false;
+	written = fcntl(fd, F_SETLEASE, F_RDLCK) && errno == EAGAIN;
+	if (!written)
+		fcntl(fd, F_SETLEASE, F_UNLCK);
+	close(fd);
+	return written;
+}
+
+static bool is_maybe_mapped(struct inode_mode *mode)
+{
+	bool maybe;
+
+	g_mutex_lock(&mode->lock);
+	maybe = mode->maybe_mapped && !mode->unseen_writers;
+	g_mutex_unlock(&mode->lock);
+	return maybe;
+}
+
 bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool mapped = is_maybe_mapped(mode) && is_written_unseen(fs, inode);
+	bool forgotten = inode_is_forgotten(&fs->inodes, inode);
 	int drop_id = 0;
 	bool over;
 
 	g_mutex_lock(&mode->lock);
+	if (!mapped && !mode->unseen_writers)
+		mode->maybe_mapped = false;
 	/* Opened again: the next last close queues it anew. */
-	over = mode->opens || inode_is_forgotten(&fs->inodes, inode) ||
-	       g_get_monotonic_time() - mode->idle_since >= idle;
-	if (over) {
-		mode->expiring = false;
-		if (!mode->opens) {
-			drop_id = mode->backing_id;
-			mode->backing_id = 0;
-		}
+	over = mode->opens || forgotten || g_get_monotonic_time() - mode->idle_since >= idle;
+	if (over && !mode->opens) {
+		drop_id = mode->backing_id;
+		mode->backing_id = 0;
 	}
+	over = over && (!mode->maybe_mapped || forgotten);
+	if (over)
+		mode->expiring = false;
 	g_mutex_unlock(&mode->lock);
 	if (drop_id)
 		passthrough_unregister(fs, drop_id);
@@ -189,7 +239,7 @@ bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode)
 	if (!mode)
 		return false;
 	g_mutex_lock(&mode->lock);
-	has = mode->unseen_writers > 0;
+	has = mode->unseen_writers > 0 || mode->maybe_mapped;
 	g_mutex_unlock(&mode->lock);
 	return has;
 }
@@ -205,4 +255,17 @@ const char *inode_mode_refused(struct lanefs *fs, struct inode *inode)
 	refused = mode->refused;
 	g_mutex_unlock(&mode->lock);
 	return refused;
+}
+
+bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool open;
+
+	if (!mode)
+		return false;
+	g_mutex_lock(&mode->lock);
+	open = mode->opens > 0;
+	g_mutex_unlock(&mode->lock);
+	return open;
 }

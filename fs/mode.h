@@ -46,10 +46,10 @@ struct inode_mode {
 	enum io_mode kind;          /* M */
 	unsigned int opens;         /* M */
 	unsigned int unseen_writers; /* M, writable passthrough opens: mtime moves without the daemon */
+	bool maybe_mapped;          /* M, such a writer has closed, but may have left a mapping */
 	int backing_id;             /* M, 0: none */
 	int64_t idle_since;         /* M, us on the monotonic clock, when the last open left */
 	bool expiring;              /* M, queued with the reaper */
-	bool pinned;                /* M, the unlinked inode's O_PATH descriptor is held */
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
@@ -78,21 +78,21 @@ int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthr
 /* An open is over (release, or an open that failed after inode_mode_open). */
 void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable);
 
-/*
- * Its last name is gone.  Open files keep the descriptor (which the caller holds) to find it
- * by until the last close; a backing id kept for later opens is dropped, since
- * it holds the deleted file's blocks.
- */
+/* Its last name is gone: a backing id kept for later opens holds the deleted file's blocks. */
 void inode_mode_unlinked(struct lanefs *fs, struct inode *inode);
 
 /*
  * For the reaper: drops the backing id if the inode has been without opens for
- * idle us, or the kernel has forgotten it.  True when there is nothing more to wait for.
+ * idle us, or the kernel has forgotten it, and finds out about mappings left behind.  True when
+ * there is nothing more to wait for.
  */
 bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle);
 
 /* Whether the file may change without the daemon seeing it: its attributes are not to be cached. */
 bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode);
+
+/* Whether it has opens at all. */
+bool inode_mode_is_open(struct lanefs *fs, struct inode *inode);
 
 /* Why the kernel refused passthrough for this very file, NULL when it did not. */
 const char *inode_mode_refused(struct lanefs *fs, struct inode *inode);

@@ -36,7 +36,7 @@ void mount_finish(struct mount *mount);
 /* Right after mounting, before anything is served: notes which mount is ours.  0 or -errno. */
 int mount_remember(struct mount *mount);
 
-/* Asks the daemon behind MOUNTPOINT for its root: 0 when something new answers there, else -errno. */
+/* Asks the daemon behind MOUNTPOINT: 0 when something new answers there, else -errno. */
 int mount_answers(const struct mount *mount);
 
 /* Whether our mount is the one seen at MOUNTPOINT; asks no daemon. */

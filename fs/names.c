@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* What open(2) is given on creation; the lane decides about O_DIRECT. */
-#define CREATE_FLAGS (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_EXCL | O_TRUNC | O_LARGEFILE)
+#define CREATE_FLAGS (O_ACCMODE | O_SYNC | O_DSYNC | O_EXCL | O_TRUNC | O_LARGEFILE)
 
 /* After a node was made: its inode, or the error of the call that made it. */
 static int look_up_made(struct lanefs *fs, int made, struct inode *parent, const char *name,
@@ -139,7 +139,7 @@ static void release_victim(struct lanefs *fs, struct inode *inode, bool gone, bo
 	inode_unref(&fs->inodes, inode);
 }
 
-int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, bool dir)
+int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int flags)
 {
 	int dir_fd = inode_fd_get(&fs->inodes, parent);
 	struct inode *victim;
@@ -149,7 +149,7 @@ int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, bool
 	if (dir_fd < 0)
 		return dir_fd;
 	victim = hold_victim(fs, dir_fd, name, &last);
-	err = unlinkat(dir_fd, name, dir ? AT_REMOVEDIR : 0) ? -errno : 0;
+	err = unlinkat(dir_fd, name, flags) ? -errno : 0;
 	release_victim(fs, victim, !err, last);
 	inode_fd_put(&fs->inodes, parent);
 	return err;
@@ -264,7 +264,7 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 	if (dir_fd < 0)
 		return dir_fd;
 	/* O_EXCL means something else for an unnamed file, and that is the application's too. */
-	flags &= CREATE_FLAGS;
+	flags = (flags & CREATE_FLAGS) | O_NONBLOCK;
 	fd = create_once(fs, req, dir_fd, name, flags, mode);
 	if (fd == -EMFILE || fd == -ENFILE) {
 		inodes_shed(&fs->inodes);
@@ -274,9 +274,16 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 	if (fd < 0)
 		return fd;
 	err = inodes_adopt(&fs->inodes, name ? parent : NULL, name, fd, out, attr);
+	/* Something else was made there behind the mount: the kernel looks again. */
+	if (!err && !S_ISREG(attr->st_mode)) {
+		inodes_forget(&fs->inodes, (*out)->id, 1);
+		err = -ESTALE;
+	}
 	if (err) {
 		close(fd);
 		return err;
 	}
+	/* It was for that case; io_uring would not wait for the disk with it. */
+	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	return fd;
 }

@@ -18,7 +18,8 @@ int names_symlink(struct lanefs *fs, fuse_req_t req, const char *target, struct 
 		  const char *name, struct inode **out, struct stat *attr);
 int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
 	       struct stat *attr);
-int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, bool dir);
+/* flags: as for unlinkat(2). */
+int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int flags);
 int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, const char *old_name,
 		 struct inode *new_parent, const char *new_name, unsigned int flags);
 

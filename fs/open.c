@@ -3,8 +3,8 @@
 
 #include "open.h"
 #include "attr.h"
-#include "creds.h"
 #include "facts.h"
+#include "names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,32 +44,6 @@ static int stat_to_open(struct lanefs *fs, struct inode *inode, struct stat *att
 	int err = inode_is_dead(&fs->inodes, inode) ? -ENOENT : stat_by_name(fs, inode, attr);
 
 	return err == -ENOENT ? attr_get(fs, inode, attr) : err;
-}
-
-/* The descriptor the open needs before its lane is known: O_TRUNC acts, writers want their errors. */
-static int open_for_write(struct file *file, fuse_req_t req, int flags, bool kill_suidgid)
-{
-	struct creds_drop drop;
-	int fd, err = 0;
-
-	if (!file->writable && !(flags & O_TRUNC))
-		return 0;
-	fd = file_fd(file);
-	if (fd < 0)
-		return fd;
-	if (!(flags & O_TRUNC))
-		return 0;
-	drop = creds_drop_for(file->fs, req, fd, kill_suidgid);
-	creds_drop_enter(&drop);
-	if (file->writable) {
-		err = ftruncate(fd, 0) ? -errno : 0;
-	} else {
-		char path[BACKING_PROC_PATH_MAX];
-
-		err = truncate(backing_proc_path(fd, path), 0) ? -errno : 0;
-	}
-	creds_drop_leave(&drop);
-	return err;
 }
 
 /*
@@ -158,10 +132,10 @@ static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
 		     struct fuse_file_info *fi)
 {
 	struct lanefs *fs = file->fs;
-	int err = open_for_write(file, req, fi->flags, fi->kill_suidgid);
+	/* Writers have theirs from the start: write-back errors since then are to reach fsync. */
+	int fd = file->writable ? file_fd(file) : 0;
+	int err = fd < 0 ? fd : choose_lane(file, req, attr, fi);
 
-	if (!err)
-		err = choose_lane(file, req, attr, fi);
 	if (!err)
 		err = file_publish(file);
 	if (err)
@@ -193,21 +167,28 @@ int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fu
 	return err;
 }
 
-int open_created(struct lanefs *fs, fuse_req_t req, struct inode *inode, const struct stat *attr,
-		 int fd, struct fuse_file_info *fi, struct file **out)
+int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		mode_t mode, struct fuse_file_info *fi, struct fuse_entry_param *entry,
+		struct file **out)
 {
+	struct inode *inode;
 	struct file *file;
-	int err;
+	struct stat attr;
+	int fd, err;
 
-	/* Creation has truncated what there was to truncate. */
-	fi->flags &= ~O_TRUNC;
+	fd = names_create(fs, req, parent, name, fi->flags, mode, &inode, &attr);
+	if (fd < 0)
+		return fd;
 	file = file_new(fs, inode, fi->flags, fd);
-	err = open_file(file, req, attr, fi);
-	if (err)
+	err = open_file(file, req, &attr, fi);
+	if (err) {
 		file_unref(file);
-	else
-		*out = file;
-	return err;
+		inodes_forget(&fs->inodes, inode->id, 1);
+		return err;
+	}
+	attr_entry(fs, inode, &attr, entry);
+	*out = file;
+	return 0;
 }
 
 void open_undo(struct file *file)

@@ -16,9 +16,10 @@
 int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
 	       struct file **out);
 
-/* The open half of CREATE: fd is open on inode's file and is taken over, whatever the result. */
-int open_created(struct lanefs *fs, fuse_req_t req, struct inode *inode, const struct stat *attr,
-		 int fd, struct fuse_file_info *fi, struct file **out);
+/* CREATE and, with name NULL, TMPFILE.  0 or -errno; a lookup of entry's inode is counted. */
+int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+		mode_t mode, struct fuse_file_info *fi, struct fuse_entry_param *entry,
+		struct file **out);
 
 /* RELEASE, or an open whose reply did not arrive. */
 void open_undo(struct file *file);

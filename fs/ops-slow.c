@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ops-slow.h"
+#include "attr.h"
 #include "creds.h"
 #include "dir.h"
 #include "worker.h"
@@ -13,7 +14,6 @@
 
 struct sync {
 	struct deferred deferred;
-	struct file *file; /* a reference, NULL for a directory, whose handle the kernel holds */
 	int fd;
 	bool datasync;
 };
@@ -21,14 +21,11 @@ struct sync {
 static void sync_run(struct work *work)
 {
 	struct sync *sync = (struct sync *)work;
-	struct file *file = sync->file;
 	int err = 0;
 
-	if (!sync->deferred.stopping)
+	if (!sync->deferred.refused)
 		err = (sync->datasync ? fdatasync(sync->fd) : fsync(sync->fd)) ? -errno : 0;
 	deferred_reply_err(&sync->deferred, err);
-	if (file)
-		file_unref(file);
 }
 
 void slow_fsync(struct file *file, fuse_req_t req, bool datasync)
@@ -41,7 +38,7 @@ void slow_fsync(struct file *file, fuse_req_t req, bool datasync)
 		return;
 	}
 	sync = g_new0(struct sync, 1);
-	sync->file = file_ref(file);
+	sync->deferred.file = file_ref(file);
 	sync->fd = fd;
 	sync->datasync = datasync;
 	deferred_push(file->fs, &sync->deferred, req, sync_run);
@@ -58,7 +55,6 @@ void slow_fsyncdir(struct lanefs *fs, uint64_t dir, fuse_req_t req, bool datasyn
 
 struct allocation {
 	struct deferred deferred;
-	struct file *file; /* a reference */
 	int fd, mode;
 	off_t offset, length;
 	struct creds_drop drop;
@@ -67,16 +63,14 @@ struct allocation {
 static void allocation_run(struct work *work)
 {
 	struct allocation *a = (struct allocation *)work;
-	struct file *file = a->file;
 	int err = 0;
 
-	if (!a->deferred.stopping) {
+	if (!a->deferred.refused) {
 		creds_drop_enter(&a->drop);
 		err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
 		creds_drop_leave(&a->drop);
 	}
 	deferred_reply_err(&a->deferred, err);
-	file_unref(file);
 }
 
 void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, off_t length)
@@ -89,7 +83,7 @@ void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, o
 		return;
 	}
 	a = g_new0(struct allocation, 1);
-	a->file = file_ref(file);
+	a->deferred.file = file_ref(file);
 	a->fd = fd;
 	a->mode = mode;
 	a->offset = offset;
@@ -101,7 +95,6 @@ void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, o
 
 struct copy {
 	struct deferred deferred;
-	struct file *in, *out; /* references */
 	int fd_in, fd_out, flags;
 	off_t off_in, off_out;
 	size_t length;
@@ -111,11 +104,10 @@ struct copy {
 static void copy_run(struct work *work)
 {
 	struct copy *copy = (struct copy *)work;
-	struct file *in = copy->in, *out = copy->out;
+	int err = copy->deferred.refused;
 	ssize_t copied = -1;
-	int err = ENOTCONN;
 
-	if (!copy->deferred.stopping) {
+	if (!err) {
 		creds_drop_enter(&copy->drop);
 		copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
 					 copy->length, (unsigned int)copy->flags);
@@ -128,8 +120,6 @@ static void copy_run(struct work *work)
 	else
 		fuse_reply_write(copy->deferred.req, (size_t)copied);
 	deferred_reply_end(&copy->deferred);
-	file_unref(in);
-	file_unref(out);
 }
 
 void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,
@@ -143,8 +133,8 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 		return;
 	}
 	copy = g_new0(struct copy, 1);
-	copy->in = file_ref(in);
-	copy->out = file_ref(out);
+	copy->deferred.file = file_ref(in);
+	copy->deferred.other = file_ref(out);
 	copy->fd_in = fd_in;
 	copy->fd_out = fd_out;
 	copy->off_in = off_in;
@@ -155,7 +145,7 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	deferred_push(in->fs, &copy->deferred, req, copy_run);
 }
 
-void slow_ioctl(fuse_req_t req, int fd, unsigned int cmd, const void *in, size_t in_size,
+void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd, const void *in, size_t in_size,
 		size_t out_size)
 {
 	union {
@@ -180,8 +170,12 @@ void slow_ioctl(fuse_req_t req, int fd, unsigned int cmd, const void *in, size_t
 	}
 	if (in_size)
 		memcpy(value.bytes, in, in_size);
-	if (ioctl(fd, cmd, &value))
+	if (ioctl(fd, cmd, &value)) {
 		fuse_reply_err(req, errno);
-	else
-		fuse_reply_ioctl(req, 0, value.bytes, out_size);
+		return;
+	}
+	/* ctime has moved. */
+	if (cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSSETXATTR)
+		attr_forget(fs, inode);
+	fuse_reply_ioctl(req, 0, value.bytes, out_size);
 }

@@ -18,9 +18,14 @@
 #include "xattr.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/limits.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
+
+/* The daemon's limit on descriptors is not the caller's own. */
+static void reply_err(fuse_req_t req, int err)
+{
+	fuse_reply_err(req, err == -EMFILE ? ENFILE : -err);
+}
 
 static struct lanefs *fs_of(fuse_req_t req)
 {
@@ -48,7 +53,7 @@ static void reply_entry(fuse_req_t req, int err, struct inode *inode, const stru
 	struct lanefs *fs = fs_of(req);
 
 	if (err) {
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 		return;
 	}
 	attr_entry(fs, inode, attr, &entry);
@@ -99,12 +104,11 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct stat attr;
 	int err;
 
-	(void)fi;
 	if (!inode)
 		return;
 	err = attr_get(fs_of(req), inode, &attr);
 	if (err)
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 	else
 		fuse_reply_attr(req, &attr, attr_timeout(fs_of(req), inode, &attr));
 }
@@ -116,12 +120,11 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct
 	struct stat attr;
 	int err;
 
-	(void)fi;
 	if (!inode)
 		return;
 	err = attr_statx(fs_of(req), inode, (unsigned int)mask, flags, &stx);
 	if (err) {
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 		return;
 	}
 	backing_stat_from_statx(&stx, &attr, NULL);
@@ -140,7 +143,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		return;
 	err = attr_set(fs, req, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
 	if (err)
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 	else
 		fuse_reply_attr(req, &result, attr_timeout(fs, inode, &result));
 }
@@ -155,7 +158,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 		return;
 	err = names_readlink(fs_of(req), inode, target);
 	if (err)
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 	else
 		fuse_reply_readlink(req, target);
 }
@@ -215,7 +218,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 	struct inode *parent = inode_of(req, parent_ino);
 
 	if (parent)
-		fuse_reply_err(req, -names_unlink(fs_of(req), parent, name, false));
+		reply_err(req, names_unlink(fs_of(req), parent, name, 0));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
@@ -223,7 +226,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 	struct inode *parent = inode_of(req, parent_ino);
 
 	if (parent)
-		fuse_reply_err(req, -names_unlink(fs_of(req), parent, name, true));
+		reply_err(req, names_unlink(fs_of(req), parent, name, AT_REMOVEDIR));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t old_ino, const char *old_name, fuse_ino_t new_ino,
@@ -233,8 +236,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t old_ino, const char *old_name, 
 	struct inode *new_parent = old_parent ? inode_of(req, new_ino) : NULL;
 
 	if (new_parent)
-		fuse_reply_err(req, -names_rename(fs_of(req), req, old_parent, old_name,
-						  new_parent, new_name, flags));
+		reply_err(req, names_rename(fs_of(req), req, old_parent, old_name, new_parent,
+					    new_name, flags));
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -247,7 +250,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	err = open_inode(fs_of(req), req, inode, fi, &file);
 	if (err)
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 	else if (fuse_reply_open(req, fi))
 		open_undo(file);
 }
@@ -256,30 +259,19 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
 		   struct fuse_file_info *fi)
 {
-	struct lanefs *fs = fs_of(req);
-	struct inode *inode, *parent = inode_of(req, parent_ino);
+	struct inode *parent = inode_of(req, parent_ino);
 	struct fuse_entry_param entry;
 	struct file *file;
-	struct stat attr;
-	int fd, err;
+	int err;
 
 	if (!parent)
 		return;
-	fd = names_create(fs, req, parent, name, fi->flags, mode, &inode, &attr);
-	err = fd < 0 ? fd : 0;
-	if (!err) {
-		err = open_created(fs, req, inode, &attr, fd, fi, &file);
-		if (err)
-			inodes_forget(&fs->inodes, inode->id, 1);
-	}
+	err = open_create(fs_of(req), req, parent, name, mode, fi, &entry, &file);
 	if (err) {
-		fuse_reply_err(req, -err);
-		return;
-	}
-	attr_entry(fs, inode, &attr, &entry);
-	if (fuse_reply_create(req, &entry, fi)) {
+		reply_err(req, err);
+	} else if (fuse_reply_create(req, &entry, fi)) {
 		open_undo(file);
-		inodes_forget(&fs->inodes, entry.ino, 1);
+		inodes_forget(&fs_of(req)->inodes, entry.ino, 1);
 	}
 }
 
@@ -299,7 +291,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 {
 	struct file *file = file_of(req, fi);
 
-	(void)ino;
 	file->ops->read(file, req, size, offset);
 }
 
@@ -308,31 +299,22 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 {
 	struct file *file = file_of(req, fi);
 
-	(void)ino;
-	file->ops->write(file, req, data, offset, fi->kill_suidgid);
+	file->ops->write(file, req, data, offset, fi);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, fi);
-	int fd, err = 0;
 
-	(void)ino;
 	locks_drop_owner(file, fi->lock_owner);
 	locks_closing(file);
-	/* What close(2) reports on the backing filesystem. */
-	if (file->writable) {
-		fd = dup(file_fd(file));
-		err = fd >= 0 && close(fd) ? errno : 0;
-	}
-	fuse_reply_err(req, err);
+	reply_err(req, file_flush(file));
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, fi);
 
-	(void)ino;
 	locks_closed(file);
 	open_undo(file);
 	fuse_reply_err(req, 0);
@@ -340,7 +322,6 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)ino;
 	slow_fsync(file_of(req, fi), req, datasync);
 }
 
@@ -355,7 +336,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	err = dir_open(fs_of(req), inode, &id);
 	fi->fh = id;
 	if (err)
-		fuse_reply_err(req, -err);
+		reply_err(req, err);
 	else if (fuse_reply_open(req, fi))
 		dir_release(fs_of(req), id);
 }
@@ -363,48 +344,37 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		       struct fuse_file_info *fi)
 {
-	(void)ino;
 	dir_read(fs_of(req), req, fi->fh, size, offset, false);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 			   struct fuse_file_info *fi)
 {
-	(void)ino;
 	dir_read(fs_of(req), req, fi->fh, size, offset, true);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
 	dir_release(fs_of(req), fi->fh);
 	fuse_reply_err(req, 0);
 }
 
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)ino;
 	slow_fsyncdir(fs_of(req), fi->fh, req, datasync);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct inode *inode = inode_of(req, ino);
-	struct lanefs *fs = fs_of(req);
 	struct statvfs result;
-	int fd, err;
+	int err;
 
 	if (!inode)
 		return;
-	fd = inode_fd_get(&fs->inodes, inode);
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
-	}
-	err = fstatvfs(fd, &result) ? errno : 0;
-	inode_fd_put(&fs->inodes, inode);
+	err = attr_statfs(fs_of(req), inode, &result);
 	if (err)
-		fuse_reply_err(req, err);
+		reply_err(req, err);
 	else
 		fuse_reply_statfs(req, &result);
 }
@@ -444,20 +414,17 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
 {
-	(void)ino;
 	locks_get(file_of(req, fi), req, fi->lock_owner, lock);
 }
 
 static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock,
 		     int sleep)
 {
-	(void)ino;
 	locks_set(file_of(req, fi), req, fi->lock_owner, lock, sleep);
 }
 
 static void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
 {
-	(void)ino;
 	locks_flock(file_of(req, fi), req, operation);
 }
 
@@ -465,21 +432,21 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 		     struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
 		     size_t out_size)
 {
+	struct inode *inode = inode_of(req, ino);
 	int fd;
 
-	(void)ino;
-	(void)arg;
+	if (!inode)
+		return;
 	fd = flags & FUSE_IOCTL_DIR ? dir_fd(fs_of(req), fi->fh) : file_fd(file_of(req, fi));
 	if (fd < 0)
-		fuse_reply_err(req, -fd);
+		reply_err(req, fd);
 	else
-		slow_ioctl(req, fd, cmd, in, in_size, out_size);
+		slow_ioctl(fs_of(req), req, inode, fd, cmd, in, in_size, out_size);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 			 struct fuse_file_info *fi)
 {
-	(void)ino;
 	slow_fallocate(file_of(req, fi), req, mode, offset, length);
 }
 
@@ -487,25 +454,16 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			       struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
 			       struct fuse_file_info *fi_out, size_t length, int flags)
 {
-	(void)ino_in;
-	(void)ino_out;
 	slow_copy(file_of(req, fi_in), off_in, file_of(req, fi_out), off_out, req, length, flags);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 		     struct fuse_file_info *fi)
 {
-	int fd = file_fd(file_of(req, fi));
-	off_t found;
+	off_t found = file_seek(file_of(req, fi), offset, whence);
 
-	(void)ino;
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
-	}
-	found = lseek(fd, offset, whence);
 	if (found < 0)
-		fuse_reply_err(req, errno);
+		reply_err(req, (int)found);
 	else
 		fuse_reply_lseek(req, found);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "passthrough.h"
-#include "caps.h"
+#include "creds.h"
 #include "fs.h"
 
 #include <errno.h>
@@ -19,16 +19,17 @@ struct fuse_backing_map {
 
 int passthrough_register(struct lanefs *fs, int fd)
 {
+	const struct creds_drop nobody = creds_drop_for_anybody(fs);
 	struct fuse_backing_map map = { .fd = fd };
 	int id;
 
-	caps_drop_fsetid();
+	creds_drop_enter(&nobody);
 	id = ioctl(fuse_session_fd(fs->se), FUSE_DEV_IOC_BACKING_OPEN, &map);
 	if (id <= 0)
 		id = id ? -errno : -EIO;
 	else
 		atomic_add(fs->backing_ids, 1);
-	caps_restore_fsetid();
+	creds_drop_leave(&nobody);
 	return id;
 }
 

@@ -3,9 +3,9 @@
  * Backing ids: the kernel's names for backing files of passthrough opens
  * (FUSE_DEV_IOC_BACKING_OPEN, kernel 6.9, needs CAP_SYS_ADMIN).
  *
- * Registered without CAP_FSETID: the kernel acts on the backing file with the
- * credentials of the registering thread, and a write by an ordinary user must clear the
- * set-user-ID bits there as it does natively.
+ * The kernel acts on the backing file with the credentials of the registering thread, and one id
+ * serves all callers.  So they are nobody's, without CAP_FSETID: a write by an ordinary
+ * user clears set-ID bits as it does natively and takes no blocks reserved for root.
  *
  * Any thread.
  */
@@ -13,7 +13,10 @@
 
 struct lanefs;
 
-/* A backing id (> 0) for the file fd is open on, or -errno. */
+/*
+ * A backing id (> 0) for the file fd is open on, or -errno.  Read-only will do, also for opens
+ * for writing, and is better: the id keeps the description open.
+ */
 int passthrough_register(struct lanefs *fs, int fd);
 
 /*

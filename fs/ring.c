@@ -51,7 +51,8 @@ static void ring_run_blocking(struct work *work)
 static void ring_push_blocking(struct ring *ring, struct ring_request *request)
 {
 	request->work.run = ring_run_blocking;
-	worker_push(ring->worker, &request->work);
+	if (!worker_push(ring->worker, &request->work))
+		ring_run_blocking(&request->work);
 }
 
 static void *ring_reap(void *data)
@@ -73,7 +74,8 @@ static void *ring_reap(void *data)
 		io_uring_cqe_seen(&ring->uring, cqe);
 		if (!request)
 			return NULL;
-		if (result == -EAGAIN || result == -EINTR)
+		/* ECANCELED: the thread that submitted it has ended, as libfuse's do when idle. */
+		if (result == -EAGAIN || result == -EINTR || result == -ECANCELED)
 			ring_push_blocking(ring, request);
 		else
 			ring_finish(request, result);

@@ -62,6 +62,11 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_EXPORT_SUPPORT);
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS);
+	/*
+	 * The kernel truncates by SETATTR, after all its checks: with O_TRUNC in OPEN a running
+	 * program would be emptied before ETXTBSY is found.
+	 */
+	fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
 	/* A write's data is wanted in memory, to be handed to the ring. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	conn->max_background = MAX_BACKGROUND;

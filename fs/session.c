@@ -17,9 +17,6 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* lanefs_stop() gives requests in flight this long. */
-#define SESSION_DRAIN_US G_USEC_PER_SEC
-
 struct session {
 	const struct session_setup *setup; /* fixed */
 	struct lanefs *fs;                 /* fixed */
@@ -64,13 +61,10 @@ static void session_fail_in_libfuse(const struct session *session, const char *o
  */
 static void session_drain(struct session *session)
 {
-	int64_t started = g_get_monotonic_time();
-
 	if (session->drained)
 		return;
 	session->drained = true;
-	lanefs_stop(session->fs);
-	if (g_get_monotonic_time() - started < SESSION_DRAIN_US)
+	if (lanefs_stop(session->fs))
 		return;
 	g_message("requests are stuck in %s, ending without them", session->setup->mount->source);
 	mount_detach(session->setup->mount);

@@ -4,7 +4,6 @@
 #include "supervisor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,12 +11,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Of SUPERVISOR_PATIENCE_MS; lanefs_stop() may take a second of the rest. */
-#define SUPERVISOR_WRITE_BACK_MS 400
+#define SUPERVISOR_WRITE_BACK_MS 300
 
 enum {
 	POLL_SIGNAL,
@@ -38,6 +37,7 @@ struct supervisor {
 	GThread *closer;                  /* own; NULL: not ending yet */
 	int64_t deadline;                 /* own; us, 0: not ending */
 	bool asked;                       /* own */
+	bool connected;                   /* own until there is a closer, then fixed */
 	bool ready;                       /* atomic */
 };
 
@@ -70,39 +70,44 @@ static long supervisor_waiting(const struct mount *mount)
 }
 
 /*
- * What others wrote through mappings of files they have open.  The kernel only
- * starts to write it back, for FUSE it does not wait (fs/fs-writeback.c,
- * wait_sb_inodes), so this does; an answer of the root's comes at least behind
- * those writes that have been sent.
+ * What others wrote through mappings of files they have open.  sync(1) does it,
+ * as this process may not: a thread that waits for its own filesystem keeps
+ * /dev/fuse open, and where the answer does not come no signal ends it.  The
+ * kernel only starts to write back and does not wait for FUSE
+ * (fs/fs-writeback.c, wait_sb_inodes), so this does.
  */
-static void supervisor_write_back(const struct mount *mount, int root)
+static void supervisor_write_back(const struct mount *mount)
 {
 	int64_t end = g_get_monotonic_time() + SUPERVISOR_WRITE_BACK_MS * 1000;
-	struct statx info;
+	const char *argv[] = {"sync", "-f", mount->mountpoint, NULL};
+	bool synced = false;
+	GPid pid;
 
-	syncfs(root);
-	statx(root, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_TYPE, &info);
-	while (supervisor_waiting(mount) > 0 && g_get_monotonic_time() < end)
+	if (!g_spawn_async(NULL, (char **)argv, NULL,
+			   G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD |
+				   G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL,
+			   NULL, NULL, &pid, NULL))
+		return;
+	while (g_get_monotonic_time() < end) {
+		if (!synced)
+			synced = waitpid(pid, NULL, WNOHANG) != 0;
+		if (synced && supervisor_waiting(mount) <= 0)
+			return;
 		g_usleep(2000);
+	}
 }
 
-/* The root is opened before the mount is taken off: it could not be found afterwards. */
 static void *supervisor_close(void *data)
 {
 	struct supervisor *supervisor = data;
 	struct mount *mount = supervisor->mount;
-	int root = -1;
 	int result;
 
-	if (mount_present(mount))
-		root = open(mount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (supervisor->connected && mount_present(mount))
+		supervisor_write_back(mount);
 	result = mount_detach(mount);
 	if (result)
 		g_warning("%s: %s; umount it", mount->mountpoint, g_strerror(-result));
-	if (root >= 0) {
-		supervisor_write_back(mount, root);
-		close(root);
-	}
 	fuse_session_exit(supervisor->se);
 	eventfd_write(supervisor->closed_fd, 1);
 	return NULL;
@@ -181,8 +186,11 @@ static void *supervisor_run(void *data)
 			supervisor_signalled(supervisor);
 		if (supervisor_once(&polled[POLL_REPORT]))
 			supervisor_unreported(supervisor);
-		if (supervisor_once(&polled[POLL_SESSION]))
+		if (supervisor_once(&polled[POLL_SESSION])) {
+			if (!supervisor->deadline)
+				supervisor->connected = false;
 			supervisor_ask(supervisor, "unmounted or aborted");
+		}
 		supervisor_once(&polled[POLL_CLOSED]);
 		supervisor_once(&polled[POLL_END]);
 		if (polled[POLL_END].fd < 0 && (!supervisor->closer || polled[POLL_CLOSED].fd < 0))
@@ -203,6 +211,7 @@ struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, 
 	supervisor_signals(&set);
 	supervisor->se = se;
 	supervisor->mount = mount;
+	supervisor->connected = true;
 	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
 	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);

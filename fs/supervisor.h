@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread that serves nothing and never waits for the filesystem, so that
- * whatever the others are stuck in, the session can be ended: on SIGTERM and
- * SIGINT, when the connection to the kernel is gone, and when the process that
- * waits for the mount goes before it is there.
+ * One thread that serves nothing and never waits for the filesystem (nothing in
+ * this process may: see supervisor_write_back()), so that whatever the others
+ * are stuck in, the session can be ended: on SIGTERM and SIGINT, when the
+ * connection to the kernel is gone, and when the process that waits for the
+ * mount goes before it is there.
  *
  * Ending takes the mount off MOUNTPOINT while it is still served (what mmap
  * left dirty is written back through it), then stops the loop, and after
@@ -16,11 +17,14 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
-#define SUPERVISOR_PATIENCE_MS 1500
+#define SUPERVISOR_PATIENCE_MS 1400
 
 struct supervisor;
 
-/* For every thread to come: SIGTERM and SIGINT are the supervisor's, SIGHUP and SIGPIPE nobody's. */
+/*
+ * For every thread to come: SIGTERM and SIGINT wait for the supervisor, SIGHUP
+ * and SIGPIPE are ignored.
+ */
 void supervisor_block_signals(void);
 
 /* After the mount, before the loop.  report: the descriptor of background.h, or -1. */

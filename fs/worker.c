@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * A GThreadPool would queue work it has no thread for and say no more; here it
- * runs on the thread that brings it.
- */
+/* A GThreadPool would queue work it has no thread for and say no more. */
 #include "worker.h"
-#include "fs.h"
+#include "file.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -94,7 +91,7 @@ static bool worker_make_room(struct worker *worker)
 	return true;
 }
 
-void worker_push(struct worker *worker, struct work *work)
+bool worker_push(struct worker *worker, struct work *work)
 {
 	bool room;
 
@@ -105,8 +102,7 @@ void worker_push(struct worker *worker, struct work *work)
 		g_cond_signal(&worker->more);
 	}
 	g_mutex_unlock(&worker->lock);
-	if (!room)
-		work->run(work);
+	return room;
 }
 
 void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
@@ -116,11 +112,14 @@ void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 	deferred->req = req;
 	deferred->queue = transport_current();
 	deferred->work.run = run;
-	deferred->stopping = !later_begin(fs);
-	if (deferred->stopping)
-		run(&deferred->work);
-	else
-		worker_push(fs->worker, &deferred->work);
+	deferred->later = later_begin(fs);
+	if (!deferred->later)
+		deferred->refused = ENOTCONN;
+	else if (worker_push(fs->worker, &deferred->work))
+		return;
+	else if (deferred->waits)
+		deferred->refused = ENOLCK;
+	run(&deferred->work);
 }
 
 void deferred_reply_begin(struct deferred *deferred)
@@ -130,15 +129,23 @@ void deferred_reply_begin(struct deferred *deferred)
 
 void deferred_reply_end(struct deferred *deferred)
 {
+	struct lanefs *fs = deferred->fs;
+	bool later = deferred->later;
+
 	transport_end(deferred->queue);
-	if (!deferred->stopping)
-		later_end(deferred->fs);
+	if (deferred->file)
+		file_unref(deferred->file);
+	if (deferred->other)
+		file_unref(deferred->other);
 	g_free(deferred);
+	/* Last of all: from here on the mount may be freed. */
+	if (later)
+		later_end(fs);
 }
 
 void deferred_reply_err(struct deferred *deferred, int err)
 {
 	deferred_reply_begin(deferred);
-	fuse_reply_err(deferred->req, deferred->stopping ? ENOTCONN : -err);
+	fuse_reply_err(deferred->req, deferred->refused ? deferred->refused : -err);
 	deferred_reply_end(deferred);
 }

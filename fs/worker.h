@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 struct worker;
+struct file;
 struct lanefs;
 struct transport_queue;
 
@@ -28,29 +29,33 @@ struct worker *worker_new(void);
 /* Everything that was pushed has run.  Waits for the threads to end; NULL is fine. */
 void worker_free(struct worker *worker);
 
-/* Any thread; never blocks.  When no thread can be started the work runs here. */
-void worker_push(struct worker *worker, struct work *work);
+/* Any thread; never blocks.  False, with nothing done, when no thread can be started. */
+bool worker_push(struct worker *worker, struct work *work);
 
-/* A request answered later with an error number: the common case. */
+/* A request that a worker answers. */
 struct deferred {
 	struct work work;
 	struct lanefs *fs;
 	fuse_req_t req;
 	struct transport_queue *queue;
-	bool stopping;  /* nothing is to be done but to answer with ENOTCONN */
+	struct file *file, *other; /* references for as long as it takes, NULL: none */
+	bool waits;     /* for other requests, so that it may not run on a thread that serves them */
+	int refused;    /* instead of doing anything, answer with this errno; 0: do it */
+	bool later;     /* counted by later_begin() */
 };
 
 /*
- * Prepares deferred for req, on the thread that received it, and pushes it.  Once the
- * mount is stopping run() is called here and now, with stopping set, to answer
- * with ENOTCONN.
+ * Prepares deferred for req, on the thread that received it, and pushes it, with waits and the
+ * files set.  Where it cannot be handed over run() is called here and now: with refused ENOTCONN
+ * once the mount is stopping, with ENOLCK when it waits and no thread can be started.
  */
 void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 		   void (*run)(struct work *work));
 
 /*
- * The one reply of a deferred request, 0 or -errno, and its end: deferred is freed with
- * g_free().  The second form is for other replies, sent by the caller between begin and end.
+ * The one reply of a deferred request, 0 or -errno, and its end: the files lose their references,
+ * deferred is freed with g_free().  The second form is for other replies, sent by the caller
+ * between begin and end.
  */
 void deferred_reply_err(struct deferred *deferred, int err);
 void deferred_reply_begin(struct deferred *deferred);

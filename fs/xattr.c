@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <linux/limits.h>
+#include <linux/xattr.h>
 #include <sys/xattr.h>
 
 #define XATTR_ACL "system.posix_acl_access"
@@ -211,15 +212,20 @@ void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const 
 	fuse_reply_err(req, err);
 }
 
-/* Drops computed names a backing file may carry from elsewhere.  The length that is left. */
-static size_t hide_computed(char *list, size_t length)
+/*
+ * Drops computed names a backing file may carry from elsewhere, and what filesystems show
+ * only to CAP_SYS_ADMIN.  The length that is left.
+ */
+static size_t hide_names(char *list, size_t length, bool privileged)
 {
 	size_t kept = 0;
 
 	for (size_t at = 0; at < length;) {
 		size_t size = strlen(list + at) + 1;
 
-		if (!find_computed(list + at)) {
+		bool trusted = g_str_has_prefix(list + at, XATTR_TRUSTED_PREFIX);
+
+		if (!find_computed(list + at) && (privileged || !trusted)) {
 			memmove(list + kept, list + at, size);
 			kept += size;
 		}
@@ -250,5 +256,5 @@ void xattr_list(struct lanefs *fs, fuse_req_t req, struct inode *inode, size_t s
 	if (length < 0)
 		fuse_reply_err(req, err);
 	else
-		reply_value(req, list, hide_computed(list, (size_t)length), size);
+		reply_value(req, list, hide_names(list, (size_t)length, !fuse_req_ctx(req)->uid), size);
 }
