@@ -224,7 +224,7 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	if (!err)
 		err = backing_stat(fd, "", result, NULL);
 	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */
-	if (!err && !result->st_nlink && !inode_is_dead(&fs->inodes, inode) &&
+	if (!err && !result->st_nlink && !inode_is_leaving(&fs->inodes, inode) &&
 	    !inode_mode_is_open(fs, inode))
 		err = -ESTALE;
 	inode_fd_put(&fs->inodes, inode);

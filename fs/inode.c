@@ -332,14 +332,28 @@ void inode_set_dead(struct inodes *inodes, struct inode *inode)
 	g_mutex_unlock(&inodes->lock);
 }
 
-bool inode_is_dead(struct inodes *inodes, struct inode *inode)
+void inode_move_begin(struct inodes *inodes, struct inode *inode)
 {
-	bool dead;
+	g_mutex_lock(&inodes->lock);
+	inode->moving++;
+	g_mutex_unlock(&inodes->lock);
+}
+
+void inode_move_end(struct inodes *inodes, struct inode *inode)
+{
+	g_mutex_lock(&inodes->lock);
+	inode->moving--;
+	g_mutex_unlock(&inodes->lock);
+}
+
+bool inode_is_leaving(struct inodes *inodes, struct inode *inode)
+{
+	bool leaving;
 
 	g_mutex_lock(&inodes->lock);
-	dead = inode->dead;
+	leaving = inode->dead || inode->moving;
 	g_mutex_unlock(&inodes->lock);
-	return dead;
+	return leaving;
 }
 
 void inodes_count(struct inodes *inodes, struct inodes_counts *counts)

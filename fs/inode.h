@@ -51,6 +51,7 @@ struct inode {
 	uint8_t policy;          /* atomic, enum policy_stored as last read from the backing file */
 	bool retired;            /* L */
 	bool dead;               /* L, the last link is gone */
+	uint16_t moving;         /* L, names of it that are being removed or changed just now */
 	bool has_threshold;      /* atomic, directories: stored threshold, see policy-store.c */
 	uint8_t handle_bytes;    /* fixed, 0: no handle */
 	uint16_t handle_mount;   /* fixed */
@@ -143,7 +144,16 @@ char *inode_path(struct inodes *inodes, struct inode *inode);
  * FORGET: it could not be found again.  The kernel forgets such an inode with its last user.
  */
 void inode_set_dead(struct inodes *inodes, struct inode *inode);
-bool inode_is_dead(struct inodes *inodes, struct inode *inode);
+
+/*
+ * Around a system call that removes or changes a name of it: meanwhile that the name it
+ * was seen under is not there, or not it, means nothing.
+ */
+void inode_move_begin(struct inodes *inodes, struct inode *inode);
+void inode_move_end(struct inodes *inodes, struct inode *inode);
+
+/* Whether its name is gone, or going, through the mount. */
+bool inode_is_leaving(struct inodes *inodes, struct inode *inode);
 
 struct inodes_counts {
 	unsigned int known, retained, descriptors;

@@ -130,7 +130,7 @@ int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthr
 void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool dead = inode_is_dead(&fs->inodes, inode);
+	bool leaving = inode_is_leaving(&fs->inodes, inode);
 	bool expire = false;
 	int drop_id = 0;
 
@@ -144,7 +144,7 @@ void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable)
 	if (!--mode->opens) {
 		mode->kind = IO_MODE_NONE;
 		mode->idle_since = g_get_monotonic_time();
-		if (dead) {
+		if (leaving) {
 			/* The id holds the deleted file's blocks. */
 			drop_id = mode->backing_id;
 			mode->backing_id = 0;

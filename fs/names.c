@@ -123,6 +123,8 @@ static struct inode *hold_victim(struct lanefs *fs, int dir_fd, const char *name
 		return NULL;
 	}
 	*last = S_ISDIR(attr.st_mode) || attr.st_nlink <= 1;
+	if (inode)
+		inode_move_begin(&fs->inodes, inode);
 	return inode;
 }
 
@@ -135,6 +137,7 @@ static void release_victim(struct lanefs *fs, struct inode *inode, bool gone, bo
 		inode_set_dead(&fs->inodes, inode);
 		inode_mode_unlinked(fs, inode);
 	}
+	inode_move_end(&fs->inodes, inode);
 	inode_fd_put(&fs->inodes, inode);
 	inode_unref(&fs->inodes, inode);
 }
@@ -155,14 +158,27 @@ int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int 
 	return err;
 }
 
-static struct inode *find_entry(struct lanefs *fs, int dir_fd, const char *name)
+/* The inode of an entry that is about to get another name, with a reference, or NULL. */
+static struct inode *hold_moved(struct lanefs *fs, int dir_fd, const char *name)
 {
 	struct backing_key key;
+	struct inode *inode;
 	struct stat attr;
 
 	if (backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
 		return NULL;
-	return inodes_find(&fs->inodes, &key);
+	inode = inodes_find(&fs->inodes, &key);
+	if (inode)
+		inode_move_begin(&fs->inodes, inode);
+	return inode;
+}
+
+static void release_moved(struct lanefs *fs, struct inode *inode)
+{
+	if (!inode)
+		return;
+	inode_move_end(&fs->inodes, inode);
+	inode_unref(&fs->inodes, inode);
 }
 
 /* A whiteout is a character device made by the caller. */
@@ -183,13 +199,13 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 			  const char *old_name, struct inode *new_parent, int new_fd,
 			  const char *new_name, unsigned int flags)
 {
-	struct inode *moved = find_entry(fs, old_fd, old_name);
+	struct inode *moved = hold_moved(fs, old_fd, old_name);
 	struct inode *victim = NULL, *exchanged = NULL;
 	bool last = false;
 	int err;
 
 	if (flags & RENAME_EXCHANGE)
-		exchanged = find_entry(fs, new_fd, new_name);
+		exchanged = hold_moved(fs, new_fd, new_name);
 	else
 		victim = hold_victim(fs, new_fd, new_name, &last);
 	err = rename_as(fs, req, old_fd, old_name, new_fd, new_name, flags);
@@ -200,8 +216,8 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 			inode_set_name(&fs->inodes, exchanged, old_parent->id, old_name);
 	}
 	release_victim(fs, victim, !err && victim != moved, last);
-	inode_unref(&fs->inodes, moved);
-	inode_unref(&fs->inodes, exchanged);
+	release_moved(fs, moved);
+	release_moved(fs, exchanged);
 	return err;
 }
 

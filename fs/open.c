@@ -41,7 +41,7 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, struct stat *att
 
 static int stat_to_open(struct lanefs *fs, struct inode *inode, struct stat *attr)
 {
-	int err = inode_is_dead(&fs->inodes, inode) ? -ENOENT : stat_by_name(fs, inode, attr);
+	int err = inode_is_leaving(&fs->inodes, inode) ? -ENOENT : stat_by_name(fs, inode, attr);
 
 	return err == -ENOENT ? attr_get(fs, inode, attr) : err;
 }
