@@ -8,10 +8,10 @@
 #include "log.h"
 #include "session-args.h"
 #include "supervisor.h"
+#include "transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
@@ -22,9 +22,9 @@ struct session {
 	struct lanefs *fs;                 /* fixed */
 	struct fuse_session *se;           /* fixed */
 	struct supervisor *supervisor;     /* fixed before the loop */
-	pthread_key_t drain_key;           /* fixed */
+	GMutex drain_lock;
 	bool ready;                        /* INIT's thread, then the main thread after the loop */
-	bool drained;                      /* the same */
+	bool drained;                      /* protected by drain_lock */
 };
 
 static void session_fail(const struct session *session, const char *message)
@@ -61,10 +61,14 @@ static void session_fail_in_libfuse(const struct session *session, const char *o
  */
 static void session_drain(struct session *session)
 {
-	if (session->drained)
-		return;
+	bool stopped = true;
+
+	g_mutex_lock(&session->drain_lock);
+	if (!session->drained)
+		stopped = lanefs_stop(session->fs);
 	session->drained = true;
-	if (lanefs_stop(session->fs))
+	g_mutex_unlock(&session->drain_lock);
+	if (stopped)
 		return;
 	g_message("requests are stuck in %s, ending without them", session->setup->mount->source);
 	mount_detach(session->setup->mount);
@@ -72,12 +76,11 @@ static void session_drain(struct session *session)
 }
 
 /*
- * When the loop ends, libfuse joins the threads that read /dev/fuse and then
- * frees the buffers of its io_uring queues, in which requests may still be
- * answered by other threads (lib/fuse_loop_mt.c).  What runs at the end of the
- * thread that took INIT, one of those joined, comes between the two.
+ * The first thread of an io_uring queue that ends does it: libfuse frees the queues'
+ * buffers, in which requests may still be answered by other threads, before its loop
+ * returns (lib/fuse_loop_mt.c).  Over /dev/fuse the main thread does, after the loop.
  */
-static void session_thread_end(void *data)
+static void session_queue_end(void *data)
 {
 	session_drain(data);
 }
@@ -91,7 +94,6 @@ static void session_ready(void *data)
 
 	if (kept)
 		g_warning("%s", kept);
-	pthread_setspecific(session->drain_key, session);
 	session->ready = true;
 	supervisor_set_ready(session->supervisor);
 	g_info("%s on %s over %s", setup->mount->source, setup->mount->mountpoint,
@@ -231,10 +233,8 @@ int session_run(const struct session_setup *setup)
 	struct session session = {.setup = setup};
 	int status = EXIT_FAILURE;
 
-	if (pthread_key_create(&session.drain_key, session_thread_end)) {
-		session_fail(&session, "no thread-specific key left");
-		return status;
-	}
+	g_mutex_init(&session.drain_lock);
+	transport_on_end(session_queue_end, &session);
 	supervisor_block_signals();
 	log_keep();
 	if (session_open(&session) && session_start(&session))
@@ -244,6 +244,6 @@ int session_run(const struct session_setup *setup)
 		fuse_session_destroy(session.se);
 	if (session.fs)
 		lanefs_free(session.fs);
-	pthread_key_delete(session.drain_key);
+	g_mutex_clear(&session.drain_lock);
 	return status;
 }

@@ -11,12 +11,23 @@ struct transport_queue {
 	int held;    /* atomic, requests that wait for other requests */
 };
 
+static void (*transport_ended)(void *data); /* fixed before there are queues */
+static void *transport_ended_data;          /* the same */
+
+void transport_on_end(void (*ended)(void *data), void *data)
+{
+	transport_ended = ended;
+	transport_ended_data = data;
+}
+
 /* A queue thread that ends holds its lock; repliers still waiting must get through. */
 static void transport_thread_end(void *data)
 {
 	struct transport_queue *queue = data;
 
 	g_mutex_unlock(&queue->lock);
+	if (transport_ended)
+		transport_ended(transport_ended_data);
 }
 
 static GPrivate transport_key = G_PRIVATE_INIT(transport_thread_end);

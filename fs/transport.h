@@ -23,6 +23,13 @@ struct transport_queue;
 struct transport_queue *transport_current(void);
 
 /*
+ * Calls ended(data) on the thread of each io_uring queue after its last request and
+ * before libfuse frees the buffers in which its requests are answered.  Before the
+ * session's loop.
+ */
+void transport_on_end(void (*ended)(void *data), void *data);
+
+/*
  * Entries of each queue of io_uring, of which there is one per possible core.  Each
  * has a buffer of the largest request (1 MiB) that becomes resident with use; the kernel uses the
  * last freed first, so that only as many are touched as requests were ever in flight.
