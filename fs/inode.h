@@ -38,24 +38,25 @@ struct inode {
 	uint64_t parent;         /* L, id of the directory it was last seen in, 0: unknown */
 	char *name;              /* L, its name there, owned, NULL: unknown */
 	GList link;              /* L, in idle (when it is) or in retained */
-	bool is_idle;            /* L, has a descriptor without users that may be closed */
 	struct inode_mode *mode; /* L to set, then fixed until the inode is retired */
-	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
-	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
 	int refs;                /* L */
 	int fd;                  /* L, O_PATH or -1 */
 	int fd_users;            /* L */
 	uint32_t idle_round;     /* L, of inodes->round when it became idle */
-	uint32_t type;           /* fixed, S_IFMT part of st_mode */
-	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
-	uint8_t policy;          /* atomic, enum policy_stored as last read from the backing file */
+	uint16_t moving;         /* L, names of it that are being removed or changed just now */
+	bool is_idle;            /* L, has a descriptor without users that may be closed */
 	bool retired;            /* L */
 	bool dead;               /* L, the last link is gone */
-	uint16_t moving;         /* L, names of it that are being removed or changed just now */
-	bool has_threshold;      /* atomic, directories: stored threshold, see policy-store.c */
-	uint8_t handle_bytes;    /* fixed, 0: no handle */
-	uint16_t handle_mount;   /* fixed */
+	/* In a word of their own: the compiler may read neighbours of what L protects with it. */
+	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
+	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
+	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
+	uint16_t has_threshold;  /* atomic, directories: stored threshold, see policy-store.c */
+	uint16_t policy;         /* atomic, as last read from the backing file, see policy-store.h */
+	uint32_t type;           /* fixed, S_IFMT part of st_mode */
 	int32_t handle_type;     /* fixed */
+	uint16_t handle_mount;   /* fixed */
+	uint8_t handle_bytes;    /* fixed, 0: no handle */
 	uint8_t handle_data[];   /* fixed, handle_bytes of them */
 };
 

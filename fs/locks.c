@@ -24,7 +24,7 @@ static void owner_unref(void *data)
 {
 	struct owner *owner = data;
 
-	if (atomic_sub(owner->refs, 1))
+	if (__atomic_sub_fetch(&owner->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	close(owner->fd);
 	g_free(owner);

@@ -89,6 +89,17 @@ void transport_end(struct transport_queue *queue)
 		g_mutex_unlock(&queue->lock);
 }
 
+/*
+ * A request is sent after the answers it depends on (RELEASE after the last READ), which the
+ * kernel sees to and ThreadSanitizer does not see.
+ */
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#else
+#define __tsan_acquire(address)
+#define __tsan_release(address)
+#endif
+
 /* With the queue's lock held: what liburing's flush does.  The number to submit. */
 static unsigned int transport_flush(struct io_uring *ring)
 {
@@ -125,9 +136,11 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 		g_private_set(&transport_key, queue);
 	}
 	pending = transport_flush(ring);
+	__tsan_release(&transport_queues);
 	g_mutex_unlock(&queue->lock);
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);
+	__tsan_acquire(&transport_queues);
 	return result;
 }

@@ -4,11 +4,12 @@ import errno
 import mmap
 import os
 import signal
+import subprocess
 
 import pytest
 
 import util_sys
-from util import Child, pattern, read_file, write_file
+from util import Child, pattern, read_file, run, write_file
 from util_sys import (FALLOC_COLLAPSE_RANGE, FALLOC_INSERT_RANGE, FALLOC_KEEP_SIZE,
                       FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallocate)
 
@@ -263,7 +264,6 @@ def test_mmap_past_a_truncation_is_sigbus(m, f):
 
 
 def test_execute_a_program_from_the_mount(m):
-    from util import run
     run("cp", "/bin/echo", m.join("echo"))
     assert run(m.join("echo"), "runs").stdout == "runs\n"
     write_file(m.join("script"), b"#!/bin/sh\nexec \"$(dirname $0)\"/echo script\n", 0o755)
@@ -271,6 +271,25 @@ def test_execute_a_program_from_the_mount(m):
     fd = os.open(m.join("echo"), os.O_RDONLY)
     assert run(m.join("echo"), "again").stdout == "again\n"
     os.close(fd)
+
+
+def test_running_program_cannot_be_written(m):
+    run("cp", "/bin/sleep", m.join("sleep"))
+    with subprocess.Popen([m.join("sleep"), "60"]) as process:
+        try:
+            with pytest.raises(OSError) as caught:
+                os.open(m.join("sleep"), os.O_WRONLY)
+            assert caught.value.errno == errno.ETXTBSY
+            with pytest.raises(OSError) as caught:
+                os.truncate(m.join("sleep"), 0)
+            assert caught.value.errno == errno.ETXTBSY
+        finally:
+            process.kill()
+    with open(m.join("sleep"), "r+b"):
+        with pytest.raises(OSError) as caught:
+            subprocess.run([m.join("sleep"), "0"], check=True)
+        assert caught.value.errno == errno.ETXTBSY
+    run(m.join("sleep"), "0")
 
 
 def test_direct_io_by_the_application(m):

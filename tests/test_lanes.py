@@ -8,7 +8,7 @@ import re
 import pytest
 
 import util_sys
-from util import pattern, read_file, sha256, wait_for, write_file, write_large
+from util import pattern, read_file, run, sha256, wait_for, write_file, write_large
 from util_sys import resident
 
 pytestmark = pytest.mark.daemon
@@ -183,6 +183,35 @@ def test_rules_of_the_config_file(mount, scratch):
     assert m.lane(cold(m, "x.bin", pattern(2 * MIB))) == "direct"
 
 
+def test_rules_by_program_and_access(mount, scratch):
+    config = os.path.join(scratch.base, "program.conf")
+    write_file(config, b"[policy]\nthreshold=1M\n\n[rule backup]\nprogram=cat\nlane=direct\n\n"
+                       b"[rule writers]\naccess=write\nlane=cached\n")
+    m = mount(argv=["-c", config])
+    path = cold(m, "f", pattern(1000))
+
+    def opens():
+        return {lane: found["opens"] for lane, found in m.stats(path)["lanes"].items()}
+
+    run("cat", path)
+    assert opens() == {"cached": 0, "direct": 1, "stream": 0}
+    run("head", "-c", "10", path)
+    assert opens() == {"cached": 1, "direct": 1, "stream": 0}
+    os.truncate(m.backing("f"), 5 * MIB)
+    with open(path, "r+b"):
+        assert opens() == {"cached": 2, "direct": 1, "stream": 0}
+
+
+@pytest.mark.parametrize("passthrough", PASSTHROUGH)
+def test_writable_open_of_a_large_file(mount, passthrough):
+    m = mount("threshold=1M", passthrough)
+    path = cold(m, "f", bytes(2 * MIB))
+    with open(path, "r+b"):
+        lanes = m.stats(path)["lanes"]
+        expected = "stream" if m.passthrough else "direct"
+        assert [name for name in lanes if lanes[name]["open"]] == [expected]
+
+
 @pytest.mark.parametrize("transport", TRANSPORT)
 @pytest.mark.parametrize("passthrough", PASSTHROUGH)
 def test_large_file_leaves_the_page_cache_alone(mount, transport, passthrough):
@@ -330,7 +359,6 @@ def test_lanes_mixed_on_one_inode(mount, passthrough, transport):
 @pytest.mark.parametrize("passthrough", PASSTHROUGH)
 def test_program_runs_while_open_in_every_lane(mount, passthrough):
     """No ETXTBSY or EIO for running what is also open for reading, in any lane."""
-    from util import run
     m = mount(passthrough)
     run("cp", "/bin/echo", m.join("echo"))
     for lane in ("direct", "cached", "stream"):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Starting and mounting: what is accepted, what is refused, and in which words."""
+import json
 import os
 import re
 import signal
 import stat
-import subprocess
 import time
 
 import pytest
@@ -45,7 +45,6 @@ def refused(status, *argv, **kwargs):
 
 def daemon_of(path):
     """The pid of the lanefs mounted there, by its own word."""
-    import json
     return json.loads(os.getxattr(path, "user.lanefs.stats"))["pid"]
 
 
@@ -201,7 +200,7 @@ def test_io_uring_turned_off(ends):
         done = lanefs(*ends)
         assert done.returncode == 0, done
         pid = daemon_of(ends[1])
-        transport = __import__("json").loads(os.getxattr(ends[1], "user.lanefs.stats"))["transport"]
+        transport = json.loads(os.getxattr(ends[1], "user.lanefs.stats"))["transport"]
         assert transport["name"] == "dev" and "enable_uring" in transport["reason"]
         unmount(ends[1], pid)
     finally:
@@ -359,7 +358,6 @@ def helper():
 
 def test_mount_command(helper, ends):
     run("mount", "-t", "fuse.lanefs", "-o", "threshold=3M,noatime,nodev", *ends)
-    import json
     config = json.loads(os.getxattr(ends[1], "user.lanefs.config"))
     assert config["threshold"]["value"] == "3M"
     unmount(ends[1], daemon_of(ends[1]))
@@ -382,27 +380,56 @@ def test_fstab(helper, ends, scratch, words):
     unmount(ends[1], daemon_of(ends[1]))
 
 
-def test_mount_by_an_ordinary_user(ends, scratch):
-    need("fusermount3", "setpriv")
-    for path in ends:
-        os.chown(path, NOBODY, NOBODY)
-    before = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    if before & 0o006 != 0o006:
-        pytest.skip("/dev/fuse is not for ordinary users here")
-    user = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
-    run(*user, LANEFS, *ends)
-    run(*user, "sh", "-c", f"echo x > {ends[1]}/f && cat {ends[1]}/f && "
-                           f"getfattr -n user.lanefs.why {ends[1]}/f")
-    assert os.stat(ends[0] + "/f").st_uid == NOBODY
-    run(*user, "fusermount3", "-u", ends[1])
-
-
-def test_ordinary_user_without_fusermount3(ends):
-    """Says what is missing instead of libfuse's own several lines."""
+def as_ordinary_user(prepare, script, *argv, scratch):
+    """A shell script as an ordinary user for whom /dev/fuse is open, as distributions have it;
+    prepare is what root does before, in the same mount namespace."""
     need("setpriv")
-    if subprocess.run(["which", "fusermount3"], stdout=subprocess.DEVNULL).returncode == 0:
-        pytest.skip("fusermount3 is installed")
+    node = os.path.join(scratch.base, "open-fuse-node")
+    if not os.path.exists(node):
+        os.mknod(node, stat.S_IFCHR, os.makedev(10, 229))
+        os.chmod(node, 0o666)
+    user = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups"
+    return private_namespace(f"mount --bind {node} /dev/fuse && {prepare} && "
+                             f"exec {user} sh -e -c '{script}' sh \"$@\"", *argv)
+
+
+def test_mount_by_an_ordinary_user(ends, scratch):
+    """Through fusermount3: without passthrough and file handles, for the user alone."""
+    need("fusermount3", "getfattr")
     for path in ends:
         os.chown(path, NOBODY, NOBODY)
-    line = refused(1, *ends, user=NOBODY, group=NOBODY, extra_groups=[])
-    assert "fusermount3" in line or "/dev/fuse" in line
+    write_file(ends[0] + "/secret", b"x", 0o600)
+    done = as_ordinary_user("true", f"""
+        {LANEFS} "$1" "$2"
+        echo hello > "$2"/f
+        cat "$2"/f
+        mkdir "$2"/d
+        mv "$2"/f "$2"/d/g
+        cat "$2"/secret 2>/dev/null && exit 9
+        getfattr --only-values -n user.lanefs.lane "$2"/d/g
+        getfattr --only-values -n user.lanefs.stats "$2"
+        fusermount3 -u "$2"
+        """, *ends, scratch=scratch)
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("hello\ncached{"), done.stdout
+    stats = json.loads(done.stdout[len("hello\ncached"):])
+    assert not stats["passthrough"]["available"] and stats["passthrough"]["reason"]
+    assert read_file(ends[0] + "/d/g") == b"hello\n"
+    assert os.stat(ends[0] + "/d/g").st_uid == NOBODY
+    wait_for(lambda: not alive(stats["pid"]), 5, "the daemon ends")
+
+
+def test_ordinary_user_without_fusermount3(ends, scratch):
+    """Says what is missing instead of libfuse's own several lines."""
+    for path in ends:
+        os.chown(path, NOBODY, NOBODY)
+    hidden = scratch.directory("hidden")
+    os.mkdir(hidden + "/work")
+    os.mkdir(hidden + "/upper")
+    hide = (f"mount -t overlay -o lowerdir=/usr/bin,upperdir={hidden}/upper,"
+            f"workdir={hidden}/work none /usr/bin && rm -f /usr/bin/fusermount3")
+    done = as_ordinary_user(hide, f"{LANEFS} \"$@\"", *ends, scratch=scratch)
+    if "overlay" in done.stderr:
+        pytest.skip("no overlay to hide fusermount3 with")
+    assert done.returncode == 1, done
+    assert done.stderr.count("\n") == 1 and "fusermount3" in done.stderr, done.stderr

@@ -375,3 +375,18 @@ def test_root_mount_admits_everyone(mount):
     os.chmod(m.join("f"), 0o600)
     with pytest.raises(PermissionError):
         as_user(NOBODY, read_file, m.join("f"))
+
+
+@pytest.mark.daemon
+def test_devices_and_set_id_programs_where_asked_for(mount):
+    m = mount("dev", "suid")
+    os.mknod(m.join("null"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    write_file(m.join("null"), b"x")
+    assert read_file(m.join("null")) == b""
+    run("cp", "/usr/bin/id", m.join("id"))
+    os.chmod(m.join("id"), 0o4755)
+    assert as_user(USER_A, lambda: run(m.join("id"), "-u").stdout) == "0\n"
+    guarded = mount("nodev", "nosuid", source=m.source)
+    with pytest.raises(PermissionError):
+        read_file(guarded.join("null"))
+    assert as_user(USER_A, lambda: run(guarded.join("id"), "-u").stdout) == f"{USER_A}\n"

@@ -52,6 +52,13 @@ def lanefs_mounts(path):
             if point == path and fstype == "fuse.lanefs"]
 
 
+def sanitized():
+    """Whether lanefs was built with a sanitizer, whose memory is not lanefs's."""
+    with open(LANEFS, "rb") as stream:
+        program = stream.read()
+    return b"libasan.so" in program or b"libtsan.so" in program
+
+
 class Scratch:
     """A temporary directory of the session, with loop images of other filesystems in it."""
 
@@ -214,10 +221,6 @@ class Mount:
         """Resident bytes of the daemon."""
         with open(f"/proc/{self.pid}/statm") as stream:
             return int(stream.read().split()[1]) * util_sys.PAGE
-
-    def sanitized(self):
-        with open(f"/proc/{self.pid}/maps") as stream:
-            return "libasan" in stream.read() or "Sanitizer" in self.log()
 
     def shrink(self):
         """Drop the kernel's unused names and inodes of this mount only; it then forgets them."""
