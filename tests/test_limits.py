@@ -96,8 +96,8 @@ def test_everything_is_given_back(mount, passthrough):
     memory = []
     for turn in range(3):
         os.mkdir(m.join("t"))
-        make_tree(m.join("t"), 25)
-        assert walk(m.join("t")) == 5000
+        make_tree(m.join("t"), 15)
+        assert walk(m.join("t")) == 3000
         assert m.stats()["inodes"]["known"] > 100
         run("rm", "-r", m.join("t"))
         run("sh", "-c", "sync; echo 2 > /proc/sys/vm/drop_caches")
