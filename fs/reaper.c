@@ -106,6 +106,10 @@ void reaper_free(struct reaper *reaper)
 		return;
 	reaper_stop(reaper);
 	reaper_expire(reaper, reaper_take(reaper), 0);
+	/* Mappings may be left of them, for longer than the mount. */
+	for (GList *link = reaper->waiting.head; link; link = link->next)
+		inode_unref(&reaper->fs->inodes, link->data);
+	g_queue_clear(&reaper->waiting);
 	g_cond_clear(&reaper->wake);
 	g_mutex_clear(&reaper->lock);
 	g_free(reaper);

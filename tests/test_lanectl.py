@@ -115,8 +115,8 @@ def test_status_dead(mount):
     assert f"lanectl: {dead.path}: its daemon is gone; umount -l '{dead.path}'" in done.stderr
     assert status_of(alive.path)[0]["state"] == "ok"
 
-    # For that long the kernel still answers stat from what it knows.
-    time.sleep(1.1)
+    # For a second the kernel still answers stat from what it knows.
+    time.sleep(2)
     for command in COMMANDS:
         done = lanectl(*command.split(), dead.path, status=1)
         assert done.stderr.startswith(f"lanectl: {dead.path}: Transport endpoint is not connected")

@@ -94,7 +94,7 @@ def test_everything_is_given_back(mount, passthrough):
     """After a walk, a removal and a dropped dcache all is where it began."""
     m = mount(f"passthrough={passthrough}")
     memory = []
-    for turn in range(3):
+    for turn in range(4):
         os.mkdir(m.join("t"))
         make_tree(m.join("t"), 15)
         assert walk(m.join("t")) == 3000
@@ -107,7 +107,8 @@ def test_everything_is_given_back(mount, passthrough):
         wait_for(lambda: m.descriptors()[0] == m.first_descriptors[0], 10, "descriptors closed")
         memory.append(m.memory())
     if not sanitized():
-        assert max(memory[1:]) <= memory[0] + (1 << 20), memory
+        # 15,000 inodes more; what the allocator and the transport's buffers settle at is less.
+        assert max(memory[1:]) <= memory[0] + (2 << 20), memory
 
 
 @pytest.mark.limit(120)
