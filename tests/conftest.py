@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 import os
+import signal
 import sys
 
 sys.dont_write_bytecode = True
@@ -22,6 +23,8 @@ def pytest_configure(config):
                                        "directory")
     config.addinivalue_line("markers", "limit(seconds): how long the test may take")
     config.watchdog = None
+    # So that mounts are taken down too when a time limit from outside ends pytest.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not NATIVE and not os.access(LANEFS, os.X_OK):
         raise pytest.UsageError("set LANEFS_BUILD to the Meson build directory, absolute, after "
                                 f"building there: no {LANEFS!r}")

@@ -96,18 +96,17 @@ def test_everything_is_given_back(mount, passthrough):
     memory = []
     for turn in range(4):
         os.mkdir(m.join("t"))
-        make_tree(m.join("t"), 15)
-        assert walk(m.join("t")) == 3000
+        make_tree(m.join("t"), 10)
+        assert walk(m.join("t")) == 2000
         assert m.stats()["inodes"]["known"] > 100
         run("rm", "-r", m.join("t"))
-        run("sh", "-c", "sync; echo 2 > /proc/sys/vm/drop_caches")
         m.shrink()
         wait_for(lambda: m.stats()["inodes"]["known"] <= 1, 10, "all inodes forgotten")
         wait_for(lambda: m.stats()["backing_ids"] == 0, 10, "all backing ids given back")
         wait_for(lambda: m.descriptors()[0] == m.first_descriptors[0], 10, "descriptors closed")
         memory.append(m.memory())
     if not sanitized():
-        # 15,000 inodes more; what the allocator and the transport's buffers settle at is less.
+        # 6,000 inodes more; what the allocator and the transport's buffers settle at is less.
         assert max(memory[1:]) <= memory[0] + (2 << 20), memory
 
 

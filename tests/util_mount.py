@@ -5,7 +5,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -111,7 +110,7 @@ class Scratch:
     def close(self):
         for path in self.mounted.values():
             run("umount", "-l", path)
-        shutil.rmtree(self.base, ignore_errors=True)
+        run("rm", "-rf", self.base, check=False, timeout=300)
 
 
 class Mount:

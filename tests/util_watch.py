@@ -83,7 +83,7 @@ def main():
                 elif command == "mount":
                     mounts[rest[1]] = int(rest[0])
                 elif command == "unmount":
-                    mounts.pop(rest[0], None)
+                    mounts.pop(" ".join(rest), None)
         elif stage == 0:
             print(f"\n{name}: not over after {limit:.0f} s, daemons:", file=sys.stderr)
             abort(mounts)
