@@ -3,28 +3,83 @@
 
 #include <glib.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
-/*
- * The largest request plus the blocks its ends lie in, and smaller ones so that
- * a thousand 4 KiB reads do not take a megabyte each.
- */
-static const size_t class_size[] = { 16 << 10, (128 << 10) + 2 * BUFPOOL_ALIGN,
-				     (1 << 20) + 2 * BUFPOOL_ALIGN };
+/* Kernel 5.14; older headers lack it, and older kernels fault the pages in one by one. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
-struct bufpool {
-	GMutex lock;
-	uint64_t room;                               /* bytes that may still be kept, by lock */
-	GPtrArray *free[G_N_ELEMENTS(class_size)];   /* by lock */
+/* Buffers are BUFPOOL_ALIGN << class bytes, up to a whole slab. */
+#define CLASSES 10
+#define PIECES (BUFPOOL_SLAB / BUFPOOL_ALIGN)
+#define WORD 64
+/* A pool of fewer slabs is one where memory is short: it takes its pages one by one. */
+#define HUGE_LEAST 4
+
+struct slab {
+	GList link;                   /* in cold, warm or partial; in none when all is handed out */
+	uint64_t free[PIECES / WORD]; /* bitmap of the pieces of its class */
+	unsigned int pieces_free;
+	unsigned int class;           /* while some of it is handed out */
+	int64_t free_since;           /* us on the monotonic clock, in warm */
 };
 
-struct bufpool *bufpool_new(uint64_t kept)
+struct bufpool {
+	char *mapping, *memory;       /* fixed; memory is mapping, aligned to a slab */
+	size_t mapped;                /* fixed */
+	size_t count;                 /* fixed, of slabs */
+	GMutex lock;                  /* protects all below */
+	struct slab *slabs;
+	GQueue cold;                  /* free, no memory behind them */
+	GQueue warm;                  /* free and resident, the longest unused last */
+	GQueue partial[CLASSES];      /* some pieces free */
+	uint64_t in_use;
+};
+
+/* Huge pages the administrator has set aside, else what madvise() can find; 0 or -1. */
+static int bufpool_map(struct bufpool *pool)
+{
+	size_t size = pool->count * BUFPOOL_SLAB;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+
+	pool->mapped = size;
+	pool->mapping = MAP_FAILED;
+	if (pool->count >= HUGE_LEAST)
+		pool->mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0);
+	if (pool->mapping != MAP_FAILED && !((uintptr_t)pool->mapping & (BUFPOOL_SLAB - 1))) {
+		pool->memory = pool->mapping;
+		return 0;
+	}
+	if (pool->mapping != MAP_FAILED)
+		munmap(pool->mapping, size);
+	pool->mapped = size + BUFPOOL_SLAB;
+	pool->mapping = mmap(NULL, pool->mapped, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
+	if (pool->mapping == MAP_FAILED)
+		return -1;
+	pool->memory = (char *)(((uintptr_t)pool->mapping + BUFPOOL_SLAB - 1) &
+				~(uintptr_t)(BUFPOOL_SLAB - 1));
+	if (pool->count >= HUGE_LEAST)
+		madvise(pool->memory, size, MADV_HUGEPAGE);
+	return 0;
+}
+
+struct bufpool *bufpool_new(uint64_t size)
 {
 	struct bufpool *pool = g_new0(struct bufpool, 1);
 
 	g_mutex_init(&pool->lock);
-	pool->room = kept;
-	for (size_t i = 0; i < G_N_ELEMENTS(class_size); i++)
-		pool->free[i] = g_ptr_array_new_with_free_func(free);
+	pool->count = size / BUFPOOL_SLAB;
+	if (pool->count && bufpool_map(pool)) {
+		/* Every read then has memory of its own. */
+		pool->mapping = pool->memory = NULL;
+		pool->count = 0;
+	}
+	pool->slabs = g_new0(struct slab, pool->count);
+	for (size_t i = 0; i < pool->count; i++) {
+		pool->slabs[i].link.data = &pool->slabs[i];
+		g_queue_push_tail_link(&pool->cold, &pool->slabs[i].link);
+	}
 	return pool;
 }
 
@@ -32,53 +87,151 @@ void bufpool_free(struct bufpool *pool)
 {
 	if (!pool)
 		return;
-	for (size_t i = 0; i < G_N_ELEMENTS(class_size); i++)
-		g_ptr_array_unref(pool->free[i]);
+	if (pool->mapping)
+		munmap(pool->mapping, pool->mapped);
+	g_free(pool->slabs);
 	g_mutex_clear(&pool->lock);
 	g_free(pool);
 }
 
-/* The class that holds size, or G_N_ELEMENTS(class_size) when none does. */
-static size_t class_of(size_t size)
+/* The class that holds size, CLASSES when none does. */
+static unsigned int class_of(size_t size)
 {
-	size_t class = 0;
+	unsigned int class = 0;
 
-	while (class < G_N_ELEMENTS(class_size) && class_size[class] < size)
+	while (class < CLASSES && ((size_t)BUFPOOL_ALIGN << class) < size)
 		class++;
 	return class;
 }
 
+static char *memory_of(struct bufpool *pool, struct slab *slab)
+{
+	return pool->memory + (size_t)(slab - pool->slabs) * BUFPOOL_SLAB;
+}
+
+/* With the lock held: a slab to cut pieces of class from; *fresh when it has no memory yet. */
+static struct slab *slab_take(struct bufpool *pool, unsigned int class, bool *fresh)
+{
+	GList *link = g_queue_pop_head_link(&pool->warm);
+	struct slab *slab;
+
+	*fresh = !link;
+	if (!link)
+		link = g_queue_pop_head_link(&pool->cold);
+	if (!link)
+		return NULL;
+	slab = link->data;
+	slab->class = class;
+	slab->pieces_free = PIECES >> class;
+	for (size_t i = 0; i < G_N_ELEMENTS(slab->free); i++) {
+		size_t left = slab->pieces_free > i * WORD ? slab->pieces_free - i * WORD : 0;
+
+		slab->free[i] = left >= WORD ? UINT64_MAX : (UINT64_C(1) << left) - 1;
+	}
+	g_queue_push_head_link(&pool->partial[class], link);
+	return slab;
+}
+
+/* With the lock held: the number of a free piece, which is taken. */
+static unsigned int slab_take_piece(struct slab *slab)
+{
+	unsigned int word = 0, bit;
+
+	while (!slab->free[word])
+		word++;
+	bit = (unsigned int)__builtin_ctzll(slab->free[word]);
+	slab->free[word] &= ~(UINT64_C(1) << bit);
+	slab->pieces_free--;
+	return word * WORD + bit;
+}
+
 void *bufpool_get(struct bufpool *pool, size_t size)
 {
-	size_t class = class_of(size);
-	void *buffer = NULL;
+	unsigned int class = class_of(size);
+	struct slab *slab;
+	bool fresh = false;
+	void *buffer;
 
-	if (class < G_N_ELEMENTS(class_size)) {
-		size = class_size[class];
-		g_mutex_lock(&pool->lock);
-		if (pool->free[class]->len) {
-			buffer = g_ptr_array_steal_index_fast(pool->free[class],
-							      pool->free[class]->len - 1);
-			pool->room += size;
-		}
+	if (class == CLASSES)
+		return NULL;
+	g_mutex_lock(&pool->lock);
+	slab = g_queue_peek_head(&pool->partial[class]);
+	if (!slab)
+		slab = slab_take(pool, class, &fresh);
+	if (!slab) {
 		g_mutex_unlock(&pool->lock);
+		return NULL;
 	}
+	buffer = memory_of(pool, slab) + slab_take_piece(slab) * ((size_t)BUFPOOL_ALIGN << class);
+	if (!slab->pieces_free)
+		g_queue_unlink(&pool->partial[class], &slab->link);
+	pool->in_use += (size_t)BUFPOOL_ALIGN << class;
+	g_mutex_unlock(&pool->lock);
+	/* Here at once, rather than page by page while the device waits. */
+	if (fresh && pool->count >= HUGE_LEAST)
+		madvise(memory_of(pool, slab), BUFPOOL_SLAB, MADV_POPULATE_WRITE);
+	return buffer;
+}
+
+void *bufpool_get_any(struct bufpool *pool, size_t size)
+{
+	void *buffer = bufpool_get(pool, size);
+
 	if (!buffer && posix_memalign(&buffer, BUFPOOL_ALIGN, size))
 		return NULL;
 	return buffer;
 }
 
-void bufpool_put(struct bufpool *pool, void *buffer, size_t size)
+void bufpool_put(struct bufpool *pool, void *buffer)
 {
-	size_t class = class_of(size);
+	size_t at = (size_t)((char *)buffer - pool->memory);
+	struct slab *slab;
+	unsigned int piece;
 
-	if (class < G_N_ELEMENTS(class_size)) {
-		g_mutex_lock(&pool->lock);
-		if (pool->room >= class_size[class]) {
-			pool->room -= class_size[class];
-			g_ptr_array_add(pool->free[class], g_steal_pointer(&buffer));
-		}
-		g_mutex_unlock(&pool->lock);
+	if ((char *)buffer < pool->memory || at >= pool->count * BUFPOOL_SLAB) {
+		free(buffer);
+		return;
 	}
-	free(buffer);
+	slab = &pool->slabs[at / BUFPOOL_SLAB];
+	g_mutex_lock(&pool->lock);
+	piece = (unsigned int)(at % BUFPOOL_SLAB / ((size_t)BUFPOOL_ALIGN << slab->class));
+	slab->free[piece / WORD] |= UINT64_C(1) << piece % WORD;
+	pool->in_use -= (size_t)BUFPOOL_ALIGN << slab->class;
+	if (slab->pieces_free++)
+		g_queue_unlink(&pool->partial[slab->class], &slab->link);
+	if (slab->pieces_free < PIECES >> slab->class) {
+		g_queue_push_head_link(&pool->partial[slab->class], &slab->link);
+	} else {
+		slab->free_since = g_get_monotonic_time();
+		g_queue_push_head_link(&pool->warm, &slab->link);
+	}
+	g_mutex_unlock(&pool->lock);
+}
+
+bool bufpool_trim(struct bufpool *pool, int64_t quiet)
+{
+	int64_t before = g_get_monotonic_time() - quiet;
+	struct slab *slab;
+	bool more;
+
+	g_mutex_lock(&pool->lock);
+	while ((slab = g_queue_peek_tail(&pool->warm)) && slab->free_since <= before) {
+		g_queue_unlink(&pool->warm, &slab->link);
+		g_mutex_unlock(&pool->lock);
+		madvise(memory_of(pool, slab), BUFPOOL_SLAB, MADV_DONTNEED);
+		g_mutex_lock(&pool->lock);
+		g_queue_push_tail_link(&pool->cold, &slab->link);
+	}
+	more = g_queue_get_length(&pool->cold) < pool->count;
+	g_mutex_unlock(&pool->lock);
+	return more;
+}
+
+void bufpool_count(struct bufpool *pool, struct bufpool_counts *counts)
+{
+	g_mutex_lock(&pool->lock);
+	counts->size = pool->count * BUFPOOL_SLAB;
+	counts->in_use = pool->in_use;
+	counts->resident = (pool->count - g_queue_get_length(&pool->cold)) * BUFPOOL_SLAB;
+	g_mutex_unlock(&pool->lock);
 }

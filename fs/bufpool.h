@@ -1,24 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Aligned buffers for reads of the backing files, used again.
+ * The memory that reads of the backing files land in: one reservation for the whole mount, in
+ * 2 MiB slabs of huge pages, used again for ever.
  *
- * Any thread.  At most the pool's size is kept; a request beyond that gets a
- * buffer of its own that is given back to the system.
+ * Huge pages because a device reads twice as fast into them as into 4 KiB pages, which it has to
+ * be told of one by one.  A slab is made resident when it is first handed out, and given back to
+ * the system when nobody has wanted it for a minute.
+ *
+ * Any thread.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Enough for O_DIRECT on every filesystem with blocks of up to 4 KiB. */
 #define BUFPOOL_ALIGN 4096
 
+/* The largest buffer, and what the pool grows and shrinks by. */
+#define BUFPOOL_SLAB ((size_t)2 << 20)
+
 struct bufpool;
 
-/* kept: bytes that may be kept between requests. */
-struct bufpool *bufpool_new(uint64_t kept);
-void bufpool_free(struct bufpool *pool);
+/* size: bytes, rounded down to whole slabs; with none every buffer has memory of its own. */
+struct bufpool *bufpool_new(uint64_t size);
+void bufpool_free(struct bufpool *pool); /* NULL is fine */
 
-/* A buffer of at least size bytes, or NULL.  Give it back with the same size. */
+/*
+ * A buffer of at least size bytes, aligned to BUFPOOL_ALIGN; NULL when the pool has none.  It
+ * takes the next power of two of the pool.
+ */
 void *bufpool_get(struct bufpool *pool, size_t size);
-void bufpool_put(struct bufpool *pool, void *buffer, size_t size);
+
+/* The same, with memory of its own when the pool has none.  NULL: there is none at all. */
+void *bufpool_get_any(struct bufpool *pool, size_t size);
+
+/* Of either kind. */
+void bufpool_put(struct bufpool *pool, void *buffer);
+
+/*
+ * Gives back to the system what has been free for quiet us.  True while more may be later.  It is
+ * for a thread that serves no requests.
+ */
+bool bufpool_trim(struct bufpool *pool, int64_t quiet);
+
+struct bufpool_counts {
+	uint64_t size;      /* bytes that may be handed out */
+	uint64_t in_use;    /* bytes handed out */
+	uint64_t resident;  /* bytes of memory taken from the system */
+};
+void bufpool_count(struct bufpool *pool, struct bufpool_counts *counts);

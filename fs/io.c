@@ -59,7 +59,7 @@ static void io_free(struct io *io)
 	struct lanefs *fs = file->fs;
 
 	if (io->owned)
-		bufpool_put(file->fs->pool, io->buffer, io->length);
+		bufpool_put(file->fs->pool, io->buffer);
 	g_free(io);
 	file_unref(file);
 	/* Last of all: from here on the mount may be freed. */
@@ -191,7 +191,7 @@ void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
 	io->buffer = io->skip ? NULL : payload_of(req, io->length);
 	if (!io->buffer) {
-		io->buffer = bufpool_get(file->fs->pool, io->length);
+		io->buffer = bufpool_get_any(file->fs->pool, io->length);
 		io->owned = io->buffer != NULL;
 	}
 	if (!io->buffer) {
@@ -259,7 +259,7 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 		io->buffer = (char *)data->buf[0].mem + data->off;
 		return 0;
 	}
-	io->buffer = bufpool_get(io->file->fs->pool, io->length);
+	io->buffer = bufpool_get_any(io->file->fs->pool, io->length);
 	if (!io->buffer)
 		return -ENOMEM;
 	io->owned = true;

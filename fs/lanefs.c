@@ -109,7 +109,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	/* The daemon acts for callers of other groups, and must not be in one itself. */
 	if (fs->root_daemon)
 		setgroups(0, NULL);
-	fs->pool = bufpool_new(MIN(fs->config->pool, fs->memory_limit / 4));
+	fs->pool = bufpool_new(MAX(BUFPOOL_SLAB, MIN(fs->config->pool, fs->memory_limit / 4)));
 	fs->worker = worker_new();
 	fs->ring = ring_new(fs->worker);
 	if (ring_no_io_uring(fs->ring))
