@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io.h"
+#include "backing-read.h"
 #include "bufpool.h"
 #include "ring.h"
 #include "transport.h"
@@ -9,31 +10,21 @@
 #include <string.h>
 #include <sys/uio.h>
 
-/* Kernel 6.14; older headers lack it. */
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE 0x00000080
-#endif
-
 /* One request on its way through the ring; freed by its completion. */
 struct io {
-	struct ring_request ring;
+	struct backing_read read;     /* a READ's way; its file and buffer are the request's */
+	struct ring_request ring;     /* a WRITE's */
 	struct file *file;            /* a reference */
 	fuse_req_t req;
 	struct transport_queue *queue;
-	enum file_read how;
 	size_t size;                  /* asked by the application */
 	off_t offset;
 	size_t skip;                  /* bytes between the block's start and offset */
 	size_t length;                /* of buffer that is wanted */
-	size_t done;                  /* of length */
+	size_t done;                  /* of length, a WRITE's */
 	char *buffer;
 	bool owned;                   /* buffer is the pool's, not the transport's */
 };
-
-static struct io *io_of(struct ring_request *request)
-{
-	return (struct io *)((char *)request - offsetof(struct io, ring));
-}
 
 /* NULL, answered, once the mount is stopping. */
 static struct io *io_new(struct file *file, fuse_req_t req, size_t size, off_t offset)
@@ -94,14 +85,14 @@ static void count_read(struct io *io, ssize_t result)
 			atomic_add(counts[i]->read_errors, 1);
 		else
 			atomic_add(counts[i]->read_bytes, (uint64_t)result);
-		atomic_add(counts[i]->backing_bytes, io->done);
+		atomic_add(counts[i]->backing_bytes, io->read.done);
 	}
 }
 
 /* The one place where a READ ends. */
 static void read_reply(struct io *io, int err)
 {
-	size_t got = io->done > io->skip ? MIN(io->done - io->skip, io->size) : 0;
+	size_t got = io->read.done > io->skip ? MIN(io->read.done - io->skip, io->size) : 0;
 
 	count_read(io, err ? err : (ssize_t)got);
 	transport_begin(io->queue);
@@ -110,56 +101,15 @@ static void read_reply(struct io *io, int err)
 	else
 		fuse_reply_buf(io->req, io->buffer + io->skip, got);
 	transport_end(io->queue);
-	if (io->how == FILE_READ_BUFFERED && !err)
-		posix_fadvise(io->ring.fd, io->offset, (off_t)got, POSIX_FADV_DONTNEED);
 	io_free(io);
 }
 
-static void read_submit(struct io *io);
-
-static void read_done(struct ring_request *request, ssize_t result)
+static void read_ended(struct backing_read *read, int err)
 {
-	struct io *io = io_of(request);
+	struct io *io = (struct io *)((char *)read - offsetof(struct io, read));
 
-	/* Refused only when used: O_DIRECT by its alignment, RWF_DONTCACHE by the filesystem. */
-	if ((result == -EINVAL || result == -EOPNOTSUPP) && io->how != FILE_READ_BUFFERED && !io->done) {
-		file_lower_read(io->file, io->how);
-		read_submit(io);
-		return;
-	}
-	if (result < 0) {
-		/* What was read before the error is the application's; it meets the error next. */
-		read_reply(io, io->done > io->skip ? 0 : (int)result);
-		return;
-	}
-	io->done += (size_t)result;
-	/* A short read ends at the end of the file, or in the middle when interrupted: ask on. */
-	if (result && io->done < io->length &&
-	    (io->how != FILE_READ_DIRECT || is_aligned(io->done, io->file->align))) {
-		read_submit(io);
-		return;
-	}
-	read_reply(io, 0);
-}
-
-/* Reads what is missing. */
-static void read_submit(struct io *io)
-{
-	enum file_read how;
-	int fd = file_read_fd(io->file, &how);
-
-	if (fd < 0) {
-		read_reply(io, fd);
-		return;
-	}
-	io->how = how;
-	io->ring.fd = fd;
-	io->ring.rw_flags = how == FILE_READ_DONTCACHE ? RWF_DONTCACHE : 0;
-	io->ring.buffer = io->buffer + io->done;
-	io->ring.length = io->length - io->done;
-	io->ring.offset = io->offset - (off_t)io->skip + (off_t)io->done;
-	io->ring.done = read_done;
-	ring_submit(io->file->fs->ring, &io->ring);
+	/* What was read before the error is the application's; it meets the error next. */
+	read_reply(io, read->done > io->skip ? 0 : err);
 }
 
 static void count_read_request(struct file *file)
@@ -198,7 +148,14 @@ void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 		read_reply(io, -ENOMEM);
 		return;
 	}
-	read_submit(io);
+	io->read = (struct backing_read){
+		.file = file,
+		.buffer = io->buffer,
+		.length = io->length,
+		.offset = offset - (off_t)io->skip,
+		.ended = read_ended,
+	};
+	backing_read_start(&io->read);
 }
 
 static void write_reply(struct io *io, int err)
@@ -224,7 +181,7 @@ static void write_submit(struct io *io);
 
 static void write_done(struct ring_request *request, ssize_t result)
 {
-	struct io *io = io_of(request);
+	struct io *io = (struct io *)((char *)request - offsetof(struct io, ring));
 
 	if (result < 0 || (!result && io->length)) {
 		/* The short count first; the next write meets the error. */

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "backing-read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* Kernel 6.14; older headers lack it. */
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+
+/* Whether what is missing starts where O_DIRECT can go on. */
+static bool can_go_on(const struct backing_read *read)
+{
+	return read->how != FILE_READ_DIRECT || (read->done & (read->file->align - 1)) == 0;
+}
+
+static void backing_read_end(struct backing_read *read, int err)
+{
+	if (read->how == FILE_READ_BUFFERED && read->done)
+		posix_fadvise(read->ring.fd, read->offset, (off_t)read->done, POSIX_FADV_DONTNEED);
+	read->ended(read, err);
+}
+
+static void backing_read_done(struct ring_request *request, ssize_t result)
+{
+	struct backing_read *read =
+		(struct backing_read *)((char *)request - offsetof(struct backing_read, ring));
+
+	/* Refused only when used: O_DIRECT by its alignment, RWF_DONTCACHE by the filesystem. */
+	if ((result == -EINVAL || result == -EOPNOTSUPP) && read->how != FILE_READ_BUFFERED &&
+	    !read->done) {
+		file_lower_read(read->file, read->how);
+		backing_read_start(read);
+		return;
+	}
+	if (result < 0) {
+		backing_read_end(read, (int)result);
+		return;
+	}
+	read->done += (size_t)result;
+	/* A short read ends at the end of the file, or in the middle when interrupted: ask on. */
+	if (result && read->done < read->length && can_go_on(read))
+		backing_read_start(read);
+	else
+		backing_read_end(read, 0);
+}
+
+void backing_read_start(struct backing_read *read)
+{
+	int fd = file_read_fd(read->file, &read->how);
+
+	if (fd < 0) {
+		read->ended(read, fd);
+		return;
+	}
+	read->ring.fd = fd;
+	read->ring.rw_flags = read->how == FILE_READ_DONTCACHE ? RWF_DONTCACHE : 0;
+	read->ring.buffer = read->buffer + read->done;
+	read->ring.length = read->length - read->done;
+	read->ring.offset = read->offset + (off_t)read->done;
+	read->ring.done = backing_read_done;
+	ring_submit(read->file->fs->ring, &read->ring);
+}
