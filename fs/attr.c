@@ -2,6 +2,7 @@
 #include "attr.h"
 #include "creds.h"
 #include "file.h"
+#include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -218,9 +219,13 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	if (fd < 0)
 		return fd;
 	drop = creds_drop_for(fs, req, fd, must_drop_setid(req, fd, to_set));
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		window_changed(fs, inode, attr->st_size, -1);
 	creds_drop_enter(&drop);
 	err = set_all(fs, fd, file, attr, to_set);
 	creds_drop_leave(&drop);
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		window_changed(fs, inode, attr->st_size, -1);
 	if (!err)
 		err = backing_stat(fd, "", result, NULL);
 	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */

@@ -15,6 +15,7 @@
 struct ring;
 struct bufpool;
 struct reaper;
+struct windows;
 struct worker;
 struct lock_waits;
 
@@ -45,6 +46,7 @@ struct lanefs {
 	struct ring *ring;              /* fixed */
 	struct worker *worker;          /* fixed */
 	struct reaper *reaper;          /* fixed */
+	struct windows *windows;        /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
 	GMutex thresholds_lock;
 	GHashTable *thresholds;         /* directory id -> uint64_t, protected by thresholds_lock */

@@ -4,6 +4,7 @@
 #include "bufpool.h"
 #include "ring.h"
 #include "transport.h"
+#include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,18 +28,21 @@ struct io {
 };
 
 /* NULL, answered, once the mount is stopping. */
-static struct io *io_new(struct file *file, fuse_req_t req, size_t size, off_t offset)
+static struct io *io_new(struct file *file, fuse_req_t req, struct transport_queue *queue,
+			 size_t size, off_t offset)
 {
 	struct io *io;
 
 	if (!later_begin(file->fs)) {
+		transport_begin(queue);
 		fuse_reply_err(req, ENOTCONN);
+		transport_end(queue);
 		return NULL;
 	}
 	io = g_new0(struct io, 1);
 	io->file = file_ref(file);
 	io->req = req;
-	io->queue = transport_current();
+	io->queue = queue;
 	io->size = size;
 	io->offset = offset;
 	return io;
@@ -124,7 +128,13 @@ static void count_read_request(struct file *file)
 
 void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 {
-	struct io *io = io_new(file, req, size, offset);
+	io_read_for(file, req, transport_current(), size, offset);
+}
+
+void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queue, size_t size,
+		 off_t offset)
+{
+	struct io *io = io_new(file, req, queue, size, offset);
 	enum file_read how;
 	int fd;
 
@@ -158,6 +168,15 @@ void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	backing_read_start(&io->read);
 }
 
+/* Where O_APPEND puts it, only the backing filesystem knows. */
+static void write_changes(struct io *io)
+{
+	bool append = (io->ring.rw_flags & RWF_APPEND) || (io->file->flags & O_APPEND);
+
+	window_changed(io->file->fs, io->file->inode, append ? 0 : io->offset,
+		       append ? -1 : (off_t)io->length);
+}
+
 static void write_reply(struct io *io, int err)
 {
 	struct io_counts *counts[] = { &io->file->fs->io, &inode_mode(io->file->fs, io->file->inode)->io };
@@ -168,6 +187,7 @@ static void write_reply(struct io *io, int err)
 		if (err)
 			atomic_add(counts[i]->write_errors, 1);
 	}
+	write_changes(io);
 	transport_begin(io->queue);
 	if (err)
 		fuse_reply_err(io->req, -err);
@@ -228,7 +248,7 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
 	      const struct fuse_file_info *fi)
 {
-	struct io *io = io_new(file, req, fuse_buf_size(data), offset);
+	struct io *io = io_new(file, req, transport_current(), fuse_buf_size(data), offset);
 	int err;
 
 	if (!io)
@@ -242,6 +262,7 @@ void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t
 	}
 	if (!err)
 		io->ring.drop = creds_drop_for(file->fs, req, io->ring.fd, fi->kill_suidgid);
+	write_changes(io);
 	if (err)
 		write_reply(io, err);
 	else

@@ -13,6 +13,11 @@
  */
 void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset);
 
+/* The same on a thread that did not receive it; queue: see transport.h. */
+struct transport_queue;
+void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queue, size_t size,
+		 off_t offset);
+
 /*
  * WRITE to the backing file, acknowledged when the kernel has it.  fi: O_APPEND
  * in its flags, which fcntl(2) may have changed since the open, and kill_suidgid.

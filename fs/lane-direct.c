@@ -10,17 +10,18 @@
  */
 #include "file.h"
 #include "io.h"
+#include "window.h"
 
 static int direct_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
 {
-	(void)file;
 	fi->backing_id = backing_id;
 	fi->direct_io = window || !backing_id;
-	return 0;
+	return window ? window_open(file) : 0;
 }
 
 const struct lane_ops lane_direct = {
 	.open = direct_open,
-	.read = io_read,
+	.read = window_read,
 	.write = io_write,
+	.release = window_close,
 };

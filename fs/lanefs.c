@@ -10,6 +10,7 @@
 #include "memory.h"
 #include "reaper.h"
 #include "ring.h"
+#include "window.h"
 #include "worker.h"
 
 #include <fcntl.h>
@@ -120,6 +121,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	signal(SIGIO, SIG_IGN);
 	fs->lock_waits = lock_waits_new();
 	fs->reaper = reaper_new(fs);
+	fs->windows = windows_new(fs);
 	return 0;
 }
 
@@ -146,6 +148,7 @@ bool lanefs_stop(struct lanefs *fs)
 	if (!fs->worker)
 		return true;
 	lock_waits_stop(fs->lock_waits);
+	windows_stop(fs->windows);
 	reaper_stop(fs->reaper);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
@@ -169,10 +172,12 @@ void lanefs_free(struct lanefs *fs)
 	lock_waits_free(fs->lock_waits);
 	ring_free(fs->ring);
 	worker_free(fs->worker);
+	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
 	close_leftovers(fs);
 	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);
+	windows_free(fs->windows);
 	g_hash_table_unref(fs->thresholds);
 	g_mutex_clear(&fs->thresholds_lock);
 	table_finish(&fs->dirs);

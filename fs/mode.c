@@ -4,6 +4,7 @@
 #include "locks.h"
 #include "passthrough.h"
 #include "reaper.h"
+#include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@ void inode_mode_free(struct inode_mode *mode)
 {
 	if (!mode)
 		return;
+	window_set_free(mode->windows);
 	g_clear_pointer(&mode->owners, g_hash_table_unref);
 	g_mutex_clear(&mode->lock);
 	g_free(mode);
@@ -120,8 +122,10 @@ int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthr
 		choose_kind(fs, mode, fd, passthrough);
 	if (mode->kind == IO_MODE_PASSTHROUGH) {
 		id = mode->backing_id;
-		if (writable)
+		if (writable) {
 			mode->unseen_writers++;
+			window_set_block(mode->windows, true);
+		}
 	}
 	g_mutex_unlock(&mode->lock);
 	return id;
@@ -214,8 +218,10 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 	bool over;
 
 	g_mutex_lock(&mode->lock);
-	if (!mapped && !mode->unseen_writers)
+	if (!mapped && !mode->unseen_writers) {
 		mode->maybe_mapped = false;
+		window_set_block(mode->windows, false);
+	}
 	/* Opened again: the next last close queues it anew. */
 	over = mode->opens || forgotten || g_get_monotonic_time() - mode->idle_since >= idle;
 	if (over && !mode->opens) {

@@ -24,6 +24,7 @@
 
 struct lanefs;
 struct inode;
+struct window_set;
 
 enum io_mode {
 	IO_MODE_NONE,
@@ -39,6 +40,7 @@ struct lane_counts {
 struct io_counts {           /* all atomic */
 	uint64_t read_requests, read_bytes, backing_bytes, read_errors, reads_in_flight;
 	uint64_t write_requests, write_bytes, write_errors;
+	uint64_t window_hits, window_waits, over_read, chunks_unused;
 };
 
 struct inode_mode {
@@ -53,6 +55,7 @@ struct inode_mode {
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
+	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 };

@@ -5,6 +5,7 @@
 #include "attr.h"
 #include "facts.h"
 #include "names.h"
+#include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -179,6 +180,8 @@ int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const c
 	fd = names_create(fs, req, parent, name, fi->flags, mode, &inode, &attr);
 	if (fd < 0)
 		return fd;
+	if (fi->flags & O_TRUNC)
+		window_changed(fs, inode, 0, -1);
 	file = file_new(fs, inode, fi->flags, fd);
 	err = open_file(file, req, &attr, fi);
 	if (err) {

@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "creds.h"
 #include "dir.h"
+#include "window.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -66,9 +67,12 @@ static void allocation_run(struct work *work)
 	int err = 0;
 
 	if (!a->deferred.refused) {
+		/* Some modes move what comes after. */
+		window_changed(a->deferred.fs, a->deferred.file->inode, a->offset, -1);
 		creds_drop_enter(&a->drop);
 		err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
 		creds_drop_leave(&a->drop);
+		window_changed(a->deferred.fs, a->deferred.file->inode, a->offset, -1);
 	}
 	deferred_reply_err(&a->deferred, err);
 }
@@ -106,13 +110,16 @@ static void copy_run(struct work *work)
 	struct copy *copy = (struct copy *)work;
 	int err = copy->deferred.refused;
 	ssize_t copied = -1;
+	off_t begin = copy->off_out, length = (off_t)copy->length;
 
 	if (!err) {
+		window_changed(copy->deferred.fs, copy->deferred.other->inode, begin, length);
 		creds_drop_enter(&copy->drop);
 		copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
 					 copy->length, (unsigned int)copy->flags);
 		err = errno;
 		creds_drop_leave(&copy->drop);
+		window_changed(copy->deferred.fs, copy->deferred.other->inode, begin, length);
 	}
 	deferred_reply_begin(&copy->deferred);
 	if (copied < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "stats.h"
+#include "bufpool.h"
 #include "fs.h"
 #include "ring.h"
 
@@ -65,6 +66,28 @@ static void add_io(JsonBuilder *builder, struct io_counts *io)
 	json_builder_end_object(builder);
 }
 
+static void add_window(JsonBuilder *builder, struct io_counts *io)
+{
+	begin_object(builder, "window");
+	add_int(builder, "hits", atomic_read(io->window_hits));
+	add_int(builder, "waits", atomic_read(io->window_waits));
+	add_int(builder, "over_read", atomic_read(io->over_read));
+	add_int(builder, "chunks_unused", atomic_read(io->chunks_unused));
+	json_builder_end_object(builder);
+}
+
+static void add_pool(JsonBuilder *builder, struct bufpool *pool)
+{
+	struct bufpool_counts counts;
+
+	bufpool_count(pool, &counts);
+	begin_object(builder, "pool");
+	add_int(builder, "size", counts.size);
+	add_int(builder, "in_use", counts.in_use);
+	add_int(builder, "resident", counts.resident);
+	json_builder_end_object(builder);
+}
+
 static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
 {
 	struct inodes_counts counts;
@@ -102,6 +125,8 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
 	add_io(builder, &fs->io);
+	add_window(builder, &fs->io);
+	add_pool(builder, fs->pool);
 	json_builder_end_object(builder);
 	return json_finish_text(builder);
 }
@@ -114,6 +139,7 @@ char *stats_file(struct lanefs *fs, struct inode *inode)
 	json_builder_begin_object(builder);
 	add_lanes(builder, mode->lanes);
 	add_io(builder, &mode->io);
+	add_window(builder, &mode->io);
 	json_builder_end_object(builder);
 	return json_finish_text(builder);
 }

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is read ahead of one file, for all who read it.  Between window.c (requests),
+ * window-set.c (what is kept, what is dropped) and windows.c (all files of a mount); nobody else's.
+ *
+ * A set exists once a file was opened with a window; it lives in the inode's mode object, and as
+ * long.
+ *
+ * Locks: windows->lock, then set->lock, which is held for moments: over no system call that can
+ * wait, over no reply.  mode->lock comes before both; the pool's lock after.
+ */
+#pragma once
+
+#include "chunk.h"
+#include "fs.h"
+#include "stream.h"
+#include "window.h"
+
+/* A device's errors are not looked for again so soon. */
+#define WINDOW_ERROR_US G_USEC_PER_SEC
+/* What an outside change may take to be seen is twice this. */
+#define WINDOW_CHECK_US (G_USEC_PER_SEC / 2)
+/* How long the window of a closed file waits for its reopening. */
+#define WINDOW_TAIL_US G_USEC_PER_SEC
+/* A stream that was not read for so long counts no more, and a file's windows go. */
+#define WINDOW_STALLED_US (2 * G_USEC_PER_SEC)
+#define WINDOW_IDLE_US (30 * G_USEC_PER_SEC)
+
+struct windows {
+	struct lanefs *fs;        /* fixed */
+	struct bufpool *pool;     /* fixed */
+	uint64_t pool_size;       /* fixed, bytes */
+	uint64_t most;            /* fixed, bytes, the largest window */
+	unsigned int active;      /* atomic, streams that are being read */
+	int64_t reclaimed;        /* atomic, us, when memory was last looked for */
+	bool pressed;             /* atomic, the pool was found empty */
+	GMutex lock;
+	GCond wake;
+	GThread *thread;          /* NULL once stopped */
+	GQueue sets;              /* lock, of struct window_set with readers or chunks */
+	bool busy;                /* lock, the thread looks often */
+	bool stop;                /* lock */
+};
+
+/* An open file that reads through a window. */
+struct window_reader {
+	struct window_set *set;   /* fixed */
+	GList link;               /* set->lock, in set->readers */
+	struct streams streams;   /* set->lock */
+};
+
+struct window_set {
+	struct windows *windows;  /* fixed */
+	struct io_counts *counts; /* fixed, the inode's */
+	GList link;               /* windows->lock, in windows->sets when linked */
+	bool linked;              /* windows->lock */
+	GMutex lock;              /* protects all below */
+	struct chunks chunks;
+	GQueue readers;           /* of struct window_reader */
+	bool blocked;             /* there may be writers that the daemon does not see */
+	uint64_t version;         /* of the backing file when last looked at; 0: not to be relied on */
+	uint64_t size;            /* then, bytes */
+	int64_t checked;          /* us */
+	int64_t failed;           /* us, when a read ahead last met an error, 0: never */
+	int64_t used;             /* us, the last read or close */
+	uint64_t asked, wasted;   /* bytes read by applications, and read ahead for nobody */
+	uint64_t doubtful;        /* bytes read ahead for who last read, perhaps for nobody */
+};
+
+struct window_set *window_set_new(struct windows *windows, struct io_counts *counts,
+				  bool blocked);
+
+/* --- with set->lock held --- */
+
+/* The file was looked at: what is kept of another version goes. */
+void window_set_check(struct window_set *set, const struct stat *attr, int64_t now);
+
+/* Nothing that overlaps the range is seen by later requests.  end UINT64_MAX: to the end. */
+void window_set_drop(struct window_set *set, uint64_t begin, uint64_t end);
+
+/* Drops what no reader is about to want.  Under pressure, what only a stalled one does. */
+void window_set_sweep(struct window_set *set, int64_t now, bool pressure);
+
+/* The same for the chunks that a read up to offset has passed. */
+void window_set_pass(struct window_set *set, uint64_t offset, int64_t now);
+
+/* What may be read ahead of stream now, bytes. */
+uint64_t window_set_limit(struct window_set *set, const struct stream *stream);
+
+/*
+ * Chunks for what is not there yet in [begin, end), each at most to the next multiple of step and not
+ * beyond last.  Those that lie beyond must are made only whole.  They go to *made, for the caller to
+ * submit.  Where it stopped: end, or where the pool was empty.
+ */
+uint64_t window_set_extend(struct window_set *set, uint64_t begin, uint64_t must, uint64_t end,
+			   size_t step, struct chunk **made);
+
+/* Reads ahead of the reader's stream after a read of size bytes at offset; missing: it is not all there itself. */
+void window_set_advance(struct window_reader *reader, struct stream *stream, uint64_t offset,
+			size_t size, bool missing, struct chunk **made);
+
+/* Streams of its readers that are being read. */
+unsigned int window_set_active(struct window_set *set, int64_t now);
+
+/* --- windows.c --- */
+
+/* The pool is empty: takes what nobody is about to want.  No lock held. */
+void windows_reclaim(struct windows *windows);

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+#include "window-set.h"
+#include "attr.h"
+#include "io.h"
+#include "transport.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+/* Chunks a request may be answered from; one that needs more goes its own way. */
+#define SPAN_MAX 20
+
+/* A READ and the chunks it is answered from, in order. */
+struct window_request {
+	struct file *file;        /* a reference */
+	fuse_req_t req;
+	struct transport_queue *queue;
+	size_t size;              /* asked by the application */
+	off_t offset;
+	unsigned int count;       /* of hooks */
+	unsigned int missing;     /* set->lock, chunks not ready */
+	struct window_request *next; /* the completion's, those that can be answered */
+	struct chunk_hook hooks[SPAN_MAX];
+};
+
+static void count_add(struct file *file, size_t field, uint64_t n)
+{
+	__atomic_add_fetch((uint64_t *)((char *)file->reader->set->counts + field), n, __ATOMIC_RELAXED);
+	__atomic_add_fetch((uint64_t *)((char *)&file->fs->io + field), n, __ATOMIC_RELAXED);
+}
+
+#define COUNT(file, field, n) count_add((file), offsetof(struct io_counts, field), (n))
+
+static void request_unpin(struct window_request *request)
+{
+	for (unsigned int i = 0; i < request->count; i++)
+		chunk_unref(request->file->fs->pool, request->hooks[i].chunk);
+	request->count = 0;
+}
+
+/* Bytes in the chunks from the request's offset on without a gap. */
+static size_t request_there(const struct window_request *request)
+{
+	uint64_t at = (uint64_t)request->offset, end = at + request->size;
+
+	for (unsigned int i = 0; i < request->count && at < end; i++) {
+		const struct chunk *chunk = request->hooks[i].chunk;
+
+		if (at >= chunk->offset + chunk->valid)
+			break;
+		at = MIN(end, chunk->offset + chunk->valid);
+		if (chunk->valid < chunk->length)
+			break;
+	}
+	return at - (uint64_t)request->offset;
+}
+
+/* Whether the file ends where the chunks do, now. */
+static bool ends_there(struct window_request *request, size_t there)
+{
+	enum file_read how;
+	int fd = file_read_fd(request->file, &how);
+	struct stat attr;
+
+	return fd >= 0 && !fstat(fd, &attr) && attr.st_size == request->offset + (off_t)there;
+}
+
+/* The pieces that make the answer; their number. */
+static int request_pieces(const struct window_request *request, size_t there, struct iovec *iov)
+{
+	uint64_t at = (uint64_t)request->offset, end = at + there;
+	int count = 0;
+
+	for (unsigned int i = 0; i < request->count && at < end; i++) {
+		const struct chunk *chunk = request->hooks[i].chunk;
+		uint64_t stop = MIN(end, chunk_end(chunk));
+
+		iov[count].iov_base = chunk->read.buffer + (at - chunk->offset);
+		iov[count++].iov_len = stop - at;
+		at = stop;
+	}
+	return count;
+}
+
+/* The copy is made before the transport's queue is held up. */
+static void reply_in_payload(struct window_request *request, char *payload, const struct iovec *iov,
+			     int count)
+{
+	size_t done = 0;
+
+	for (int i = 0; i < count; i++) {
+		memcpy(payload + done, iov[i].iov_base, iov[i].iov_len);
+		done += iov[i].iov_len;
+	}
+	transport_begin(request->queue);
+	fuse_reply_buf(request->req, payload, done);
+	transport_end(request->queue);
+}
+
+/* All its chunks are ready. */
+static void request_reply(struct window_request *request)
+{
+	struct file *file = request->file;
+	size_t room, there = request_there(request);
+	struct iovec iov[SPAN_MAX];
+	char *payload;
+	int count;
+
+	if (there < request->size && !ends_there(request, there)) {
+		/* The file has grown, or what was read ahead met an error: that is for this request to see. */
+		request_unpin(request);
+		io_read_for(file, request->req, request->queue, request->size, request->offset);
+		return;
+	}
+	COUNT(file, read_requests, 1);
+	COUNT(file, read_bytes, there);
+	count = request_pieces(request, there, iov);
+	if (fuse_req_is_uring(request->req) &&
+	    !fuse_req_get_payload(request->req, &payload, &room, NULL) && room >= there) {
+		reply_in_payload(request, payload, iov, count);
+	} else {
+		transport_begin(request->queue);
+		fuse_reply_iov(request->req, iov, count);
+		transport_end(request->queue);
+	}
+	request_unpin(request);
+}
+
+/* With set->lock held: takes the chunks that hold the request's bytes.  False when some are in none. */
+static bool request_pin(struct window_set *set, struct window_request *request)
+{
+	uint64_t at = (uint64_t)request->offset, end = at + request->size;
+	unsigned int i = chunks_find(&set->chunks, at);
+
+	/* At the end of the file that is known, what is there is enough. */
+	if (at < set->size)
+		end = MIN(end, set->size);
+	for (; at < end; i++) {
+		struct chunk *chunk = i < set->chunks.count ? set->chunks.items[i] : NULL;
+
+		if (!chunk || chunk->offset > at || request->count == SPAN_MAX) {
+			request_unpin(request);
+			return false;
+		}
+		request->hooks[request->count++].chunk = chunk_ref(chunk);
+		at = chunk_end(chunk);
+	}
+	return true;
+}
+
+/* With set->lock held: counts what the request uses of its chunks.  Whether all of them are ready. */
+static bool request_use(const struct window_request *request)
+{
+	uint64_t begin = (uint64_t)request->offset, end = begin + request->size;
+	bool ready = true;
+
+	for (unsigned int i = 0; i < request->count; i++) {
+		struct chunk *chunk = request->hooks[i].chunk;
+
+		chunk->used += MIN(end, chunk_end(chunk)) - MAX(begin, chunk->offset);
+		ready = ready && chunk->ready;
+	}
+	return ready;
+}
+
+/* With set->lock held: a request of its own, which waits for those of its chunks that are not ready. */
+static struct window_request *request_wait(const struct window_request *from)
+{
+	struct window_request *request = g_memdup2(from, sizeof(*from));
+
+	file_ref(request->file);
+	request->missing = 0;
+	for (unsigned int i = 0; i < request->count; i++) {
+		struct chunk_hook *hook = &request->hooks[i];
+
+		if (hook->chunk->ready)
+			continue;
+		request->missing++;
+		hook->waiter = request;
+		hook->next = hook->chunk->waiting;
+		hook->chunk->waiting = hook;
+	}
+	return request;
+}
+
+/* Answers who waited, and lets go of the chunk that was read. */
+static void chunk_finish(struct chunk *chunk, struct window_request *answerable)
+{
+	struct file *file = chunk->read.file;
+
+	while (answerable) {
+		struct window_request *request = answerable;
+		struct file *reader = request->file;
+
+		answerable = request->next;
+		COUNT(reader, reads_in_flight, (uint64_t)-1);
+		request_reply(request);
+		g_free(request);
+		file_unref(reader);
+	}
+	chunk_unref(file->fs->pool, chunk);
+	file_unref(file);
+}
+
+/* The one place where a read ahead ends. */
+static void chunk_end_read(struct chunk *chunk, int err)
+{
+	struct window_request *answerable = NULL;
+	struct window_set *set = chunk->set;
+	int64_t now = g_get_monotonic_time();
+
+	COUNT(chunk->read.file, backing_bytes, chunk->read.done);
+	g_mutex_lock(&set->lock);
+	chunk->ready = true;
+	chunk->valid = chunk->read.done;
+	if (err)
+		set->failed = now;
+	for (struct chunk_hook *hook = chunk->waiting; hook; hook = hook->next) {
+		struct window_request *request = hook->waiter;
+
+		if (--request->missing)
+			continue;
+		request->next = answerable;
+		answerable = request;
+	}
+	chunk->waiting = NULL;
+	if (err && chunk->listed)
+		window_set_drop(set, chunk->offset, chunk->offset + 1);
+	window_set_pass(set, chunk_end(chunk), now);
+	g_mutex_unlock(&set->lock);
+	chunk_finish(chunk, answerable);
+}
+
+/* On the ring's thread. */
+static void chunk_ended(struct backing_read *read, int err)
+{
+	struct chunk *chunk = (struct chunk *)((char *)read - offsetof(struct chunk, read));
+	struct lanefs *fs = read->file->fs;
+
+	chunk_end_read(chunk, err);
+	later_end(fs);
+}
+
+/* Sends the new chunks, each with the reference it was made with, on their way. */
+static void chunks_submit(struct file *file, struct chunk *made)
+{
+	while (made) {
+		struct chunk *chunk = made;
+
+		made = chunk->next;
+		chunk->read.file = file_ref(file);
+		chunk->read.ended = chunk_ended;
+		if (later_begin(file->fs))
+			backing_read_start(&chunk->read);
+		else
+			chunk_end_read(chunk, -ENOTCONN);
+	}
+}
+
+/* Looks at the file when that was too long ago. */
+static void check_version(struct file *file, int64_t now)
+{
+	struct window_set *set = file->reader->set;
+	enum file_read how;
+	struct stat attr;
+	bool due;
+	int fd;
+
+	g_mutex_lock(&set->lock);
+	due = now - set->checked > WINDOW_CHECK_US;
+	if (due)
+		set->checked = now;
+	g_mutex_unlock(&set->lock);
+	if (!due)
+		return;
+	fd = file_read_fd(file, &how);
+	if (fd < 0 || fstat(fd, &attr))
+		attr = (struct stat){ 0 };
+	g_mutex_lock(&set->lock);
+	window_set_check(set, &attr, now);
+	g_mutex_unlock(&set->lock);
+}
+
+/* What becomes of a READ. */
+enum outcome {
+	OUTCOME_READ,  /* it has to read for itself */
+	OUTCOME_READY, /* its chunks are there */
+	OUTCOME_WAITS, /* somebody else will answer it */
+};
+
+/* With set->lock held: finds the request's chunks, reading ahead as its stream deserves. */
+static enum outcome window_lookup(struct window_reader *reader, struct window_request *request,
+				  int64_t now, struct chunk **made)
+{
+	struct window_set *set = reader->set;
+	uint64_t offset = (uint64_t)request->offset;
+	enum stream_place place;
+	bool proved, found;
+	struct stream *stream = streams_note(&reader->streams, offset, request->size, now, &place,
+					     &proved);
+
+	set->used = now;
+	set->asked += request->size;
+	if (proved)
+		atomic_add(set->windows->active, 1);
+	if (set->blocked)
+		return OUTCOME_READ;
+	if (reader->streams.lost) {
+		reader->streams.lost = false;
+		window_set_sweep(set, now, false);
+	}
+	found = request_pin(set, request);
+	if ((place == STREAM_AT_NEXT || place == STREAM_AHEAD) && stream->proven &&
+	    now - set->failed > WINDOW_ERROR_US) {
+		window_set_advance(reader, stream, offset, request->size, !found, made);
+		found = found || request_pin(set, request);
+	}
+	if (found)
+		found = request_use(request);
+	else
+		return OUTCOME_READ;
+	window_set_pass(set, stream->next, now);
+	if (found)
+		return OUTCOME_READY;
+	request_wait(request);
+	return OUTCOME_WAITS;
+}
+
+void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
+{
+	struct transport_queue *queue = transport_current();
+	struct window_request request;
+	struct chunk *made = NULL;
+	enum outcome outcome;
+	int64_t now;
+
+	if (!file->reader || !size) {
+		io_read(file, req, size, offset);
+		return;
+	}
+	now = g_get_monotonic_time();
+	check_version(file, now);
+	request.file = file_ref(file);
+	request.req = req;
+	request.queue = queue;
+	request.size = size;
+	request.offset = offset;
+	request.count = 0;
+	g_mutex_lock(&file->reader->set->lock);
+	outcome = window_lookup(file->reader, &request, now, &made);
+	if (outcome == OUTCOME_WAITS) {
+		COUNT(file, window_waits, 1);
+		COUNT(file, reads_in_flight, 1);
+	}
+	g_mutex_unlock(&file->reader->set->lock);
+	chunks_submit(file, made);
+	if (outcome == OUTCOME_READY)
+		COUNT(file, window_hits, 1);
+	if (outcome == OUTCOME_READ)
+		io_read(file, req, size, offset);
+	else if (outcome == OUTCOME_READY)
+		request_reply(&request);
+	if (atomic_read(file->fs->windows->pressed))
+		windows_reclaim(file->fs->windows);
+	file_unref(file);
+}

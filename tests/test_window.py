@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: MIT
+"""Read-ahead of the lane direct: right bytes whatever happens to the file, and no more of them read
+from the backing file than are wanted."""
+import errno
+import mmap
+import os
+import random
+import threading
+import time
+
+import pytest
+
+import util_sys
+from util import Child, pattern, run, sha256, wait_for, write_file, write_large
+from util_sys import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate
+
+pytestmark = pytest.mark.daemon
+
+K, M = 1 << 10, 1 << 20
+WAYS = [(transport, passthrough) for transport in ("io_uring", "dev")
+        for passthrough in ("auto", "off")]
+
+
+@pytest.fixture(params=["io_uring", "dev"])
+def m(request, mount):
+    return mount("lane=direct", f"transport={request.param}")
+
+
+def settle(*paths):
+    """Old enough that its times tell it from any later version."""
+    for path in paths:
+        os.utime(path, (1000000000, 1000000000))
+    time.sleep(0.02)
+
+
+def cost(m, before):
+    """Bytes asked and bytes read from the backing file since."""
+    wait_for(lambda: m.stats()["reads"]["in_flight"] == 0, 5, "no request in flight")
+    now = m.stats()["reads"]
+    return now["bytes"] - before["bytes"], now["backing_bytes"] - before["backing_bytes"]
+
+
+@pytest.mark.parametrize("size", [8 * K, 100000, 128 * K, 1 * M, 3 * M])
+def test_sequential_reads_each_byte_once(m, size):
+    digest = write_large(m.backing("f"), 96 * M + 12345)
+    settle(m.backing("f"))
+    before = m.stats()["reads"]
+    assert sha256(m.join("f"), size) == digest
+    asked, read = cost(m, before)
+    assert asked == 96 * M + 12345
+    assert read <= 1.05 * asked
+    window = m.stats()["window"]
+    assert window["hits"] + window["waits"] > 0
+    wait_for(lambda: m.stats()["pool"]["in_use"] == 0, 5, "the pool is free")
+
+
+@pytest.mark.parametrize("size", [4 * K, 64 * K, 256 * K, 4 * M])
+def test_random_reads_cost_what_they_ask(m, size):
+    write_large(m.backing("f"), 256 * M)
+    settle(m.backing("f"))
+    chance = random.Random(size)
+    before = m.stats()["reads"]
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        for _ in range(max(60, min(1000, 64 * M // size))):
+            stream.seek(chance.randrange(0, 256 * M - size, 4 * K))
+            assert len(stream.read(size)) == size
+    asked, read = cost(m, before)
+    assert read <= 1.1 * asked
+
+
+def test_ten_readers_in_step_read_once(m):
+    digest = write_large(m.backing("f"), 64 * M)
+    settle(m.backing("f"))
+    before = m.stats()["reads"]
+    children = [Child(sha256, m.join("f")) for _ in range(10)]
+    for child in children:
+        assert child.result(60) == digest
+    asked, read = cost(m, before)
+    assert asked == 10 * 64 * M
+    assert read <= 4 * 64 * M
+
+
+@pytest.mark.limit(120)
+def test_a_hundred_readers(mount):
+    m = mount("lane=direct", "transport=io_uring", "pool=16M", "read-ahead=8M")
+    digests = [write_large(m.backing(f"f{i}"), 6 * M, i) for i in range(100)]
+    children = [Child(sha256, m.join(f"f{i}")) for i in range(100)]
+    most = 0
+    while any(child.poll() is None for child in children):
+        most = max(most, m.stats()["pool"]["in_use"])
+        time.sleep(0.02)
+    assert [child.result(60) for child in children] == digests
+    assert 0 < most <= 16 * M
+
+
+def test_stride(m):
+    write_large(m.backing("f"), 256 * M)
+    settle(m.backing("f"))
+    before = m.stats()["reads"]
+    with open(m.join("f"), "rb", buffering=0) as stream, open(m.backing("f"), "rb") as other:
+        for offset in range(0, 250 * M, M):
+            assert os.pread(stream.fileno(), 64 * K, offset) == \
+                os.pread(other.fileno(), 64 * K, offset)
+    asked, read = cost(m, before)
+    assert read <= 1.1 * asked
+    assert m.stats()["window"]["hits"] + m.stats()["window"]["waits"] > 200
+
+
+def test_interleaved_streams_on_one_descriptor(m):
+    write_large(m.backing("f"), 128 * M)
+    settle(m.backing("f"))
+    before = m.stats()["reads"]
+    with open(m.join("f"), "rb", buffering=0) as stream, open(m.backing("f"), "rb") as other:
+        for offset in range(0, 24 * M, 128 * K):
+            for place in (0, 31 * M, 70 * M + 1234, 101 * M):
+                assert os.pread(stream.fileno(), 128 * K, place + offset) == \
+                    os.pread(other.fileno(), 128 * K, place + offset)
+    asked, read = cost(m, before)
+    assert read <= 2 * asked
+    assert m.stats()["window"]["hits"] + m.stats()["window"]["waits"] > 600
+
+
+def test_short_reads_at_the_end(m):
+    for size in (0, 1, 4095, 4096, 128 * K, 1 * M + 1, 5 * M, 5 * M + 4097):
+        data = pattern(size, size)
+        write_file(m.backing("f"), data)
+        settle(m.backing("f"))
+        fd = os.open(m.join("f"), os.O_RDONLY)
+        got = b""
+        while piece := os.read(fd, 128 * K):
+            got += piece
+        assert got == data
+        assert os.read(fd, 1) == b"" == os.pread(fd, 100, size + 10 * M)
+        os.close(fd)
+
+
+class Model:
+    """A file and what it must hold; readers go on where they were, or elsewhere."""
+
+    def __init__(self, m, seed, size):
+        self.m = m
+        self.chance = random.Random(seed)
+        self.data = bytearray(self.chance.randbytes(size))
+        write_file(m.backing("f"), self.data)
+        self.limit = 2 * size
+        self.readers = []
+        self.writer = None
+
+    def reader(self):
+        if len(self.readers) < 5 and self.chance.random() < 0.3 or not self.readers:
+            self.readers.append([os.open(self.m.join("f"), os.O_RDONLY), 0])
+        return self.chance.choice(self.readers)
+
+    def read(self):
+        reader = self.reader()
+        kind = self.chance.random()
+        if kind < 0.03:
+            reader[1] = self.chance.randrange(len(self.data) + 10000)
+        elif kind < 0.05:
+            reader[1] = max(0, len(self.data) - self.chance.randrange(70000))
+        size = self.chance.choice((1, 100, 4096, 5000, 16384, 65536, 131072))
+        got = os.pread(reader[0], size, reader[1])
+        assert got == self.data[reader[1]:reader[1] + size], (reader[1], size, len(self.data))
+        reader[1] += size
+        if not got:
+            reader[1] = 0
+
+    def close(self):
+        if self.readers and self.chance.random() < 0.5:
+            os.close(self.readers.pop(self.chance.randrange(len(self.readers)))[0])
+        elif self.writer is not None and self.chance.random() < 0.5:
+            os.close(self.writer)
+            self.writer = None
+
+    def open_writer(self, flags=0):
+        if self.writer is None or flags:
+            if self.writer is not None:
+                os.close(self.writer)
+            self.writer = os.open(self.m.join("f"), os.O_RDWR | flags)
+        return self.writer
+
+    def write(self):
+        size = self.chance.choice((1, 300, 4096, 70000))
+        offset = min(self.chance.randrange(len(self.data) + 5000), self.limit - size)
+        piece = self.chance.randbytes(size)
+        assert os.pwrite(self.open_writer(), piece, offset) == size
+        if offset > len(self.data):
+            self.data += bytes(offset - len(self.data))
+        self.data[offset:offset + size] = piece
+
+    def truncate(self):
+        size = self.chance.randrange(self.limit)
+        if self.chance.random() < 0.5:
+            os.truncate(self.m.join("f"), size)
+        else:
+            os.ftruncate(self.open_writer(), size)
+        self.data = self.data[:size] + bytes(max(0, size - len(self.data)))
+
+    def punch(self):
+        offset = self.chance.randrange(max(1, len(self.data)))
+        length = self.chance.randrange(1, 100000)
+        fallocate(self.open_writer(), FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offset, length)
+        end = min(len(self.data), offset + length)
+        self.data[offset:end] = bytes(end - offset)
+
+    def copy(self):
+        if len(self.data) < 40000:
+            return
+        source = self.chance.randrange(len(self.data) // 2)
+        target = self.chance.randrange(len(self.data) // 2, len(self.data) - 20000)
+        length = min(target - source, 20000)
+        if length <= 0:
+            return
+        fd = self.open_writer()
+        done = os.copy_file_range(fd, fd, length, source, target)
+        self.data[target:target + done] = self.data[source:source + done]
+
+    def empty(self):
+        self.open_writer(os.O_TRUNC)
+        self.data = bytearray()
+        self.write()
+
+    def run(self, turns):
+        steps = [(self.read, 300), (self.write, 10), (self.close, 3), (self.truncate, 1),
+                 (self.punch, 2), (self.copy, 2), (self.empty, 0.2)]
+        for step in self.chance.choices(*zip(*steps), k=turns):
+            step()
+        for fd, _ in self.readers:
+            os.close(fd)
+        if self.writer is not None:
+            os.close(self.writer)
+
+
+@pytest.mark.limit(180)
+@pytest.mark.parametrize("transport, passthrough", WAYS)
+def test_model(mount, transport, passthrough):
+    m = mount("lane=direct", f"transport={transport}", f"passthrough={passthrough}")
+    for seed in range(4):
+        Model(m, seed, 4 * M).run(int(os.environ.get("LANEFS_TURNS", "6000")))
+    assert m.stats()["reads"]["errors"] == 0
+
+
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_writer_in_another_process_under_a_stream(mount, passthrough):
+    """Each write is seen by a stream that was read ahead past it."""
+    m = mount("lane=direct", "transport=io_uring", f"passthrough={passthrough}")
+    write_file(m.backing("f"), bytes(32 * M))
+    settle(m.backing("f"))
+    reader = os.open(m.join("f"), os.O_RDONLY)
+    at = 0
+    for turn in range(1, 200):
+        for _ in range(10):
+            os.pread(reader, 64 * K, at)
+            at = (at + 64 * K) % (24 * M)
+        place = at + turn * 4096 % M
+
+        def write():
+            fd = os.open(m.join("f"), os.O_WRONLY)
+            os.pwrite(fd, turn.to_bytes(4, "little"), place)
+            os.close(fd)
+
+        if turn % 20:
+            write()
+        else:
+            Child(write).result(10)
+        assert int.from_bytes(os.pread(reader, 4, place), "little") == turn
+    os.close(reader)
+
+
+def test_mapped_writer_under_a_stream(m):
+    if not m.passthrough:
+        pytest.skip("no passthrough")
+    write_file(m.backing("f"), bytes(32 * M))
+    settle(m.backing("f"))
+    reader = os.open(m.join("f"), os.O_RDONLY)
+    for at in range(0, 8 * M, 128 * K):
+        assert os.pread(reader, 128 * K, at) == bytes(128 * K)
+    with open(m.join("f"), "r+b") as stream, mmap.mmap(stream.fileno(), 32 * M) as view:
+        for turn in range(1, 100):
+            view[9 * M + turn * 5000] = turn
+            assert os.pread(reader, 1, 9 * M + turn * 5000) == bytes([turn])
+    for turn in range(1, 100):
+        assert os.pread(reader, 1, 9 * M + turn * 5000) == bytes([turn])
+    os.close(reader)
+
+
+def test_outside_changes_are_seen_within_a_second(m):
+    write_file(m.backing("f"), b"a" * (16 * M))
+    settle(m.backing("f"))
+    fd = os.open(m.join("f"), os.O_RDONLY)
+    for fill in b"bcd":
+        for at in range(0, 4 * M, 64 * K):
+            os.pread(fd, 64 * K, at)
+        with open(m.backing("f"), "r+b", buffering=0) as stream:
+            stream.write(bytes([fill]) * (16 * M))
+        time.sleep(1)
+        for at in range(4 * M, 12 * M, 64 * K):
+            assert os.pread(fd, 64 * K, at) == bytes([fill]) * (64 * K)
+    os.close(fd)
+
+
+def test_closed_window_waits_for_a_reopening_then_goes(m):
+    write_large(m.backing("f"), 64 * M)
+    settle(m.backing("f"))
+    met = 0
+    for _ in range(5):
+        fd = os.open(m.join("f"), os.O_RDONLY)
+        for at in range(0, 8 * M, 128 * K):
+            os.pread(fd, 128 * K, at)
+        os.close(fd)
+        fd = os.open(m.join("f"), os.O_RDONLY)
+        before = m.stats()["window"]
+        os.pread(fd, 128 * K, 8 * M)
+        after = m.stats()["window"]
+        os.close(fd)
+        met += after["hits"] + after["waits"] - before["hits"] - before["waits"]
+    # A busy machine may be too slow for some of them.
+    assert met > 0
+    wait_for(lambda: m.stats()["pool"]["in_use"] == 0, 4, "the window goes")
+
+
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_rotten_block(mount, scratch, transport):
+    """EIO where the block is, data before and behind it, though all was read ahead together."""
+    path = scratch.directory("rotten")
+    image = scratch.image("btrfs", path, megabytes=256)
+    data = pattern(32 * M)
+    rotten = 20 * M
+    write_file(path + "/f", data)
+    run("sync", "-f", path)
+    with open(image, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as view:
+        at = view.find(data[rotten:rotten + 4096])
+        assert at >= 0
+        while at >= 0:
+            view[at:at + 16] = bytes(16)
+            at = view.find(data[rotten:rotten + 4096], at)
+    m = mount("lane=direct", f"transport={transport}", source=path)
+    util_sys.drop_pages(path + "/f")
+    for size in (128 * K, 1 * M):
+        fd = os.open(m.join("f"), os.O_RDONLY)
+        for at in range(0, 32 * M, size):
+            if at == rotten:
+                with pytest.raises(OSError) as caught:
+                    os.pread(fd, 4096, at)
+                assert caught.value.errno == errno.EIO
+            else:
+                assert os.pread(fd, size, at) == data[at:at + size]
+        os.close(fd)
+    assert m.stats()["reads"]["errors"] == 2
+    assert m.close() == []
+    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    os.unlink(image)
+
+
+def test_pool_exhausted(mount):
+    """Far more streams than the pool has room for."""
+    m = mount("lane=direct", "transport=io_uring", "pool=2M", "read-ahead=2M")
+    digests = [write_large(m.backing(f"f{i}"), 8 * M, i) for i in range(24)]
+    children = [Child(sha256, m.join(f"f{i}"), 1 * M if i % 2 else 20 * K) for i in range(24)]
+    assert [child.result(60) for child in children] == digests
+    assert m.stats()["pool"]["in_use"] <= 2 * M
+
+
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_unmount_with_reads_in_flight(mount, transport):
+    for turn in range(5):
+        m = mount("lane=direct", f"transport={transport}")
+        write_large(m.backing("f"), 64 * M)
+        util_sys.drop_pages(m.backing("f"))
+
+        def read():
+            try:
+                while True:
+                    sha256(m.join("f"))
+            except OSError as error:
+                return error.errno
+
+        children = [Child(read) for _ in range(4)]
+        time.sleep(0.1 + 0.03 * turn)
+        run("umount", "-f", "-l", m.path, check=False)
+        for child in children:
+            assert child.result(20)
+        m.wait_end(10)
+
+
+def test_threads_on_one_descriptor(m):
+    digest = write_large(m.backing("f"), 64 * M)
+    settle(m.backing("f"))
+    with open(m.backing("f"), "rb") as stream:
+        content = stream.read()
+    fd = os.open(m.join("f"), os.O_RDONLY)
+    wrong, lock, place = [], threading.Lock(), [0]
+
+    def read():
+        while True:
+            with lock:
+                at = place[0]
+                place[0] += 256 * K
+            if at >= 64 * M:
+                return
+            if os.pread(fd, 256 * K, at) != content[at:at + 256 * K]:
+                wrong.append(at)
+
+    before = m.stats()["reads"]
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    os.close(fd)
+    assert digest and not wrong
+    asked, read_bytes = cost(m, before)
+    assert read_bytes <= 1.3 * asked
