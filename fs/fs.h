@@ -16,6 +16,7 @@ struct ring;
 struct bufpool;
 struct reaper;
 struct windows;
+struct drop_behind;
 struct worker;
 struct lock_waits;
 
@@ -47,6 +48,7 @@ struct lanefs {
 	struct worker *worker;          /* fixed */
 	struct reaper *reaper;          /* fixed */
 	struct windows *windows;        /* fixed */
+	struct drop_behind *drop_behind; /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
 	GMutex thresholds_lock;
 	GHashTable *thresholds;         /* directory id -> uint64_t, protected by thresholds_lock */

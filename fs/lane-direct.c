@@ -16,7 +16,7 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 {
 	fi->backing_id = backing_id;
 	fi->direct_io = window || !backing_id;
-	return window ? window_open(file) : 0;
+	return window ? window_open(file, backing_id != 0) : 0;
 }
 
 const struct lane_ops lane_direct = {

@@ -4,6 +4,7 @@
 #include "lanefs.h"
 #include "bufpool.h"
 #include "dir.h"
+#include "drop-behind.h"
 #include "file.h"
 #include "fs.h"
 #include "locks.h"
@@ -121,6 +122,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	signal(SIGIO, SIG_IGN);
 	fs->lock_waits = lock_waits_new();
 	fs->reaper = reaper_new(fs);
+	fs->drop_behind = drop_behind_new(fs);
 	fs->windows = windows_new(fs);
 	return 0;
 }
@@ -152,7 +154,8 @@ bool lanefs_stop(struct lanefs *fs)
 	reaper_stop(fs->reaper);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
-	return !__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE);
+	return drop_behind_stop(fs->drop_behind, MAX(end - g_get_monotonic_time(), 0)) &&
+	       !__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE);
 }
 
 static void file_free_leftover(void *file)
@@ -175,6 +178,7 @@ void lanefs_free(struct lanefs *fs)
 	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
 	close_leftovers(fs);
+	drop_behind_free(fs->drop_behind);
 	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);
 	windows_free(fs->windows);

@@ -74,7 +74,7 @@ static struct stream *streams_start(struct streams *streams, uint64_t offset, si
 	struct stream *stream = streams_victim(streams);
 
 	streams->lost = streams->lost || stream->proven;
-	*stream = (struct stream){ .frontier = offset + size };
+	*stream = (struct stream){ .frontier = offset + size, .dropped = offset };
 	if (strided) {
 		stream->stride = streams->distance;
 		stream->run = (uint64_t)size * EVEN_ENOUGH;

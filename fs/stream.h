@@ -22,6 +22,7 @@ struct stream {
 	size_t size;         /* bytes of the last one, 0: this stream is not in use */
 	uint64_t stride;     /* bytes between beginnings, 0: each begins where the last ended */
 	uint64_t run;        /* bytes read in this pattern */
+	uint64_t dropped;    /* page caches hold nothing before; the caller's */
 	uint64_t frontier;   /* asked of the device up to here; the caller's */
 	bool proven;         /* more than one read fits the pattern */
 	int64_t used;        /* us, when it was last read */

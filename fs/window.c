@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "window-set.h"
 #include "attr.h"
+#include "drop-behind.h"
 #include "io.h"
 #include "transport.h"
 
@@ -20,6 +21,7 @@ struct window_request {
 	off_t offset;
 	unsigned int count;       /* of hooks */
 	unsigned int missing;     /* set->lock, chunks not ready */
+	uint64_t drop_begin, drop_end; /* what page caches need to keep no longer, empty: nothing */
 	struct window_request *next; /* the completion's, those that can be answered */
 	struct chunk_hook hooks[SPAN_MAX];
 };
@@ -282,6 +284,16 @@ static void check_version(struct file *file, int64_t now)
 	g_mutex_unlock(&set->lock);
 }
 
+/* With set->lock held. */
+static void note_passed(struct window_request *request, struct stream *stream)
+{
+	if (!stream->proven || stream->next < stream->dropped + DROP_BEHIND_STEP)
+		return;
+	request->drop_begin = stream->dropped & ~(uint64_t)(BUFPOOL_ALIGN - 1);
+	request->drop_end = (stream->next - DROP_BEHIND_MARGIN) & ~(uint64_t)(BUFPOOL_ALIGN - 1);
+	stream->dropped = request->drop_end;
+}
+
 /* What becomes of a READ. */
 enum outcome {
 	OUTCOME_READ,  /* it has to read for itself */
@@ -300,6 +312,7 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	struct stream *stream = streams_note(&reader->streams, offset, request->size, now, &place,
 					     &proved);
 
+	note_passed(request, stream);
 	set->used = now;
 	set->asked += request->size;
 	if (proved)
@@ -347,6 +360,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	request.size = size;
 	request.offset = offset;
 	request.count = 0;
+	request.drop_begin = request.drop_end = 0;
 	g_mutex_lock(&file->reader->set->lock);
 	outcome = window_lookup(file->reader, &request, now, &made);
 	if (outcome == OUTCOME_WAITS) {
@@ -355,6 +369,8 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	}
 	g_mutex_unlock(&file->reader->set->lock);
 	chunks_submit(file, made);
+	if (request.drop_end && !atomic_read(inode_mode(file->fs, file->inode)->lanes[LANE_CACHED].open))
+		drop_behind(file->fs->drop_behind, file->inode, request.drop_begin, request.drop_end);
 	if (outcome == OUTCOME_READY)
 		COUNT(file, window_hits, 1);
 	if (outcome == OUTCOME_READ)

@@ -411,3 +411,34 @@ def test_threads_on_one_descriptor(m):
     assert digest and not wrong
     asked, read_bytes = cost(m, before)
     assert read_bytes <= 1.3 * asked
+
+
+def cached_pages(*files):
+    return sum(util_sys.cachestat(stream.fileno()) for stream in files)
+
+
+@pytest.mark.parametrize("how", ["sendfile", "mmap"])
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_nothing_is_left_in_page_caches(mount, how, passthrough):
+    m = mount("lane=direct", "transport=io_uring", f"passthrough={passthrough}")
+    write_large(m.backing("f"), 128 * M)
+    settle(m.backing("f"))
+    util_sys.drop_pages(m.backing("f"))
+    most = 0
+    with open(m.backing("f"), "rb") as native:
+        with open(m.join("f"), "rb") as stream:
+            if how == "sendfile":
+                ends = os.pipe()
+                at = 0
+                while done := os.splice(stream.fileno(), ends[1], 64 * K, offset_src=at):
+                    assert len(os.read(ends[0], done)) == done
+                    at += done
+                    most = max(most, cached_pages(stream, native) * util_sys.PAGE)
+                for end in ends:
+                    os.close(end)
+                assert at == 128 * M and most < 64 * M
+            else:
+                with mmap.mmap(stream.fileno(), 128 * M, prot=mmap.PROT_READ) as view:
+                    assert sum(view[at] for at in range(0, 128 * M, 4 * K)) > 0
+        with open(m.join("f"), "rb") as stream:
+            wait_for(lambda: cached_pages(stream, native) * util_sys.PAGE < 2 * M, 2, "dropped")

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "drop-behind.h"
+#include "fs.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* So that what is read ahead by the kernel arrives in large requests. */
+#define READ_AHEAD_KB "1024"
+
+struct job {
+	struct inode *inode; /* a reference */
+	uint64_t begin, end; /* end 0: all of it */
+	bool backing;        /* the backing file's, too */
+};
+
+struct drop_behind {
+	struct lanefs *fs;   /* fixed */
+	GThread *thread;     /* NULL once stopped */
+	GMutex lock;
+	GCond wake, ended;
+	GQueue jobs;         /* lock, of struct job */
+	bool opened;         /* atomic, a direct file was */
+	bool stop, over;     /* lock */
+};
+
+/* Of the mount itself; the kernel has set its own when it was told INIT. */
+static void set_read_ahead(struct lanefs *fs)
+{
+	uint64_t dev = fs->inodes.backing.own_dev;
+	g_autofree char *path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev),
+						minor(dev));
+	FILE *stream = dev ? fopen(path, "we") : NULL;
+
+	if (!stream)
+		return;
+	fputs(READ_AHEAD_KB, stream);
+	fclose(stream);
+}
+
+static void drop_backing(struct lanefs *fs, struct inode *inode)
+{
+	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME);
+
+	if (fd < 0)
+		return;
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	close(fd);
+}
+
+static void job_run(struct drop_behind *drop, const struct job *job)
+{
+	/* What the kernel has forgotten has no pages.  Length 0 is to the end. */
+	fuse_lowlevel_notify_inval_inode(drop->fs->se, job->inode->id, (off_t)job->begin,
+					 job->end ? (off_t)(job->end - job->begin) : 0);
+	if (job->backing)
+		drop_backing(drop->fs, job->inode);
+}
+
+static void job_free(struct drop_behind *drop, struct job *job)
+{
+	inode_unref(&drop->fs->inodes, job->inode);
+	g_free(job);
+}
+
+static void *drop_behind_run(void *data)
+{
+	struct drop_behind *drop = data;
+	bool ready = false;
+
+	g_mutex_lock(&drop->lock);
+	while (!drop->stop) {
+		struct job *job = g_queue_pop_head(&drop->jobs);
+
+		if (!ready && atomic_read(drop->opened)) {
+			set_read_ahead(drop->fs);
+			ready = true;
+		}
+		if (!job) {
+			g_cond_wait(&drop->wake, &drop->lock);
+			continue;
+		}
+		g_mutex_unlock(&drop->lock);
+		job_run(drop, job);
+		job_free(drop, job);
+		g_mutex_lock(&drop->lock);
+	}
+	drop->over = true;
+	g_cond_signal(&drop->ended);
+	g_mutex_unlock(&drop->lock);
+	return NULL;
+}
+
+struct drop_behind *drop_behind_new(struct lanefs *fs)
+{
+	struct drop_behind *drop = g_new0(struct drop_behind, 1);
+
+	drop->fs = fs;
+	g_mutex_init(&drop->lock);
+	g_cond_init(&drop->wake);
+	g_cond_init(&drop->ended);
+	drop->thread = g_thread_new("lanefs-drop", drop_behind_run, drop);
+	return drop;
+}
+
+bool drop_behind_stop(struct drop_behind *drop, int64_t timeout)
+{
+	int64_t end = g_get_monotonic_time() + timeout;
+	bool over = true;
+
+	if (!drop->thread)
+		return true;
+	g_mutex_lock(&drop->lock);
+	drop->stop = true;
+	g_cond_signal(&drop->wake);
+	while (!drop->over && over)
+		over = g_cond_wait_until(&drop->ended, &drop->lock, end);
+	over = drop->over;
+	g_mutex_unlock(&drop->lock);
+	if (over)
+		g_thread_join(g_steal_pointer(&drop->thread));
+	return over;
+}
+
+void drop_behind_free(struct drop_behind *drop)
+{
+	struct job *job;
+
+	if (!drop)
+		return;
+	drop_behind_stop(drop, G_MAXINT64 / 2);
+	while ((job = g_queue_pop_head(&drop->jobs)))
+		job_free(drop, job);
+	g_cond_clear(&drop->ended);
+	g_cond_clear(&drop->wake);
+	g_mutex_clear(&drop->lock);
+	g_free(drop);
+}
+
+void drop_behind_opened(struct drop_behind *drop)
+{
+	if (atomic_read(drop->opened))
+		return;
+	g_mutex_lock(&drop->lock);
+	atomic_write(drop->opened, true);
+	g_cond_signal(&drop->wake);
+	g_mutex_unlock(&drop->lock);
+}
+
+static void push(struct drop_behind *drop, struct job *job)
+{
+	g_mutex_lock(&drop->lock);
+	g_queue_push_tail(&drop->jobs, job);
+	g_cond_signal(&drop->wake);
+	g_mutex_unlock(&drop->lock);
+}
+
+void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, uint64_t end)
+{
+	struct job *job = g_new(struct job, 1);
+
+	*job = (struct job){ .inode = inode_ref(&drop->fs->inodes, inode), .begin = begin, .end = end };
+	push(drop, job);
+}
+
+void drop_behind_all(struct drop_behind *drop, struct inode *inode, bool backing)
+{
+	struct job *job = g_new(struct job, 1);
+
+	*job = (struct job){ .inode = inode_ref(&drop->fs->inodes, inode), .backing = backing };
+	push(drop, job);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What sendfile(2), splice(2) and mmap(2) of a direct file leave in page caches, dropped behind the
+ * reader.
+ *
+ * Up to kernel 6.18 FOPEN_DIRECT_IO says nothing to splice: it reads through the FUSE inode's page
+ * cache, and so does a mapping where there is no passthrough.  The kernel does not say which READ
+ * is which, so what was read is invalidated whatever it was for; where nothing is cached that costs
+ * a system call every few megabytes.
+ *
+ * Invalidating waits for pages that are being read, that is for READs being answered: it is done on
+ * one thread that serves no requests.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct drop_behind;
+struct inode;
+struct lanefs;
+
+/* How much is read before what lies behind is dropped, and how far behind. */
+#define DROP_BEHIND_STEP ((uint64_t)8 << 20)
+#define DROP_BEHIND_MARGIN ((uint64_t)2 << 20)
+
+struct drop_behind *drop_behind_new(struct lanefs *fs);
+
+/*
+ * Ends the thread, waiting timeout us at most; false when it hangs in the kernel, and then nothing may
+ * be freed.
+ */
+bool drop_behind_stop(struct drop_behind *drop, int64_t timeout);
+void drop_behind_free(struct drop_behind *drop); /* NULL is fine */
+
+/* A direct file is about to be read: the first one makes the mount's read-ahead larger. */
+void drop_behind_opened(struct drop_behind *drop);
+
+/* Drops the pages of [begin, end) of the FUSE inode.  Any thread; takes a reference to inode. */
+void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, uint64_t end);
+
+/* All its pages; backing: those of the backing file as well, where nobody maps them. */
+void drop_behind_all(struct drop_behind *drop, struct inode *inode, bool backing);
