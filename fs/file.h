@@ -24,6 +24,7 @@ enum file_read {
 	FILE_READ_BUFFERED,   /* then POSIX_FADV_DONTNEED */
 };
 
+struct io_counts;
 struct window_reader;
 
 struct file {
@@ -41,6 +42,7 @@ struct file {
 	int read_how;               /* atomic, enum file_read, only moves downwards */
 	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
 	GArray *lock_owners;        /* of uint64_t, by lock, NULL: none; see locks.c */
+	struct io_counts *counts;   /* fixed after open, the inode's */
 	struct window_reader *reader; /* fixed after open, NULL: no read-ahead; see window.h */
 	bool flocked;               /* atomic, took a flock: see locks.c */
 	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */

@@ -55,6 +55,7 @@ struct lanefs {
 	unsigned int backing_ids;       /* atomic */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
+	struct window_counts window;
 };
 
 /*

@@ -16,6 +16,7 @@ struct io {
 	struct backing_read read;     /* a READ's way; its file and buffer are the request's */
 	struct ring_request ring;     /* a WRITE's */
 	struct file *file;            /* a reference */
+	int64_t started;              /* us on the monotonic clock */
 	fuse_req_t req;
 	struct transport_queue *queue;
 	size_t size;                  /* asked by the application */
@@ -41,6 +42,7 @@ static struct io *io_new(struct file *file, fuse_req_t req, struct transport_que
 	}
 	io = g_new0(struct io, 1);
 	io->file = file_ref(file);
+	io->started = g_get_monotonic_time();
 	io->req = req;
 	io->queue = queue;
 	io->size = size;
@@ -81,7 +83,7 @@ static char *payload_of(fuse_req_t req, size_t length)
 
 static void count_read(struct io *io, ssize_t result)
 {
-	struct io_counts *counts[] = { &io->file->fs->io, &inode_mode(io->file->fs, io->file->inode)->io };
+	struct io_counts *counts[] = { &io->file->fs->io, io->file->counts };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
 		atomic_sub(counts[i]->reads_in_flight, 1);
@@ -93,12 +95,13 @@ static void count_read(struct io *io, ssize_t result)
 	}
 }
 
-/* The one place where a READ ends. */
+/* The one place where a READ that goes to the backing file ends. */
 static void read_reply(struct io *io, int err)
 {
 	size_t got = io->read.done > io->skip ? MIN(io->read.done - io->skip, io->size) : 0;
 
 	count_read(io, err ? err : (ssize_t)got);
+	window_count_latency(io->file, io->started);
 	transport_begin(io->queue);
 	if (err)
 		fuse_reply_err(io->req, -err);
@@ -118,7 +121,7 @@ static void read_ended(struct backing_read *read, int err)
 
 static void count_read_request(struct file *file)
 {
-	struct io_counts *counts[] = { &file->fs->io, &inode_mode(file->fs, file->inode)->io };
+	struct io_counts *counts[] = { &file->fs->io, file->counts };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
 		atomic_add(counts[i]->read_requests, 1);
@@ -179,7 +182,7 @@ static void write_changes(struct io *io)
 
 static void write_reply(struct io *io, int err)
 {
-	struct io_counts *counts[] = { &io->file->fs->io, &inode_mode(io->file->fs, io->file->inode)->io };
+	struct io_counts *counts[] = { &io->file->fs->io, io->file->counts };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
 		atomic_add(counts[i]->write_requests, 1);

@@ -40,7 +40,14 @@ struct lane_counts {
 struct io_counts {           /* all atomic */
 	uint64_t read_requests, read_bytes, backing_bytes, read_errors, reads_in_flight;
 	uint64_t write_requests, write_bytes, write_errors;
-	uint64_t window_hits, window_waits, over_read, chunks_unused;
+};
+
+#define WINDOW_LATENCIES 20
+
+/* Of a file these are kept once it is read through a window. */
+struct window_counts {       /* all atomic */
+	uint64_t hits, waits, over_read, chunks_unused, dropped_behind;
+	uint32_t latency[WINDOW_LATENCIES]; /* READs answered within 2^i us, not within 2^(i-1) */
 };
 
 struct inode_mode {

@@ -73,6 +73,7 @@ static void count_open(struct file *file, enum lane lane)
 					 &inode_mode(file->fs, file->inode)->lanes[lane] };
 
 	file->lane = lane;
+	file->counts = &inode_mode(file->fs, file->inode)->io;
 	file->ops = lane_ops(lane);
 	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
 		atomic_add(counts[i]->opens, 1);

@@ -3,6 +3,7 @@
 #include "bufpool.h"
 #include "fs.h"
 #include "ring.h"
+#include "window.h"
 
 #include "policy/json-text.h"
 
@@ -66,14 +67,20 @@ static void add_io(JsonBuilder *builder, struct io_counts *io)
 	json_builder_end_object(builder);
 }
 
-static void add_window(JsonBuilder *builder, struct io_counts *io)
+static void add_window(JsonBuilder *builder, struct window_counts *window)
 {
 	begin_object(builder, "window");
-	add_int(builder, "hits", atomic_read(io->window_hits));
-	add_int(builder, "waits", atomic_read(io->window_waits));
-	add_int(builder, "over_read", atomic_read(io->over_read));
-	add_int(builder, "chunks_unused", atomic_read(io->chunks_unused));
+	add_int(builder, "hits", atomic_read(window->hits));
+	add_int(builder, "waits", atomic_read(window->waits));
+	add_int(builder, "over_read", atomic_read(window->over_read));
+	add_int(builder, "chunks_unused", atomic_read(window->chunks_unused));
+	add_int(builder, "dropped_behind", atomic_read(window->dropped_behind));
 	json_builder_end_object(builder);
+	json_builder_set_member_name(builder, "read_latency");
+	json_builder_begin_array(builder);
+	for (int i = 0; i < WINDOW_LATENCIES; i++)
+		json_builder_add_int_value(builder, atomic_read(window->latency[i]));
+	json_builder_end_array(builder);
 }
 
 static void add_pool(JsonBuilder *builder, struct bufpool *pool)
@@ -125,7 +132,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
 	add_io(builder, &fs->io);
-	add_window(builder, &fs->io);
+	add_window(builder, &fs->window);
 	add_pool(builder, fs->pool);
 	json_builder_end_object(builder);
 	return json_finish_text(builder);
@@ -135,11 +142,13 @@ char *stats_file(struct lanefs *fs, struct inode *inode)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
 	struct inode_mode *mode = inode_mode(fs, inode);
+	struct window_set *set = __atomic_load_n(&mode->windows, __ATOMIC_ACQUIRE);
+	struct window_counts *window = window_set_counts(set), none = { 0 };
 
 	json_builder_begin_object(builder);
 	add_lanes(builder, mode->lanes);
 	add_io(builder, &mode->io);
-	add_window(builder, &mode->io);
+	add_window(builder, window ? window : &none);
 	json_builder_end_object(builder);
 	return json_finish_text(builder);
 }

@@ -23,14 +23,12 @@ static uint64_t round_down(uint64_t value)
 	return value & ~(uint64_t)(BUFPOOL_ALIGN - 1);
 }
 
-struct window_set *window_set_new(struct windows *windows, struct io_counts *counts,
-				  bool blocked)
+struct window_set *window_set_new(struct windows *windows, bool blocked)
 {
 	struct window_set *set = g_new0(struct window_set, 1);
 
 	g_mutex_init(&set->lock);
 	set->windows = windows;
-	set->counts = counts;
 	set->blocked = blocked;
 	set->link.data = set;
 	return set;
@@ -54,7 +52,7 @@ static void window_set_take(struct window_set *set, unsigned int i)
 {
 	struct chunk *chunk = chunks_take(&set->chunks, i);
 	size_t wasted = chunk->ready ? chunk->valid - MIN(chunk->used, chunk->valid) : chunk->length;
-	struct io_counts *counts[] = { set->counts, &set->windows->fs->io };
+	struct window_counts *counts[] = { &set->counts, &set->windows->fs->window };
 
 	set->wasted += wasted;
 	for (size_t k = 0; k < G_N_ELEMENTS(counts); k++) {

@@ -51,7 +51,7 @@ struct window_reader {
 
 struct window_set {
 	struct windows *windows;  /* fixed */
-	struct io_counts *counts; /* fixed, the inode's */
+	struct window_counts counts; /* atomic */
 	GList link;               /* windows->lock, in windows->sets when linked */
 	bool linked;              /* windows->lock */
 	GMutex lock;              /* protects all below */
@@ -69,8 +69,7 @@ struct window_set {
 	uint64_t doubtful;        /* bytes read ahead for who last read, perhaps for nobody */
 };
 
-struct window_set *window_set_new(struct windows *windows, struct io_counts *counts,
-				  bool blocked);
+struct window_set *window_set_new(struct windows *windows, bool blocked);
 
 /* --- with set->lock held --- */
 

@@ -17,6 +17,7 @@ struct window_request {
 	struct file *file;        /* a reference */
 	fuse_req_t req;
 	struct transport_queue *queue;
+	int64_t started;          /* us on the monotonic clock */
 	size_t size;              /* asked by the application */
 	off_t offset;
 	unsigned int count;       /* of hooks */
@@ -26,13 +27,27 @@ struct window_request {
 	struct chunk_hook hooks[SPAN_MAX];
 };
 
-static void count_add(struct file *file, size_t field, uint64_t n)
-{
-	__atomic_add_fetch((uint64_t *)((char *)file->reader->set->counts + field), n, __ATOMIC_RELAXED);
-	__atomic_add_fetch((uint64_t *)((char *)&file->fs->io + field), n, __ATOMIC_RELAXED);
-}
+/* In the mount's counters and the file's. */
+#define COUNT(file, field, n) do {                              \
+	atomic_add((file)->fs->io.field, (n));                  \
+	atomic_add((file)->counts->field, (n));                 \
+} while (0)
 
-#define COUNT(file, field, n) count_add((file), offsetof(struct io_counts, field), (n))
+#define COUNT_WINDOW(file, field, n) do {                       \
+	atomic_add((file)->fs->window.field, (n));              \
+	atomic_add((file)->reader->set->counts.field, (n));     \
+} while (0)
+
+void window_count_latency(struct file *file, int64_t started)
+{
+	uint64_t us = (uint64_t)(g_get_monotonic_time() - started);
+	unsigned int bits = us > 1 ? 64 - (unsigned int)__builtin_clzll(us - 1) : 0;
+
+	bits = MIN(bits, WINDOW_LATENCIES - 1);
+	atomic_add(file->fs->window.latency[bits], 1);
+	if (file->reader)
+		atomic_add(file->reader->set->counts.latency[bits], 1);
+}
 
 static void request_unpin(struct window_request *request)
 {
@@ -126,6 +141,8 @@ static void request_reply(struct window_request *request)
 		fuse_reply_iov(request->req, iov, count);
 		transport_end(request->queue);
 	}
+	/* The caller holds the file. */
+	window_count_latency(file, request->started);
 	request_unpin(request);
 }
 
@@ -196,7 +213,7 @@ static void chunk_finish(struct chunk *chunk, struct window_request *answerable)
 		struct file *reader = request->file;
 
 		answerable = request->next;
-		COUNT(reader, reads_in_flight, (uint64_t)-1);
+		COUNT(reader, reads_in_flight, -1);
 		request_reply(request);
 		g_free(request);
 		file_unref(reader);
@@ -357,6 +374,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	request.file = file_ref(file);
 	request.req = req;
 	request.queue = queue;
+	request.started = now;
 	request.size = size;
 	request.offset = offset;
 	request.count = 0;
@@ -364,15 +382,17 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	g_mutex_lock(&file->reader->set->lock);
 	outcome = window_lookup(file->reader, &request, now, &made);
 	if (outcome == OUTCOME_WAITS) {
-		COUNT(file, window_waits, 1);
+		COUNT_WINDOW(file, waits, 1);
 		COUNT(file, reads_in_flight, 1);
 	}
 	g_mutex_unlock(&file->reader->set->lock);
 	chunks_submit(file, made);
-	if (request.drop_end && !atomic_read(inode_mode(file->fs, file->inode)->lanes[LANE_CACHED].open))
+	if (request.drop_end && !atomic_read(inode_mode(file->fs, file->inode)->lanes[LANE_CACHED].open)) {
+		COUNT_WINDOW(file, dropped_behind, request.drop_end - request.drop_begin);
 		drop_behind(file->fs->drop_behind, file->inode, request.drop_begin, request.drop_end);
+	}
 	if (outcome == OUTCOME_READY)
-		COUNT(file, window_hits, 1);
+		COUNT_WINDOW(file, hits, 1);
 	if (outcome == OUTCOME_READ)
 		io_read(file, req, size, offset);
 	else if (outcome == OUTCOME_READY)

@@ -41,6 +41,12 @@ void window_close(struct file *file);
 /* READ of a file with or without a window.  Replies once, now or later. */
 void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset);
 
+/* A READ of any file that arrived at started (us on the monotonic clock) is answered now. */
+void window_count_latency(struct file *file, int64_t started);
+
+/* Of a file read through windows; NULL for a set that is NULL. */
+struct window_counts *window_set_counts(struct window_set *set);
+
 /*
  * The bytes from offset on change, length of them, or all to the end if it is negative: to be said before the
  * change begins and again when it is done, before anybody is told.  Any thread, no lock

@@ -140,8 +140,8 @@ static struct window_set *window_set_of(struct windows *windows, struct inode_mo
 	g_mutex_lock(&mode->lock);
 	if (!mode->windows)
 		__atomic_store_n(&mode->windows,
-				 window_set_new(windows, &mode->io,
-						mode->unseen_writers || mode->maybe_mapped),
+				 window_set_new(windows, mode->unseen_writers ||
+							       mode->maybe_mapped),
 				 __ATOMIC_RELEASE);
 	g_mutex_unlock(&mode->lock);
 	return mode->windows;
@@ -227,6 +227,11 @@ void window_changed(struct lanefs *fs, struct inode *inode, off_t offset, off_t 
 	g_mutex_lock(&set->lock);
 	window_set_drop(set, begin, length < 0 ? UINT64_MAX : begin + (uint64_t)length);
 	g_mutex_unlock(&set->lock);
+}
+
+struct window_counts *window_set_counts(struct window_set *set)
+{
+	return set ? &set->counts : NULL;
 }
 
 void window_set_block(struct window_set *set, bool blocked)

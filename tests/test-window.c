@@ -120,7 +120,6 @@ static void test_disorder(void)
 struct fixture {
 	struct lanefs fs;
 	struct windows windows;
-	struct io_counts counts;
 	struct window_set *set;
 	struct window_reader reader;
 };
@@ -134,7 +133,7 @@ static void fixture_set_up(struct fixture *f, const void *slabs)
 	f->windows.pool_size = GPOINTER_TO_SIZE(slabs) * BUFPOOL_SLAB;
 	f->windows.most = 16 * M;
 	g_mutex_init(&f->windows.lock);
-	f->set = window_set_new(&f->windows, &f->counts, false);
+	f->set = window_set_new(&f->windows, false);
 	f->set->size = 1000 * M + 5;
 	f->set->used = 1;
 	f->reader.link.data = &f->reader;
@@ -220,7 +219,7 @@ static void test_reads_ahead(struct fixture *f, const void *slabs)
 		g_assert_cmpuint(bytes, <=, at + 18 * M);
 	}
 	g_assert_cmpuint(bytes, >=, at + 12 * M);
-	g_assert_cmpuint(f->counts.over_read, ==, 0);
+	g_assert_cmpuint(f->fs.window.over_read, ==, 0);
 }
 
 static void test_end_of_file(struct fixture *f, const void *slabs)
@@ -270,7 +269,7 @@ static void test_drop(struct fixture *f, const void *slabs)
 	g_assert_cmpuint(reads(f, 10 * M, 128 * K), >=, 128 * K);
 	window_set_drop(f->set, 0, UINT64_MAX);
 	g_assert_cmpuint(kept(f), ==, 0);
-	g_assert_cmpuint(f->counts.over_read, >, M);
+	g_assert_cmpuint(f->fs.window.over_read, >, M);
 }
 
 /* Whose read-ahead goes unused reads ahead less: never more than a tenth is lost. */

@@ -68,6 +68,61 @@ static void print_requests(JsonObject *stats)
 	printf("\n%s", text);
 }
 
+static void print_window(JsonObject *stats)
+{
+	static const struct {
+		const char *label, *path;
+		bool bytes;
+	} rows[] = {
+		{"answered from windows", "window.hits", false},
+		{"waited for windows", "window.waits", false},
+		{"read ahead for nobody", "window.over_read", true},
+		{"chunks dropped unused", "window.chunks_unused", false},
+		{"dropped behind readers", "window.dropped_behind", true},
+		{"pool", "pool.size", true},
+		{"pool in use", "pool.in_use", true},
+		{"pool resident", "pool.resident", true},
+	};
+	struct table *table = table_new((const char *const[]){"", ">", NULL}, true);
+	g_autofree char *text = NULL;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autofree char *value = rows[i].bytes ? size_at(stats, rows[i].path) :
+							 count_at(stats, rows[i].path);
+		const char *cells[] = {rows[i].label, value};
+
+		if (value)
+			table_add(table, cells);
+	}
+	text = table_format(table, "  ");
+	table_free(table);
+	printf("\n%s", text);
+}
+
+/* Only the steps that somebody met. */
+static void print_latency(JsonObject *stats)
+{
+	static const char *const titles[] = {"READS WITHIN", ">COUNT", NULL};
+	JsonNode *node = json_object_get_member(stats, "read_latency");
+	JsonArray *counts = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+	struct table *table = table_new(titles, false);
+	g_autofree char *text = NULL;
+
+	for (guint i = 0; counts && i < json_array_get_length(counts); i++) {
+		gint64 count = json_array_get_int_element(counts, i);
+		g_autofree char *within = g_strdup_printf("%u us", 1u << i);
+		g_autofree char *number = text_count(count);
+		bool last = i + 1 == json_array_get_length(counts);
+		const char *cells[] = {last ? "longer" : within, number};
+
+		if (count > 0)
+			table_add(table, cells);
+	}
+	text = table_format(table, "  ");
+	table_free(table);
+	printf("\n%s", text);
+}
+
 /* What only a mount has. */
 static void print_tables(JsonObject *stats)
 {
@@ -128,6 +183,10 @@ static void print_stats(struct output *out, const char *path, JsonObject *stats)
 		print_mount_head(stats);
 	print_lanes(stats);
 	print_requests(stats);
+	if (json_find(stats, "window"))
+		print_window(stats);
+	if (json_find(stats, "read_latency"))
+		print_latency(stats);
 	if (json_find(stats, "inodes"))
 		print_tables(stats);
 	json_object_unref(stats);
