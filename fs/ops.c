@@ -15,6 +15,7 @@
 #include "reaper.h"
 #include "ops-slow.h"
 #include "session-init.h"
+#include "transport.h"
 #include "xattr.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ static void reply_err(fuse_req_t req, int err)
 
 static struct lanefs *fs_of(fuse_req_t req)
 {
+	transport_ordered();
 	return fuse_req_userdata(req);
 }
 

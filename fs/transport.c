@@ -89,14 +89,14 @@ void transport_end(struct transport_queue *queue)
 		g_mutex_unlock(&queue->lock);
 }
 
-/*
- * A request is sent after the answers it depends on (RELEASE after the last READ), which the
- * kernel sees to and ThreadSanitizer does not see.
- */
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
+
+void transport_ordered(void)
+{
+	__tsan_acquire(&transport_queues);
+}
 #else
-#define __tsan_acquire(address)
 #define __tsan_release(address)
 #endif
 
@@ -141,6 +141,5 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);
-	__tsan_acquire(&transport_queues);
 	return result;
 }
