@@ -27,8 +27,8 @@ struct lanefs;
 struct drop_behind *drop_behind_new(struct lanefs *fs);
 
 /*
- * Ends the thread, waiting timeout us at most; false when it hangs in the kernel, and then nothing may
- * be freed.
+ * Ends the thread, waiting timeout us at most; false when it hangs in the kernel, and then nothing
+ * may be freed.
  */
 bool drop_behind_stop(struct drop_behind *drop, int64_t timeout);
 void drop_behind_free(struct drop_behind *drop); /* NULL is fine */

@@ -89,14 +89,17 @@ void window_set_pass(struct window_set *set, uint64_t offset, int64_t now);
 uint64_t window_set_limit(struct window_set *set, const struct stream *stream);
 
 /*
- * Chunks for what is not there yet in [begin, end), each at most to the next multiple of step and not
- * beyond last.  Those that lie beyond must are made only whole.  They go to *made, for the caller to
+ * Chunks for what is not there yet in [begin, end), each at most to the next multiple of step.
+ * Those that begin at must or later are made only whole.  They go to *made, for the caller to
  * submit.  Where it stopped: end, or where the pool was empty.
  */
 uint64_t window_set_extend(struct window_set *set, uint64_t begin, uint64_t must, uint64_t end,
 			   size_t step, struct chunk **made);
 
-/* Reads ahead of the reader's stream after a read of size bytes at offset; missing: it is not all there itself. */
+/*
+ * Reads ahead of the reader's stream after a read of size bytes at offset; missing: not all of that
+ * is there.
+ */
 void window_set_advance(struct window_reader *reader, struct stream *stream, uint64_t offset,
 			size_t size, bool missing, struct chunk **made);
 

@@ -146,7 +146,7 @@ static void request_reply(struct window_request *request)
 	request_unpin(request);
 }
 
-/* With set->lock held: takes the chunks that hold the request's bytes.  False when some are in none. */
+/* With set->lock held: takes the chunks with the request's bytes.  False when some are in none. */
 static bool request_pin(struct window_set *set, struct window_request *request)
 {
 	uint64_t at = (uint64_t)request->offset, end = at + request->size;
@@ -168,7 +168,7 @@ static bool request_pin(struct window_set *set, struct window_request *request)
 	return true;
 }
 
-/* With set->lock held: counts what the request uses of its chunks.  Whether all of them are ready. */
+/* With set->lock held: counts what the request uses of its chunks.  Whether all are ready. */
 static bool request_use(const struct window_request *request)
 {
 	uint64_t begin = (uint64_t)request->offset, end = begin + request->size;
@@ -183,7 +183,7 @@ static bool request_use(const struct window_request *request)
 	return ready;
 }
 
-/* With set->lock held: a request of its own, which waits for those of its chunks that are not ready. */
+/* With set->lock held: a copy of the request, which waits for its chunks that are not ready. */
 static struct window_request *request_wait(const struct window_request *from)
 {
 	struct window_request *request = g_memdup2(from, sizeof(*from));

@@ -48,8 +48,8 @@ void window_count_latency(struct file *file, int64_t started);
 struct window_counts *window_set_counts(struct window_set *set);
 
 /*
- * The bytes from offset on change, length of them, or all to the end if it is negative: to be said before the
- * change begins and again when it is done, before anybody is told.  Any thread, no lock
+ * The bytes from offset on change, length of them, or all to the end if it is negative: to be said
+ * before the change begins and again when it is done, before anybody is told.  Any thread, no lock
  * held.
  */
 void window_changed(struct lanefs *fs, struct inode *inode, off_t offset, off_t length);

@@ -16,7 +16,7 @@
 /* With more of it in the page cache, somebody else has use for it. */
 #define RESIDENT_SHARE 0.05
 
-/* With the lock held: one look at every file.  True when there is something to look at again soon. */
+/* With the lock held: one look at every file.  True when it is worth another soon. */
 static bool windows_sweep(struct windows *windows, int64_t now)
 {
 	unsigned int active = 0;
