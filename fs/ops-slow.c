@@ -152,8 +152,8 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	deferred_push(in->fs, &copy->deferred, req, copy_run);
 }
 
-void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd, const void *in, size_t in_size,
-		size_t out_size)
+void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd,
+		const void *in, size_t in_size, size_t out_size)
 {
 	union {
 		unsigned int flags;

@@ -13,6 +13,9 @@ void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, o
 void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,
 	       size_t length, int flags);
 
-/* The file attribute ioctls (chattr, lsattr, project ids) on fd, of inode; ENOTTY for others.  Replies now. */
-void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd, const void *in, size_t in_size,
-		size_t out_size);
+/*
+ * The file attribute ioctls (chattr, lsattr, project ids) on fd, of inode; ENOTTY
+ * for others.  Replies now.
+ */
+void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd,
+		const void *in, size_t in_size, size_t out_size);

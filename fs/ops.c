@@ -64,6 +64,14 @@ static void reply_entry(fuse_req_t req, int err, struct inode *inode, const stru
 		inodes_forget(&fs->inodes, entry.ino, 1);
 }
 
+static void reply_attr(fuse_req_t req, int err, struct inode *inode, const struct stat *attr)
+{
+	if (err)
+		reply_err(req, err);
+	else
+		fuse_reply_attr(req, attr, attr_timeout(fs_of(req), inode, attr));
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 {
 	struct lanefs *fs = fs_of(req);
@@ -109,10 +117,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	if (!inode)
 		return;
 	err = attr_get(fs_of(req), inode, &attr);
-	if (err)
-		reply_err(req, err);
-	else
-		fuse_reply_attr(req, &attr, attr_timeout(fs_of(req), inode, &attr));
+	reply_attr(req, err, inode, &attr);
 }
 
 static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
@@ -137,17 +142,13 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		       struct fuse_file_info *fi)
 {
 	struct inode *inode = inode_of(req, ino);
-	struct lanefs *fs = fs_of(req);
 	struct stat result;
 	int err;
 
 	if (!inode)
 		return;
-	err = attr_set(fs, req, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
-	if (err)
-		reply_err(req, err);
-	else
-		fuse_reply_attr(req, &result, attr_timeout(fs, inode, &result));
+	err = attr_set(fs_of(req), req, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
+	reply_attr(req, err, inode, &result);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -257,9 +258,9 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		open_undo(file);
 }
 
-/* CREATE and TMPFILE; name NULL for the latter. */
-static void create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
-		   struct fuse_file_info *fi)
+/* name NULL: TMPFILE */
+static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
 {
 	struct inode *parent = inode_of(req, parent_ino);
 	struct fuse_entry_param entry;
@@ -277,15 +278,9 @@ static void create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode
 	}
 }
 
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-		      struct fuse_file_info *fi)
-{
-	create(req, parent, name, mode, fi);
-}
-
 static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
-	create(req, parent, NULL, mode, fi);
+	op_create(req, parent, NULL, mode, fi);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
