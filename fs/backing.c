@@ -11,6 +11,12 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+/*
+ * ENOMEM is also what a handle of a deleted file meets while its inode number is being
+ * given to a new one (fs/inode.c, find_inode_fast, I_CREATING).
+ */
+#define HANDLE_TRIES 10
+
 union handle_buffer {
 	struct file_handle handle;
 	uint8_t space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
@@ -136,8 +142,16 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
 	buffer.handle.handle_bytes = handle->bytes;
 	buffer.handle.handle_type = handle->type;
 	memcpy(buffer.handle.f_handle, handle->data, handle->bytes);
-	fd = open_by_handle_at(backing->mounts[handle->mount].fd, &buffer.handle, flags | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	for (int tries = 0; tries < HANDLE_TRIES; tries++) {
+		fd = open_by_handle_at(backing->mounts[handle->mount].fd, &buffer.handle,
+				       flags | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOMEM)
+			return -errno;
+		g_usleep(100);
+	}
+	return -ESTALE;
 }
 
 /* An open descriptor for handles of a mount, or -errno. */

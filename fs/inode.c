@@ -286,6 +286,14 @@ void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent,
 	g_mutex_unlock(&inodes->lock);
 }
 
+void inode_lost_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name)
+{
+	g_mutex_lock(&inodes->lock);
+	if (inode->parent == parent && g_strcmp0(inode->name, name) == 0)
+		forget_name(inode);
+	g_mutex_unlock(&inodes->lock);
+}
+
 bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **parent, char **name)
 {
 	struct inode *dir = NULL;

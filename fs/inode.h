@@ -134,6 +134,9 @@ void inodes_shed(struct inodes *inodes);
 /* Its name changed (rename, link).  name is copied; NULL with parent 0: unknown. */
 void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name);
 
+/* That name is gone; another may be left. */
+void inode_lost_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name);
+
 /* The directory and name it was last seen under, with a reference to parent; false when unknown. */
 bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **parent, char **name);
 

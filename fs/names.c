@@ -128,11 +128,14 @@ static struct inode *hold_victim(struct lanefs *fs, int dir_fd, const char *name
 	return inode;
 }
 
-/* gone: the entry was removed or replaced. */
-static void release_victim(struct lanefs *fs, struct inode *inode, bool gone, bool last)
+/* gone: the entry name of parent was removed or replaced. */
+static void release_victim(struct lanefs *fs, struct inode *inode, struct inode *parent,
+			   const char *name, bool gone, bool last)
 {
 	if (!inode)
 		return;
+	if (gone)
+		inode_lost_name(&fs->inodes, inode, parent->id, name);
 	if (gone && last) {
 		inode_set_dead(&fs->inodes, inode);
 		inode_mode_unlinked(fs, inode);
@@ -153,7 +156,7 @@ int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int 
 		return dir_fd;
 	victim = hold_victim(fs, dir_fd, name, &last);
 	err = unlinkat(dir_fd, name, flags) ? -errno : 0;
-	release_victim(fs, victim, !err, last);
+	release_victim(fs, victim, parent, name, !err, last);
 	inode_fd_put(&fs->inodes, parent);
 	return err;
 }
@@ -215,7 +218,7 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 		if (exchanged)
 			inode_set_name(&fs->inodes, exchanged, old_parent->id, old_name);
 	}
-	release_victim(fs, victim, !err && victim != moved, last);
+	release_victim(fs, victim, new_parent, new_name, !err && victim != moved, last);
 	release_moved(fs, moved);
 	release_moved(fs, exchanged);
 	return err;
