@@ -12,15 +12,21 @@
 /* What open(2) is given on creation; the lane decides about O_DIRECT. */
 #define CREATE_FLAGS (O_ACCMODE | O_SYNC | O_DSYNC | O_EXCL | O_TRUNC | O_LARGEFILE)
 
-/* After a node was made: its inode, or the error of the call that made it. */
-static int look_up_made(struct lanefs *fs, int made, struct inode *parent, const char *name,
-			struct inode **out, struct stat *attr)
+static int make(int dir_fd, const char *name, mode_t mode, dev_t rdev, const char *target)
 {
-	return made ? made : inodes_lookup(&fs->inodes, parent, name, out, attr);
+	int result;
+
+	if (S_ISDIR(mode))
+		result = mkdirat(dir_fd, name, mode & ~S_IFMT);
+	else if (S_ISLNK(mode))
+		result = symlinkat(target, dir_fd, name);
+	else
+		result = mknodat(dir_fd, name, mode, rdev);
+	return result ? -errno : 0;
 }
 
-int names_mknod(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
-		mode_t mode, dev_t rdev, struct inode **out, struct stat *attr)
+int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+	       mode_t mode, dev_t rdev, const char *target, struct inode **out, struct stat *attr)
 {
 	int dir_fd = inode_fd_get(&fs->inodes, parent);
 	int err;
@@ -28,40 +34,10 @@ int names_mknod(struct lanefs *fs, fuse_req_t req, struct inode *parent, const c
 	if (dir_fd < 0)
 		return dir_fd;
 	creds_enter(fs, req);
-	err = mknodat(dir_fd, name, mode, rdev) ? -errno : 0;
+	err = make(dir_fd, name, mode, rdev, target);
 	creds_leave(fs, req);
 	inode_fd_put(&fs->inodes, parent);
-	return look_up_made(fs, err, parent, name, out, attr);
-}
-
-int names_mkdir(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
-		mode_t mode, struct inode **out, struct stat *attr)
-{
-	int dir_fd = inode_fd_get(&fs->inodes, parent);
-	int err;
-
-	if (dir_fd < 0)
-		return dir_fd;
-	creds_enter(fs, req);
-	err = mkdirat(dir_fd, name, mode) ? -errno : 0;
-	creds_leave(fs, req);
-	inode_fd_put(&fs->inodes, parent);
-	return look_up_made(fs, err, parent, name, out, attr);
-}
-
-int names_symlink(struct lanefs *fs, fuse_req_t req, const char *target, struct inode *parent,
-		  const char *name, struct inode **out, struct stat *attr)
-{
-	int dir_fd = inode_fd_get(&fs->inodes, parent);
-	int err;
-
-	if (dir_fd < 0)
-		return dir_fd;
-	creds_enter(fs, req);
-	err = symlinkat(target, dir_fd, name) ? -errno : 0;
-	creds_leave(fs, req);
-	inode_fd_put(&fs->inodes, parent);
-	return look_up_made(fs, err, parent, name, out, attr);
+	return err ? err : inodes_lookup(&fs->inodes, parent, name, out, attr);
 }
 
 /* linkat of a descriptor needs CAP_DAC_READ_SEARCH; the link in /proc does without. */

@@ -10,12 +10,12 @@
 
 #include "fs.h"
 
-int names_mknod(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
-		mode_t mode, dev_t rdev, struct inode **out, struct stat *attr);
-int names_mkdir(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
-		mode_t mode, struct inode **out, struct stat *attr);
-int names_symlink(struct lanefs *fs, fuse_req_t req, const char *target, struct inode *parent,
-		  const char *name, struct inode **out, struct stat *attr);
+/*
+ * MKNOD, MKDIR and SYMLINK: what mode's type says.  rdev is a device's, target a
+ * symlink's.
+ */
+int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
+	       mode_t mode, dev_t rdev, const char *target, struct inode **out, struct stat *attr);
 int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
 	       struct stat *attr);
 /* flags: as for unlinkat(2). */

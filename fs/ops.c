@@ -8,7 +8,6 @@
 #include "attr.h"
 #include "dir.h"
 #include "file.h"
-#include "fs.h"
 #include "locks.h"
 #include "names.h"
 #include "open.h"
@@ -166,8 +165,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_readlink(req, target);
 }
 
-static void op_mknod(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
-		     dev_t rdev)
+static void make(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode, dev_t rdev,
+		 const char *target)
 {
 	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
 	struct stat attr;
@@ -175,32 +174,23 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mo
 
 	if (!parent)
 		return;
-	err = names_mknod(fs_of(req), req, parent, name, mode, rdev, &inode, &attr);
+	err = names_make(fs_of(req), req, parent, name, mode, rdev, target, &inode, &attr);
 	reply_entry(req, err, inode, &attr);
 }
 
-static void op_mkdir(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode)
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
-	struct stat attr;
-	int err;
-
-	if (!parent)
-		return;
-	err = names_mkdir(fs_of(req), req, parent, name, mode, &inode, &attr);
-	reply_entry(req, err, inode, &attr);
+	make(req, parent, name, mode, rdev, NULL);
 }
 
-static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent_ino, const char *name)
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
-	struct stat attr;
-	int err;
+	make(req, parent, name, S_IFDIR | (mode & ~S_IFMT), 0, NULL);
+}
 
-	if (!parent)
-		return;
-	err = names_symlink(fs_of(req), req, target, parent, name, &inode, &attr);
-	reply_entry(req, err, inode, &attr);
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	make(req, parent, name, S_IFLNK, 0, target);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent_ino, const char *name)

@@ -95,6 +95,8 @@ def test_a_hundred_readers(mount):
         time.sleep(0.02)
     assert [child.result(60) for child in children] == digests
     assert most <= 16 * M
+    window = m.stats()["window"]
+    assert window["hits"] + window["waits"] > 0
 
 
 def test_stride(m):
