@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""tools/bench: one file for each idea; cli.py is where it begins."""

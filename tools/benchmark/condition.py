@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""The two conditions of memory.
+
+fresh: caches were just dropped, and what was free for two seconds went back to the host where
+this is a virtual machine that reports free pages, so every page read into is a new one.
+steady: reader and daemon are in a memory cgroup that is full of clean page cache, as memory is on
+a machine that has been up for a day, so every page is a recycled one.
+"""
+import contextlib
+import os
+import time
+
+from . import cgroup, system
+from .build import Failure
+
+SETTLE = 2.5
+NAMES = ("fresh", "steady")
+
+
+class Fresh:
+    name = "fresh"
+
+    def __init__(self, bench):
+        self.bench = bench
+
+    @contextlib.contextmanager
+    def group(self, counted=False):
+        """The cgroup that reader and daemon are put into; None: none is needed."""
+        if counted and cgroup.available():
+            with cgroup.memory(self.bench.guard) as group:
+                yield group
+        else:
+            yield None
+
+    def prepare(self, group):
+        """Right before the measurement, with the daemon running."""
+        system.drop_caches()
+        time.sleep(0 if self.bench.options.hurry else SETTLE)
+
+
+class Steady:
+    name = "steady"
+
+    def __init__(self, bench):
+        if not cgroup.available():
+            raise Failure("no memory cgroup, so no steady condition: --conditions fresh")
+        self.bench = bench
+        self.size = bench.options.steady_memory
+
+    @contextlib.contextmanager
+    def group(self, counted=False):
+        with cgroup.memory(self.bench.guard, self.size) as group:
+            yield group
+
+    def prepare(self, group):
+        system.drop_caches()
+        filler = self.bench.filler(self.size + self.size // 8)
+        self.bench.load(["read", filler], group)
+        if group.usage() < 0.95 * self.size:
+            raise Failure("the memory cgroup did not fill")
+        # The filler was read on behalf of the cgroup; the disk has nothing left to do for it.
+        os.sync()
+
+
+def conditions(bench):
+    return [{"fresh": Fresh, "steady": Steady}[name](bench) for name in bench.options.conditions]

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Who is compared: native, and lanefs in each lane.
+
+A contender serves a directory: within `with contender.serve(bench, source, group) as served`,
+served.path shows the files of source.
+"""
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+
+from . import system
+from .build import Failure
+
+LANES = ("auto", "cached", "direct", "stream")
+
+
+class Served:
+    def __init__(self, path, pid=None):
+        self.path, self.pid = path, pid
+
+    def cpu(self):
+        return system.process_cpu(self.pid) if self.pid else 0.0
+
+
+class Native:
+    """The backing directory itself."""
+    name = "native"
+
+    @contextlib.contextmanager
+    def serve(self, bench, source, group=None):
+        yield Served(source)
+
+    def takes(self, how, size):
+        return True
+
+
+class Fio(Native):
+    """fio reading the backing file with O_DIRECT: what the device gives at best."""
+    name = "fio"
+
+    def takes(self, how, size):
+        return how == "read" and size == 1 << 20
+
+    @staticmethod
+    def warm(bench, group):
+        """fio's own libraries are many megabytes, which count as nobody's."""
+        bench.run(["fio", "--version"], group)
+
+    @staticmethod
+    def command(path, length):
+        return ["fio", "--name=best", f"--filename={path}", f"--size={length}", "--rw=read",
+                "--bs=1M", "--iodepth=8", "--ioengine=io_uring", "--direct=1", "--thread",
+                "--iomem=shmhuge", "--hugepage-size=2m", "--invalidate=0",
+                "--output-format=json"]
+
+    @staticmethod
+    def result(report):
+        read = report["jobs"][0]["read"]
+        return {"seconds": read["runtime"] / 1000, "bytes": read["io_bytes"],
+                "calls": read["total_ios"]}
+
+
+class Daemon:
+    """A FUSE filesystem in the foreground."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def takes(self, how, size):
+        return True
+
+    def command(self, bench, source, target):
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def serve(self, bench, source, group=None):
+        target = os.path.join(bench.scratch, f"mount.{bench.guard.number()}")
+        argv = self.command(bench, source, target)
+        os.mkdir(target)
+        with tempfile.TemporaryFile(dir=bench.scratch) as log, \
+             bench.guard.step("mount", target, lambda: self._take_down(target)), \
+             bench.guard.process(argv, group, stdin=subprocess.DEVNULL, stdout=log,
+                                 stderr=log) as process:
+            try:
+                self._wait(process, target, log)
+                yield Served(target, process.pid)
+            finally:
+                self._unmount(process, target)
+
+    def _wait(self, process, target, log, patience=15):
+        end = time.monotonic() + patience
+        while not system.mounted(target):
+            if process.poll() is not None or time.monotonic() > end:
+                log.seek(0)
+                words = log.read().decode(errors="replace").strip().splitlines()
+                raise Failure(f"{self.name}: {words[-1] if words else 'does not mount'}")
+            time.sleep(0.01)
+
+    @staticmethod
+    def _unmount(process, target):
+        """In order: what it says at its end, and that it ends, are part of working."""
+        subprocess.run(["umount", target], check=False, timeout=30, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+
+    @staticmethod
+    def _take_down(target):
+        while system.mounted(target) and system.detach(target):
+            pass
+        os.rmdir(target)
+
+
+class Lanefs(Daemon):
+    """NAME is a lane, options after colons: direct:transport=dev."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        lane, *options = name.split(":")
+        self.options = [f"lane={lane}"] + options
+
+    def command(self, bench, source, target):
+        options = list(self.options)
+        if not any(option.startswith("transport=") for option in options):
+            options.append(f"transport={bench.options.transport}")
+        return [bench.build.lanefs, "-f", "-o", ",".join(options), source, target]
+
+
+def contender(name):
+    if name == "native":
+        return Native()
+    if name == "fio":
+        return Fio()
+    if name.split(":")[0] in LANES:
+        return Lanefs(name)
+    raise Failure(f"unknown contender {name!r}: native, fio, or a lane ({', '.join(LANES)}) with "
+                  "mount options after colons, as in direct:transport=dev")
+
+
+def order(names, turn):
+    """Everyone goes first in some round: what the first one pays, each pays once."""
+    turn %= len(names)
+    return names[turn:] + names[:turn]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""What the files lie on: the disk of a directory, or one made for the time being whose speed does
+not depend on what else the disk does."""
+import contextlib
+import os
+
+from . import system
+from .build import Failure, run
+
+SLOW = 200 * 1000 * 1000
+THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device"
+
+KINDS = {
+    "disk": "the disk of --backing",
+    "zram": "xfs on a zram disk of incompressible data: what software costs",
+    "ram": "xfs on a loop device with direct I/O over tmpfs",
+    "slow": "as zram, reading limited to 200 MB/s: read-ahead and protection show",
+}
+
+
+def _mkfs_and_mount(bench, stack, device, path):
+    run(["mkfs.xfs", "-q", "-f", "-K", device])
+    os.mkdir(path)
+    stack.enter_context(bench.guard.step(
+        "mount", path, lambda: system.mounted(path) and system.detach(path)))
+    run(["mount", "-t", "xfs", device, path])
+    return path
+
+
+def _zram(bench, stack, size):
+    if not os.path.exists("/sys/class/zram-control"):
+        run(["modprobe", "zram"])
+    number = system.read("/sys/class/zram-control/hot_add").strip()
+    if not number:
+        raise Failure("no zram device: this kernel has none")
+
+    def remove():
+        system.write(f"/sys/block/zram{number}/reset", 1)
+        system.write("/sys/class/zram-control/hot_remove", number)
+
+    stack.enter_context(bench.guard.step("zram", number, remove))
+    # Data is incompressible, so what the cheapest algorithm does is a copy.
+    with contextlib.suppress(OSError):
+        system.write(f"/sys/block/zram{number}/comp_algorithm", "lz4")
+    system.write(f"/sys/block/zram{number}/disksize", size)
+    return f"/dev/zram{number}"
+
+
+def _ram(bench, stack, size, scratch):
+    base = os.path.join(scratch, "tmpfs")
+    os.mkdir(base)
+    stack.enter_context(bench.guard.step(
+        "mount", base, lambda: system.mounted(base) and system.detach(base)))
+    run(["mount", "-t", "tmpfs", "-o", f"size={size + (64 << 20)}", "none", base])
+    image = os.path.join(base, "image")
+    with open(image, "wb") as stream:
+        stream.truncate(size)
+    device = run(["losetup", "--find", "--show", "--direct-io=on", image]).strip()
+    stack.enter_context(bench.guard.step("loop", device, lambda: run(["losetup", "-d", device])))
+    name = os.path.basename(device)
+    if system.read(f"/sys/block/{name}/loop/dio").strip() != "1":
+        raise Failure("the kernel's tmpfs takes no direct I/O from a loop device")
+    return device
+
+
+def _throttle(bench, stack, device, rate):
+    if not os.path.exists(THROTTLE):
+        raise Failure("no blkio cgroup (version 1) to limit a device with")
+    status = os.stat(device)
+    name = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+    stack.enter_context(bench.guard.step("setting", [THROTTLE, f"{name} 0"],
+                                         lambda: system.write(THROTTLE, f"{name} 0")))
+    system.write(THROTTLE, f"{name} {rate}")
+
+
+@contextlib.contextmanager
+def backing(bench, kind, size):
+    """An empty directory on such a device, with room for size bytes of files."""
+    with contextlib.ExitStack() as stack:
+        path = os.path.join(bench.scratch, f"device.{bench.guard.number()}")
+        if kind == "disk":
+            os.mkdir(path)
+            space = os.statvfs(path)
+            if space.f_bavail * space.f_frsize < size:
+                raise Failure(f"{bench.scratch} has no room for {size >> 20} MiB: "
+                              "give --backing or a smaller --file-size")
+            yield path
+            return
+        room = size + size // 16 + (512 << 20)
+        if room > system.memory() * 0.6:
+            raise Failure(f"a device of {room >> 20} MiB in memory is too much for this "
+                          "machine: give a smaller --file-size")
+        device = _ram(bench, stack, room, bench.scratch) if kind == "ram" else \
+            _zram(bench, stack, room)
+        _mkfs_and_mount(bench, stack, device, path)
+        if kind == "slow":
+            _throttle(bench, stack, device, SLOW)
+        yield path

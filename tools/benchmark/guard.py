@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""Whatever the benchmark makes is taken down again, however it ends.
+
+Steps are with-statements, so an exception, Ctrl-C among them, undoes them in reverse order.  A
+process that is killed outright can undo nothing: a second one, that waits for the end of this
+one on a pipe, then does.
+"""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+from . import system
+
+
+def _undo(kind, what):
+    """For the second process: undo a step knowing only its kind and name."""
+    if kind == "process":
+        with contextlib.suppress(OSError):
+            os.kill(int(what), signal.SIGKILL)
+    elif kind == "mount":
+        while system.mounted(what) and system.detach(what):
+            pass
+    elif kind == "cgroup":
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    os.rmdir(what)
+                except FileNotFoundError:
+                    raise
+                except OSError:
+                    time.sleep(0.1)
+                    continue
+            break
+    elif kind == "directory":
+        shutil.rmtree(what, ignore_errors=True)
+    elif kind == "loop":
+        subprocess.run(["losetup", "-d", what], check=False, stderr=subprocess.DEVNULL)
+    elif kind == "zram":
+        for _ in range(50):
+            with contextlib.suppress(OSError):
+                system.write(f"/sys/block/zram{what}/reset", 1)
+                system.write("/sys/class/zram-control/hot_remove", what)
+                break
+            time.sleep(0.1)
+    elif kind == "setting":
+        path, value = what
+        with contextlib.suppress(OSError):
+            system.write(path, value)
+
+
+class Guard:
+    """Knows the steps that were made and not yet undone."""
+
+    def __init__(self):
+        self._count = 0
+        read_end, self._pipe = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(self._pipe)
+            self._wait(read_end)
+        os.close(read_end)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._interrupt)
+
+    @staticmethod
+    def _interrupt(number, _frame):
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    @staticmethod
+    def _wait(pipe):
+        """The second process."""
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        steps = []
+        with os.fdopen(pipe) as stream:
+            for line in stream:
+                made, kind, what = json.loads(line)
+                if made:
+                    steps.append((kind, what))
+                else:
+                    steps.remove((kind, what if not isinstance(what, list) else what))
+        for kind, what in reversed(steps):
+            with contextlib.suppress(Exception):
+                _undo(kind, what)
+        os._exit(0)
+
+    def _say(self, made, kind, what):
+        os.write(self._pipe, json.dumps([made, kind, what]).encode() + b"\n")
+
+    def number(self):
+        self._count += 1
+        return self._count
+
+    @contextlib.contextmanager
+    def step(self, kind, what, undo):
+        """Around what is made inside; undo() also when only a part of it was."""
+        self._say(True, kind, what)
+        try:
+            yield
+        finally:
+            with uninterrupted():
+                undo()
+                self._say(False, kind, what)
+
+    @contextlib.contextmanager
+    def setting(self, path, value):
+        """A kernel setting for the time being."""
+        before = system.read(path).strip()
+        with self.step("setting", [path, before], lambda: system.write(path, before)):
+            system.write(path, value)
+            yield
+
+    @contextlib.contextmanager
+    def process(self, argv, cgroup=None, **kwargs):
+        """A process that is ended, by SIGTERM and else SIGKILL, at the end."""
+        process = subprocess.Popen(argv, preexec_fn=cgroup.enter if cgroup else None, **kwargs)
+        with self.step("process", process.pid, lambda: end_process(process)):
+            yield process
+
+    def close(self):
+        os.close(self._pipe)
+        os.waitpid(self._child, 0)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Undoing is not to be interrupted halfway."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_process(process, patience=10):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)

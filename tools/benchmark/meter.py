@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""One measurement: a load, and what the machine did meanwhile."""
+import contextlib
+import threading
+import time
+
+from . import system
+
+SAMPLE = 0.02
+
+
+def measured(bench, served, argv, group=None, command=None):
+    """Run a load; what it says, and CPU, context switches and disk bytes of the whole machine."""
+    daemon = served.cpu()
+    before = system.Counters(bench.device)
+    result = command(group) if command else bench.load(argv, group)
+    sample = system.Counters(bench.device).since(before)
+    sample["daemon_cpu"] = served.cpu() - daemon
+    sample.update(result)
+    sample["value"] = result["bytes"] / result["seconds"] if result["seconds"] else 0
+    return sample
+
+
+class Footprint:
+    """How much page cache grew: at most, and a second after the last close.
+
+    Counted as what is charged to the cgroup of reader and daemon, so it is whatever of the file
+    is in memory, on the mount and below it, and nothing that others on the machine do.
+    """
+
+    def __init__(self, group):
+        self._group = group
+        self.peak = self.after = None
+
+    def _now(self):
+        if self._group:
+            return self._group.page_cache()
+        for line in system.read("/proc/meminfo").splitlines():
+            if line.startswith("Cached:"):
+                return int(line.split()[1]) << 10
+        return 0
+
+    @contextlib.contextmanager
+    def watch(self):
+        """Around a load; in a pass of its own, since looking costs time too."""
+        stop = threading.Event()
+        start = self._now()
+        peak = start
+
+        def look():
+            nonlocal peak
+            while not stop.wait(SAMPLE):
+                peak = max(peak, self._now())
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+        self.peak = max(peak, self._now()) - start
+        time.sleep(1)
+        self.after = max(0, self._now() - start)
