@@ -7,7 +7,6 @@ steady: reader and daemon are in a memory cgroup that is full of clean page cach
 a machine that has been up for a day, so every page is a recycled one.
 """
 import contextlib
-import os
 import time
 
 from . import cgroup, system
@@ -53,13 +52,11 @@ class Steady:
             yield group
 
     def prepare(self, group):
-        system.drop_caches()
         filler = self.bench.filler(self.size + self.size // 8)
+        system.drop_caches()
         self.bench.load(["read", filler], group)
         if group.usage() < 0.95 * self.size:
             raise Failure("the memory cgroup did not fill")
-        # The filler was read on behalf of the cgroup; the disk has nothing left to do for it.
-        os.sync()
 
 
 def conditions(bench):

@@ -6,6 +6,7 @@ import os
 
 from . import system
 from .build import Failure, run
+from .guard import insist
 
 SLOW = 200 * 1000 * 1000
 THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device"
@@ -18,13 +19,15 @@ KINDS = {
 }
 
 
-def _mkfs_and_mount(bench, stack, device, path):
-    run(["mkfs.xfs", "-q", "-f", "-K", device])
+def _mount(bench, stack, path, *argv):
+    def undo():
+        if system.mounted(path):
+            insist(lambda: system.unmount(path))
+        os.rmdir(path)
+
     os.mkdir(path)
-    stack.enter_context(bench.guard.step(
-        "mount", path, lambda: system.mounted(path) and system.detach(path)))
-    run(["mount", "-t", "xfs", device, path])
-    return path
+    stack.enter_context(bench.guard.step("mount", path, undo))
+    run(["mount", *argv, path])
 
 
 def _zram(bench, stack, size):
@@ -35,8 +38,8 @@ def _zram(bench, stack, size):
         raise Failure("no zram device: this kernel has none")
 
     def remove():
-        system.write(f"/sys/block/zram{number}/reset", 1)
-        system.write("/sys/class/zram-control/hot_remove", number)
+        insist(lambda: system.write(f"/sys/block/zram{number}/reset", 1))
+        insist(lambda: system.write("/sys/class/zram-control/hot_remove", number))
 
     stack.enter_context(bench.guard.step("zram", number, remove))
     # Data is incompressible, so what the cheapest algorithm does is a copy.
@@ -48,10 +51,7 @@ def _zram(bench, stack, size):
 
 def _ram(bench, stack, size, scratch):
     base = os.path.join(scratch, "tmpfs")
-    os.mkdir(base)
-    stack.enter_context(bench.guard.step(
-        "mount", base, lambda: system.mounted(base) and system.detach(base)))
-    run(["mount", "-t", "tmpfs", "-o", f"size={size + (64 << 20)}", "none", base])
+    _mount(bench, stack, base, "-t", "tmpfs", "-o", f"size={size + (64 << 20)}", "none")
     image = os.path.join(base, "image")
     with open(image, "wb") as stream:
         stream.truncate(size)
@@ -92,7 +92,8 @@ def backing(bench, kind, size):
                           "machine: give a smaller --file-size")
         device = _ram(bench, stack, room, bench.scratch) if kind == "ram" else \
             _zram(bench, stack, room)
-        _mkfs_and_mount(bench, stack, device, path)
+        run(["mkfs.xfs", "-q", "-f", "-K", device])
+        _mount(bench, stack, path, "-t", "xfs", device)
         if kind == "slow":
             _throttle(bench, stack, device, SLOW)
         yield path

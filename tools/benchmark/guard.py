@@ -138,6 +138,18 @@ def uninterrupted():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def insist(action, patience=15):
+    """Do what others may keep busy for a moment, as a device whose filesystem is being closed."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return action()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def end_process(process, patience=10):
     if process.poll() is None:
         process.terminate()

@@ -37,6 +37,11 @@ def memory():
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def unmount(path):
+    if libc.umount2(os.fsencode(path), 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+
+
 def detach(path):
     """Unmount without looking at the mount, which may not answer."""
     return libc.umount2(os.fsencode(path), MNT_DETACH) == 0
