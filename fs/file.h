@@ -40,6 +40,7 @@ struct file {
 	int fd;                     /* atomic, -1 until needed, then fixed */
 	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
 	int read_how;               /* atomic, enum file_read, only moves downwards */
+	bool no_dontcache;          /* atomic, writes with RWF_DONTCACHE were refused */
 	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
 	GArray *lock_owners;        /* of uint64_t, by lock, NULL: none; see locks.c */
 	struct io_counts *counts;   /* fixed after open, the inode's */

@@ -11,6 +11,14 @@
 #include <string.h>
 #include <sys/uio.h>
 
+/* Kernel 6.14; older headers lack it. */
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+
+/* Bytes of a write that is worth a write-out of its own. */
+#define UNCACHED_LEAST (64 << 10)
+
 /* One request on its way through the ring; freed by its completion. */
 struct io {
 	struct backing_read read;     /* a READ's way; its file and buffer are the request's */
@@ -206,6 +214,13 @@ static void write_done(struct ring_request *request, ssize_t result)
 {
 	struct io *io = (struct io *)((char *)request - offsetof(struct io, ring));
 
+	/* The filesystem or the kernel does not know it: the page cache keeps what is written. */
+	if (result == -EOPNOTSUPP && (io->ring.rw_flags & RWF_DONTCACHE)) {
+		atomic_write(io->file->no_dontcache, true);
+		io->ring.rw_flags &= ~RWF_DONTCACHE;
+		write_submit(io);
+		return;
+	}
 	if (result < 0 || (!result && io->length)) {
 		/* The short count first; the next write meets the error. */
 		write_reply(io, io->done ? 0 : result ? (int)result : -EIO);
@@ -248,8 +263,8 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 	return copied < 0 ? (int)copied : (size_t)copied < io->length ? -EIO : 0;
 }
 
-void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
-	      const struct fuse_file_info *fi)
+static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
+			const struct fuse_file_info *fi, int rw_flags)
 {
 	struct io *io = io_new(file, req, transport_current(), fuse_buf_size(data), offset);
 	int err;
@@ -257,7 +272,7 @@ void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t
 	if (!io)
 		return;
 	io->length = io->size;
-	io->ring.rw_flags = fi->flags & O_APPEND ? RWF_APPEND : 0;
+	io->ring.rw_flags = rw_flags | (fi->flags & O_APPEND ? RWF_APPEND : 0);
 	err = write_take_data(io, data);
 	if (!err) {
 		io->ring.fd = file_fd(file);
@@ -270,4 +285,20 @@ void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t
 		write_reply(io, err);
 	else
 		write_submit(io);
+}
+
+void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
+	      const struct fuse_file_info *fi)
+{
+	write_start(file, req, data, offset, fi, 0);
+}
+
+void io_write_uncached(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
+		       const struct fuse_file_info *fi)
+{
+	/* Writing out every small one by itself is slower than what the page cache makes of them. */
+	bool large = fuse_buf_size(data) >= UNCACHED_LEAST;
+
+	write_start(file, req, data, offset, fi,
+		    large && !atomic_read(file->no_dontcache) ? RWF_DONTCACHE : 0);
 }

@@ -24,3 +24,10 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
  */
 void io_write(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
 	      const struct fuse_file_info *fi);
+
+/*
+ * The same, but a large one is written out at once and then dropped from the backing file's page
+ * cache (RWF_DONTCACHE, kernel 6.14), except for pages that were there before.
+ */
+void io_write_uncached(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
+		       const struct fuse_file_info *fi);

@@ -16,12 +16,14 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 {
 	fi->backing_id = backing_id;
 	fi->direct_io = window || !backing_id;
+	/* Each WRITE is atomic in the backing file; the kernel itself serialises appends. */
+	fi->parallel_direct_writes = fi->direct_io;
 	return window ? window_open(file, backing_id != 0) : 0;
 }
 
 const struct lane_ops lane_direct = {
 	.open = direct_open,
 	.read = window_read,
-	.write = io_write,
+	.write = io_write_uncached,
 	.release = window_close,
 };
