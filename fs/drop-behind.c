@@ -22,7 +22,7 @@ struct drop_behind {
 	GMutex lock;
 	GCond wake, ended;
 	GQueue jobs;         /* lock, of struct job */
-	bool opened;         /* atomic, a direct file was */
+	gsize opened;        /* g_once, a direct file was */
 	bool stop, over;     /* lock */
 };
 
@@ -68,16 +68,11 @@ static void job_free(struct drop_behind *drop, struct job *job)
 static void *drop_behind_run(void *data)
 {
 	struct drop_behind *drop = data;
-	bool ready = false;
 
 	g_mutex_lock(&drop->lock);
 	while (!drop->stop) {
 		struct job *job = g_queue_pop_head(&drop->jobs);
 
-		if (!ready && atomic_read(drop->opened)) {
-			set_read_ahead(drop->fs);
-			ready = true;
-		}
 		if (!job) {
 			g_cond_wait(&drop->wake, &drop->lock);
 			continue;
@@ -139,14 +134,13 @@ void drop_behind_free(struct drop_behind *drop)
 	g_free(drop);
 }
 
+/* The kernel takes it over when the open is answered (do_dentry_open, file_ra_state_init). */
 void drop_behind_opened(struct drop_behind *drop)
 {
-	if (atomic_read(drop->opened))
+	if (!g_once_init_enter(&drop->opened))
 		return;
-	g_mutex_lock(&drop->lock);
-	atomic_write(drop->opened, true);
-	g_cond_signal(&drop->wake);
-	g_mutex_unlock(&drop->lock);
+	set_read_ahead(drop->fs);
+	g_once_init_leave(&drop->opened, 1);
 }
 
 static void push(struct drop_behind *drop, struct job *job)

@@ -448,3 +448,24 @@ def test_nothing_is_left_in_page_caches(mount, how, passthrough):
                     assert sum(view[at] for at in range(0, 128 * M, 4 * K)) > 0
         with open(m.join("f"), "rb") as stream:
             wait_for(lambda: cached_pages(stream, native) * util_sys.PAGE < 2 * M, 2, "dropped")
+
+
+@pytest.mark.parametrize("transport", ["transport=dev", "transport=io_uring"])
+def test_sendfile_asks_in_large_requests(mount, transport):
+    """Already for the first file that is opened: the mount's read-ahead is set by then."""
+    m = mount("lane=direct", "passthrough=off", transport)
+    size = 32 << 20
+    write_large(m.backing("f"), size)
+    out = os.open("/dev/null", os.O_WRONLY)
+    ours, theirs = os.pipe()
+    with open(m.join("f"), "rb") as stream:
+        at = 0
+        while at < size:
+            sent = os.sendfile(theirs, stream.fileno(), at, 64 << 10)
+            assert sent > 0
+            at += os.splice(ours, out, sent)
+    os.close(ours)
+    os.close(theirs)
+    os.close(out)
+    reads = m.stats()["reads"]["requests"]
+    assert reads <= size // (512 << 10), reads
