@@ -129,6 +129,65 @@ int load_sendfile(struct worker *worker)
 	return err;
 }
 
+static ssize_t write_all(int fd, const char *data, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t put = write(fd, data + done, size - done);
+
+		if (put < 0)
+			return -errno;
+		done += (size_t)put;
+	}
+	return (ssize_t)done;
+}
+
+int load_copy(struct worker *worker)
+{
+	char *buffer = worker_buffer(worker->load->block);
+	struct span span;
+	struct sink sink;
+	off_t position;
+	int err;
+
+	if (!buffer)
+		return -ENOMEM;
+	err = sink_open(&sink);
+	if (err)
+		return err;
+	err = span_open(worker, &span);
+	if (err) {
+		sink_close(&sink);
+		return err;
+	}
+	position = span.start;
+	if (position && lseek(span.fd, position, SEEK_SET) < 0)
+		err = -errno;
+	while (!err && span_more(worker, &span)) {
+		ssize_t got = read(span.fd, buffer,
+				   span_next(worker, &span, position, worker->bytes));
+
+		if (got < 0) {
+			err = -errno;
+			break;
+		}
+		position += got;
+		if (got > 0)
+			got = write_all(sink.fd, buffer, (size_t)got);
+		if (got < 0)
+			err = (int)got;
+		else if (got == 0 || position >= span.size)
+			err = lseek(span.fd, position = 0, SEEK_SET) < 0 ? -errno : 0;
+		worker->bytes += got > 0 ? got : 0;
+		worker->calls++;
+	}
+	close(span.fd);
+	sink_close(&sink);
+	munmap(buffer, worker->load->block);
+	return err;
+}
+
 int load_mmap(struct worker *worker)
 {
 	volatile unsigned char *map;

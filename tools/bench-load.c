@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ static const struct method {
 } methods[] = {
 	{ "read", load_read, "read(2) from beginning to end" },
 	{ "sendfile", load_sendfile, "sendfile(2) to a TCP connection on this machine" },
+	{ "copy", load_copy, "read(2) and write(2) to such a connection" },
 	{ "mmap", load_mmap, "mmap(2), one byte of each page" },
 	{ "random", load_random, "pread(2) at random aligned places, each timed" },
 	{ "write", load_write, "write(2) a file of --length bytes" },
@@ -81,6 +83,7 @@ struct job {
 	struct worker worker;
 	load_method run;
 	pthread_t thread;
+	struct rusage usage;	/* of the worker's own thread */
 	int error;
 };
 
@@ -92,6 +95,7 @@ static void *job_run(void *data)
 	job->worker.start = now_ns();
 	job->error = job->run(&job->worker);
 	job->worker.end = now_ns();
+	getrusage(RUSAGE_THREAD, &job->usage);
 	return NULL;
 }
 
@@ -134,10 +138,16 @@ static void print_samples(struct job *jobs, unsigned n)
 	free(all);
 }
 
+static double seconds_of(const struct timeval *time)
+{
+	return time->tv_sec + time->tv_usec / 1e6;
+}
+
 static void print_result(struct job *jobs, unsigned n)
 {
 	uint64_t start = UINT64_MAX, end = 0, bytes = 0, calls = 0;
-	double slowest = 0, fastest = 0;
+	double slowest = 0, mean = 0, cpu = 0;
+	long switches = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct worker *worker = &jobs[i].worker;
@@ -148,11 +158,14 @@ static void print_result(struct job *jobs, unsigned n)
 		bytes += worker->bytes;
 		calls += worker->calls;
 		slowest = !i || rate < slowest ? rate : slowest;
-		fastest = rate > fastest ? rate : fastest;
+		mean += rate / n;
+		cpu += seconds_of(&jobs[i].usage.ru_utime) + seconds_of(&jobs[i].usage.ru_stime);
+		switches += jobs[i].usage.ru_nvcsw + jobs[i].usage.ru_nivcsw;
 	}
 	printf("{\"seconds\": %.6f, \"bytes\": %ju, \"calls\": %ju", (end - start) / 1e9,
 	       (uintmax_t)bytes, (uintmax_t)calls);
-	printf(", \"slowest\": %.0f, \"fastest\": %.0f", slowest, fastest);
+	printf(", \"slowest\": %.0f, \"mean\": %.0f", slowest, mean);
+	printf(", \"own_cpu\": %.6f, \"own_switches\": %ld", cpu, switches);
 	print_samples(jobs, n);
 	printf("}\n");
 }

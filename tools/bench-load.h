@@ -44,6 +44,7 @@ typedef int (*load_method)(struct worker *worker);
 
 int load_read(struct worker *worker);
 int load_sendfile(struct worker *worker);
+int load_copy(struct worker *worker);
 int load_mmap(struct worker *worker);
 int load_random(struct worker *worker);
 int load_write(struct worker *worker);

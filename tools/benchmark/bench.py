@@ -85,9 +85,10 @@ class Bench:
         """A load of bench-load; its result."""
         return json.loads(self.run([self.build.load, *map(str, argv)], group))
 
-    def file(self, path, size):
+    def file(self, path, size, sync=True):
         """Write a file of that size that nothing can compress."""
-        self.load(["write", "--block", 8 << 20, "--length", size, "--sync", path])
+        self.load(["write", "--block", min(size, 8 << 20), "--length", size,
+                   *(["--sync"] if sync else []), path])
         return path
 
     def filler(self, size):

@@ -5,11 +5,18 @@ import contextlib
 import os
 import sys
 
-from . import condition, contenders, device, results, sizes, suite_read, text
+from . import (condition, contenders, device, results, sizes, suite_many, suite_random,
+               suite_read, suite_serve, suite_small, text)
 from .bench import Bench
 from .build import Failure
 
-SUITES = {"read": suite_read}
+SUITES = {
+    "read": suite_read,
+    "random": suite_random,
+    "small": suite_small,
+    "many": suite_many,
+    "serve": suite_serve,
+}
 
 
 def words(accepted=None):
@@ -34,6 +41,13 @@ def size_list(value):
     return [size(word) for word in value.split(",")]
 
 
+def counts(value):
+    try:
+        return [int(word) for word in value.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a list of numbers: {value!r}") from None
+
+
 def parser():
     p = argparse.ArgumentParser(
         prog="tools/bench", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,15 +59,21 @@ def parser():
     p.add_argument("suites", nargs="*", metavar="SUITE", help="all of them by default")
     p.add_argument("--rounds", type=int, default=5, metavar="N")
     p.add_argument("--peers", type=words(), metavar="LIST",
-                   default=["native", "direct", "stream", "cached", "fio"],
-                   help="native, fio, and lanes with mount options after colons "
+                   help="native, odirect, fio, and lanes with mount options after colons "
                         "(native,direct,direct:transport=dev)")
     p.add_argument("--sizes", type=size_list, metavar="LIST", help="of one read, as in 8K,1M")
     p.add_argument("--how", type=words(("read", "sendfile", "mmap")), metavar="LIST",
-                   default=["read", "sendfile", "mmap"])
+                   help="of the suite read: read, sendfile, mmap")
     p.add_argument("--conditions", type=words(condition.NAMES), metavar="LIST",
                    default=list(condition.NAMES), help="of memory: fresh, steady")
-    p.add_argument("--file-size", type=size, default=4 << 30, metavar="SIZE")
+    p.add_argument("--file-size", type=size, default=4 << 30, metavar="SIZE",
+                   help="of the large file (4G)")
+    p.add_argument("--readers", type=counts, default=[100, 1000], metavar="LIST",
+                   help="of the suite many (100,1000)")
+    p.add_argument("--tree", type=int, default=100000, metavar="N",
+                   help="files of the suite small (100000)")
+    p.add_argument("--seconds", type=float, metavar="S",
+                   help="of a load that goes on until it is ended")
     p.add_argument("--steady-memory", type=size, default=1 << 30, metavar="SIZE",
                    help="of the full memory cgroup of the steady condition (1G)")
     p.add_argument("--transport", choices=("dev", "io_uring", "auto"), default="io_uring",
@@ -72,7 +92,7 @@ def parser():
 def measure(options):
     with contextlib.ExitStack() as stack:
         bench = Bench(options, stack)
-        if "fio" in options.peers:
+        if "fio" in (options.peers or suite_read.PEERS) and "read" in options.suites:
             # fio's buffers on huge pages, as those of lanefs are.
             stack.enter_context(bench.guard.setting("/proc/sys/vm/nr_hugepages", 32))
         for name in options.suites:
@@ -95,14 +115,14 @@ def main():
     for name in options.suites:
         if name not in SUITES:
             p.error(f"unknown suite {name!r}: {', '.join(SUITES)}")
-    if options.rounds < 1 or not options.peers:
-        p.error("at least one round and one contender")
+    if options.rounds < 1:
+        p.error("at least one round")
     if os.geteuid() != 0:
         print("tools/bench: needs root: it mounts, drops caches and makes cgroups",
               file=sys.stderr)
         return 1
     try:
-        for name in options.peers:
+        for name in options.peers or ():
             contenders.contender(name)
         return measure(options)
     except Failure as error:

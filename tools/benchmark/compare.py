@@ -9,7 +9,7 @@ from .build import Failure
 GIB = 1 << 30
 
 
-def compare(bench, key, names, measure, finish=None, unit="B/s", base="native"):
+def compare(bench, key, names, measure, finish=None, unit="B/s", base="native", rounds=None):
     """measure(contender) gives a sample for each contender in each round; a row for each.
 
     finish(contender) gives more for the row, after the rounds, outside what is timed.
@@ -17,7 +17,7 @@ def compare(bench, key, names, measure, finish=None, unit="B/s", base="native"):
     """
     samples = {name: [] for name in names}
     failed = {}
-    for turn in range(bench.options.rounds):
+    for turn in range(rounds or bench.options.rounds):
         for name in contenders.order(names, turn):
             what = " ".join(str(value) for value in key.values())
             bench.progress.step(f"{what}: {name}, round {turn + 1}")
@@ -37,8 +37,10 @@ def compare(bench, key, names, measure, finish=None, unit="B/s", base="native"):
         else:
             row.update(summary(samples[name], samples.get(base)))
             if finish:
-                bench.progress.step(f"{what}: {name}, footprint")
-                row.update(finish(contenders.contender(name)) or {})
+                bench.progress.step(f"{what}: {name}, counting")
+                more = finish(contenders.contender(name))
+                row["extra"].update(more.pop("extra", {}))
+                row.update(more)
         rows.append(row)
     return rows
 
@@ -56,6 +58,8 @@ def summary(samples, base):
     columns = {"cpu": ("cpu", 1000), "daemon": ("daemon_cpu", 1000), "switches": ("switches", 1)}
     for column, (name, factor) in columns.items():
         row[column] = stats.middle(_per_gib(samples, name, factor))
+    row["extra"] = {column: stats.middle([sample["extra"].get(column) for sample in samples])
+                    for column in samples[0].get("extra", {})}
     row["disk"] = stats.middle(_per_gib(samples, "disk_read", 1 / GIB))
     row["disk_written"] = stats.middle(_per_gib(samples, "disk_written", 1 / GIB))
     if base:

@@ -5,6 +5,7 @@ A contender serves a directory: within `with contender.serve(bench, source, grou
 served.path shows the files of source.
 """
 import contextlib
+import json
 import os
 import subprocess
 import tempfile
@@ -13,6 +14,8 @@ import time
 from . import system
 from .build import Failure
 
+# odirect: read with O_DIRECT; native+directio: nginx with its own way around the page cache
+NATIVE = ("native", "odirect", "native+directio")
 LANES = ("auto", "cached", "direct", "stream")
 
 
@@ -23,10 +26,26 @@ class Served:
     def cpu(self):
         return system.process_cpu(self.pid) if self.pid else 0.0
 
+    def memory(self):
+        """Bytes of memory the daemon has, huge pages among them."""
+        return system.process_memory(self.pid) if self.pid else 0
+
+    def backing_bytes(self):
+        """What lanefs has read of backing files so far; None from anyone else."""
+        try:
+            stats = json.loads(os.getxattr(self.path, "user.lanefs.stats"))
+        except OSError:
+            return None
+        return stats["reads"]["backing_bytes"]
+
 
 class Native:
     """The backing directory itself."""
-    name = "native"
+
+    def __init__(self, name="native"):
+        self.name = name
+        # What the reader is told besides.
+        self.flags = ["--direct"] if name == "odirect" else []
 
     @contextlib.contextmanager
     def serve(self, bench, source, group=None):
@@ -38,7 +57,6 @@ class Native:
 
 class Fio(Native):
     """fio reading the backing file with O_DIRECT: what the device gives at best."""
-    name = "fio"
 
     def takes(self, how, size):
         return how == "read" and size == 1 << 20
@@ -64,6 +82,8 @@ class Fio(Native):
 
 class Daemon:
     """A FUSE filesystem in the foreground."""
+
+    flags = ()
 
     def __init__(self, name):
         self.name = name
@@ -128,10 +148,10 @@ class Lanefs(Daemon):
 
 
 def contender(name):
-    if name == "native":
-        return Native()
+    if name in NATIVE:
+        return Native(name)
     if name == "fio":
-        return Fio()
+        return Fio(name)
     if name.split(":")[0] in LANES:
         return Lanefs(name)
     raise Failure(f"unknown contender {name!r}: native, fio, or a lane ({', '.join(LANES)}) with "

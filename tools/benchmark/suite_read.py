@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Reading a large file once, cold, from beginning to end: read, sendfile, mmap."""
-import json
 import os
 
 from . import compare, condition, contenders, device, sizes
-from .meter import Footprint, measured
+from .session import session
 
 TITLE = "Sequential reading of a cold file"
+PEERS = ["native", "auto", "direct", "stream", "cached", "fio"]
 SIZES = [sizes.parse(text) for text in ("8K", "32K", "128K", "1M")]
 WARM = 64 << 20
 
@@ -14,7 +14,7 @@ WARM = 64 << 20
 def cases(options):
     """(how, block size) of every row; the block of sendfile is what a server asks at once, and
     that of mmap means nothing."""
-    for how in options.how:
+    for how in options.how or ("read", "sendfile", "mmap"):
         if how == "read":
             for size in options.sizes or SIZES:
                 yield how, size
@@ -31,45 +31,36 @@ class Reading:
 
     def __init__(self, bench, source, state, how, size):
         self.bench, self.source, self.state = bench, source, state
-        self.how, self.size = how, size
-
-    def _argv(self, path):
-        return [self.how, "--block", self.size, path]
-
-    def _run(self, contender, counted):
-        bench = self.bench
-        with self.state.group(counted) as group, \
-             contender.serve(bench, self.source, group) as served:
-            # A daemon that has run for a while has its buffers.
-            bench.load(self._argv(os.path.join(served.path, "warm")), group)
-            self.state.prepare(group)
-            path = os.path.join(served.path, "file")
-            command = None
-            if isinstance(contender, contenders.Fio):
-                contender.warm(bench, group)
-                argv = contender.command(path, os.stat(path).st_size)
-                command = lambda cgroup: contender.result(json.loads(bench.run(argv, cgroup)))
-            if not counted:
-                return measured(bench, served, self._argv(path), group, command)
-            print_ = Footprint(group)
-            with print_.watch():
-                measured(bench, served, self._argv(path), group, command)
-            return {"peak": print_.peak, "after": print_.after}
+        self.argv = [how, "--block", size]
 
     def measure(self, contender):
-        return self._run(contender, False)
+        with session(self.bench, contender, self.source, self.state) as at:
+            at.warm([*self.argv, at.path("warm")])
+            at.cold()
+            return at.reads(self.argv, at.path("file"))
 
     def footprint(self, contender):
-        return self._run(contender, True)
+        if isinstance(contender, contenders.Fio):
+            return {}
+        with session(self.bench, contender, self.source, self.state, True) as at:
+            at.warm([*self.argv, at.path("warm")])
+            at.cold()
+            left = at.footprint()
+            with left.watch():
+                at.reads(self.argv, at.path("file"))
+            return {"peak": left.peak, "after": left.after}
+
+
+def names_for(options, how, size):
+    return [name for name in options.peers or PEERS
+            if contenders.contender(name).takes(how, size)]
 
 
 def plan(options):
-    names = {name: contenders.contender(name) for name in options.peers}
     total = 0
     for how, size in cases(options):
-        taking = sum(1 for one in names.values() if one.takes(how, size))
         for state in options.conditions:
-            total += taking * (options.rounds + (state == "fresh"))
+            total += len(names_for(options, how, size)) * (options.rounds + (state == "fresh"))
     return total
 
 
@@ -81,12 +72,11 @@ def run(bench):
         bench.file(os.path.join(source, "file"), size)
         bench.file(os.path.join(source, "warm"), min(WARM, size))
         for how, block in cases(options):
-            names = [name for name in options.peers
-                     if contenders.contender(name).takes(how, block)]
             for state in condition.conditions(bench):
                 reading = Reading(bench, source, state, how, block)
                 key = {"suite": "read", "case": label(how, block), "condition": state.name,
                        "device": options.device}
                 # Memory that is full already shows nothing of what is added to it.
                 finish = reading.footprint if state.name == "fresh" else None
-                yield from compare.compare(bench, key, names, reading.measure, finish)
+                yield from compare.compare(bench, key, names_for(options, how, block),
+                                           reading.measure, finish)

@@ -105,6 +105,15 @@ def process_cpu(pid):
     return total / 1e9
 
 
+def process_memory(pid):
+    """Resident bytes of a process."""
+    total = 0
+    for line in read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(("VmRSS:", "HugetlbPages:")):
+            total += int(line.split()[1]) << 10
+    return total
+
+
 def device_of(path):
     """MAJOR:MINOR of the disk a directory is on, None where it is on none."""
     number = os.stat(path).st_dev

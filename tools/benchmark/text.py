@@ -52,22 +52,49 @@ def cells(row):
     ]
 
 
+def extra_columns(rows):
+    columns = []
+    for row in rows:
+        columns += [name for name in row.get("extra", {}) if name not in columns]
+    return columns
+
+
+def extra(value):
+    return "" if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def grid(rows):
+    """(columns, lines of cells) without the columns that are empty; a line of a row that was
+    left out has five cells, the last one says why."""
+    more = extra_columns(rows)
+    columns = [*COLUMNS, *more]
+    lines = []
+    for row in rows:
+        line = cells(row)
+        if "failed" not in row:
+            line += [extra(row["extra"].get(name)) for name in more]
+        lines.append(line)
+    full = [line for line in lines if len(line) == len(columns)]
+    shown = [i for i in range(len(columns)) if i in (0, 3) or any(line[i] for line in full)]
+    return ([columns[i] for i in shown],
+            [[line[i] for i in shown] if len(line) == len(columns)
+             else [line[i] for i in shown if i < 4] + ["left out: " + line[4]]
+             for line in lines])
+
+
 def table(rows):
-    body = [cells(row) for row in rows]
-    if not body:
+    if not rows:
         return ""
-    full = [row for row in body if len(row) == len(COLUMNS)]
-    shown = [i for i in range(len(COLUMNS)) if any(row[i] for row in full) or i < 4]
-    wide = {i: max([len(COLUMNS[i])] + [len(row[i]) for row in full + body if i < len(row)
-                                        and (i < 4 or len(row) == len(COLUMNS))])
-            for i in shown}
-    lines = ["  ".join(COLUMNS[i].ljust(wide[i]) if i < 4 else COLUMNS[i].rjust(wide[i])
-                       for i in shown)]
-    for row in body:
-        line = [row[i].ljust(wide[i]) for i in range(4)]
-        if len(row) < len(COLUMNS):
-            line.append("left out: " + row[4])
-        else:
-            line += [row[i].rjust(wide[i]) for i in shown if i >= 4]
-        lines.append("  ".join(line).rstrip())
-    return "\n".join(lines)
+    columns, lines = grid(rows)
+    wide = [len(name) for name in columns]
+    for line in lines:
+        last = len(line) - (len(line) != len(columns))
+        for i in range(last):
+            wide[i] = max(wide[i], len(line[i]))
+    named = columns.index("contender") + 1
+
+    def show(line):
+        return "  ".join(cell.ljust(wide[i]) if i < named else cell.rjust(wide[i])
+                         for i, cell in enumerate(line)).rstrip()
+
+    return "\n".join(show(line) for line in [columns, *lines])

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Many readers at once: of one file at different places, of a file each, and paced ones."""
+import os
+
+from . import compare, condition, device
+from .session import session
+
+TITLE = "Many readers at once"
+PEERS = ["native", "auto", "direct", "stream", "cached"]
+BLOCK = 128 << 10
+PACE = 1000 * 1000
+PACED_SECONDS = 30
+
+
+def cases(options):
+    """(name, readers, whether they share one file)"""
+    for readers in options.readers:
+        yield f"{readers} readers, one file", readers, True
+        yield f"{readers} readers, {readers} files", readers, False
+
+
+def paced(options):
+    return f"{min(options.readers)} paced sendfile readers"
+
+
+class Readers:
+    """Readers that take all of the data between them."""
+
+    def __init__(self, bench, source, state, readers, shared):
+        self.bench, self.source, self.state = bench, source, state
+        self.readers, self.shared = readers, shared
+        self.length = bench.options.file_size // readers // BLOCK * BLOCK or BLOCK
+
+    def _files(self, at):
+        if self.shared:
+            return ["--spread", at.path("file")]
+        return [at.path(f"{self.readers}", str(number)) for number in range(self.readers)]
+
+    def measure(self, contender):
+        with session(self.bench, contender, self.source, self.state) as at:
+            at.warm(["read", "--block", BLOCK, "--length", 64 << 20, at.path("file")])
+            at.cold()
+            sample = at.measured(["read", "--block", BLOCK, "--workers", self.readers,
+                                  "--length", self.length, *self._files(at)])
+            sample["extra"] = {"slowest/mean": sample["slowest"] / sample["mean"],
+                               "daemon MiB": at.served.memory() / (1 << 20)}
+            return sample
+
+
+class Paced:
+    """Readers at the speed of a film each; what matters is what they cost, not how fast they
+    are."""
+
+    def __init__(self, bench, source, state):
+        self.bench, self.source, self.state = bench, source, state
+        self.seconds = bench.options.seconds or PACED_SECONDS
+
+    def measure(self, contender):
+        with session(self.bench, contender, self.source, self.state, True) as at:
+            at.cold()
+            left = at.footprint()
+            with left.watch():
+                sample = at.measured(["sendfile", "--block", BLOCK, "--spread",
+                                      "--workers", min(self.bench.options.readers),
+                                      "--seconds", self.seconds, "--rate", PACE,
+                                      at.path("file")])
+            sample["extra"] = {"peak MiB": left.peak / (1 << 20),
+                               "after MiB": left.after / (1 << 20)}
+            return sample
+
+
+def plan(options):
+    names = len(options.peers or PEERS)
+    rounds = options.rounds * len(options.conditions) * len(list(cases(options)))
+    return names * (rounds + (1 if "fresh" in options.conditions else 0))
+
+
+def write_files(bench, source):
+    options = bench.options
+    bench.file(os.path.join(source, "file"), options.file_size)
+    for readers in options.readers:
+        os.mkdir(os.path.join(source, f"{readers}"))
+        size = max(BLOCK, options.file_size // readers // BLOCK * BLOCK)
+        for number in range(readers):
+            bench.file(os.path.join(source, f"{readers}", str(number)), size, sync=False)
+    os.sync()
+
+
+def run(bench):
+    options = bench.options
+    names = options.peers or PEERS
+    room = options.file_size * (1 + len(options.readers)) + (64 << 20)
+    with device.backing(bench, options.device, room) as source, bench.on(source):
+        write_files(bench, source)
+        for state in condition.conditions(bench):
+            key = {"suite": "many", "condition": state.name, "device": options.device}
+            for case, readers, shared in cases(options):
+                one = Readers(bench, source, state, readers, shared)
+                yield from compare.compare(bench, {**key, "case": case}, names, one.measure)
+            if state.name == "fresh":
+                one = Paced(bench, source, state)
+                yield from compare.compare(bench, {**key, "case": paced(options)}, names,
+                                           one.measure, rounds=1)

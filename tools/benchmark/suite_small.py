@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Many small files: open, read and close, stat, listing; hot and cold."""
+import os
+
+from . import compare, device, system
+from .condition import Fresh
+from .session import session
+
+TITLE = "Small files"
+PEERS = ["native", "auto", "auto:transport=dev", "auto:passthrough=off"]
+SIZE = 8 << 10
+HOT = 1000
+
+
+def make_files(directory, count):
+    data = os.urandom(SIZE)
+    os.mkdir(directory)
+    at = os.open(directory, os.O_RDONLY)
+    try:
+        for number in range(count):
+            fd = os.open(f"{number:06}", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=at)
+            os.write(fd, data)
+            os.close(fd)
+    finally:
+        os.close(at)
+
+
+def cases(options):
+    """(name, what bench-load does, directory, hot)"""
+    hot, cold = options.tree // 2, max(1, options.tree // 20)
+    many, few = f"--count={hot}", f"--count={cold}"
+    yield "open+read+close, hot", ["openclose", f"--block={SIZE}", many], "hot", True
+    yield "open+read+close, cold", ["openclose", f"--block={SIZE}", few], "tree", False
+    yield "stat, hot", ["stat", many], "hot", True
+    yield "stat, cold", ["stat", few], "tree", False
+    yield f"readdir of {options.tree:,}, hot", ["readdir"], "tree", True
+    yield f"readdir of {options.tree:,}, cold", ["readdir"], "tree", False
+
+
+class Small:
+    def __init__(self, bench, source, argv, directory, hot):
+        self.bench, self.source = bench, source
+        self.argv, self.directory, self.hot = argv, directory, hot
+
+    def measure(self, contender):
+        with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
+            path = at.path(self.directory)
+            if self.hot:
+                system.drop_caches()
+                at.warm([*self.argv, path])
+            else:
+                at.cold()
+            sample = at.measured([*self.argv, path])
+            sample["value"] = sample["calls"] / sample["seconds"]
+            if "latency" in sample:
+                sample["extra"] = {"median us": sample["latency"]["p50"],
+                                   "p99 us": sample["latency"]["p99"]}
+            else:
+                sample["extra"] = {"ms each": sample["seconds"] * 1000}
+            return sample
+
+
+def plan(options):
+    return len(options.peers or PEERS) * options.rounds * len(list(cases(options)))
+
+
+def run(bench):
+    options = bench.options
+    room = (options.tree + HOT) * (SIZE + 1024) * 2
+    with device.backing(bench, options.device, room) as source, bench.on(source):
+        bench.progress.say(f"making {options.tree:,} files")
+        make_files(os.path.join(source, "tree"), options.tree)
+        make_files(os.path.join(source, "hot"), min(HOT, options.tree))
+        os.sync()
+        for case, argv, directory, hot in cases(options):
+            key = {"suite": "small", "case": case, "condition": "", "device": options.device}
+            yield from compare.compare(bench, key, options.peers or PEERS,
+                                       Small(bench, source, argv, directory, hot).measure,
+                                       unit="/s")
