@@ -143,22 +143,48 @@ static ssize_t write_all(int fd, const char *data, size_t size)
 	return (ssize_t)done;
 }
 
+/* Where a copy goes to: a connection, or a file. */
+static int target_open(const struct load *load, struct sink *sink)
+{
+	if (!load->to)
+		return sink_open(sink);
+	sink->fd = open(load->to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	return sink->fd < 0 ? -errno : 0;
+}
+
+static int target_rewind(const struct load *load, struct sink *sink)
+{
+	if (load->to && (ftruncate(sink->fd, 0) || lseek(sink->fd, 0, SEEK_SET) < 0))
+		return -errno;
+	return 0;
+}
+
+static int target_close(const struct load *load, struct sink *sink)
+{
+	if (!load->to)
+		sink_close(sink);
+	else if ((load->sync && fsync(sink->fd)) || close(sink->fd))
+		return -errno;
+	return 0;
+}
+
 int load_copy(struct worker *worker)
 {
-	char *buffer = worker_buffer(worker->load->block);
+	const struct load *load = worker->load;
+	char *buffer = worker_buffer(load->block);
 	struct span span;
 	struct sink sink;
 	off_t position;
-	int err;
+	int err, late;
 
 	if (!buffer)
 		return -ENOMEM;
-	err = sink_open(&sink);
+	err = target_open(load, &sink);
 	if (err)
 		return err;
 	err = span_open(worker, &span);
 	if (err) {
-		sink_close(&sink);
+		target_close(load, &sink);
 		return err;
 	}
 	position = span.start;
@@ -175,17 +201,20 @@ int load_copy(struct worker *worker)
 		position += got;
 		if (got > 0)
 			got = write_all(sink.fd, buffer, (size_t)got);
-		if (got < 0)
+		if (got < 0) {
 			err = (int)got;
-		else if (got == 0 || position >= span.size)
+		} else if (got == 0 || position >= span.size) {
 			err = lseek(span.fd, position = 0, SEEK_SET) < 0 ? -errno : 0;
+			if (!err && load->seconds > 0)
+				err = target_rewind(load, &sink);
+		}
 		worker->bytes += got > 0 ? got : 0;
 		worker->calls++;
 	}
 	close(span.fd);
-	sink_close(&sink);
-	munmap(buffer, worker->load->block);
-	return err;
+	late = target_close(load, &sink);
+	munmap(buffer, load->block);
+	return err ? err : late;
 }
 
 int load_mmap(struct worker *worker)

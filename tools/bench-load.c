@@ -22,7 +22,7 @@ static const struct method {
 } methods[] = {
 	{ "read", load_read, "read(2) from beginning to end" },
 	{ "sendfile", load_sendfile, "sendfile(2) to a TCP connection on this machine" },
-	{ "copy", load_copy, "read(2) and write(2) to such a connection" },
+	{ "copy", load_copy, "read(2) and write(2), to such a connection or --to=FILE" },
 	{ "mmap", load_mmap, "mmap(2), one byte of each page" },
 	{ "random", load_random, "pread(2) at random aligned places, each timed" },
 	{ "write", load_write, "write(2) a file of --length bytes" },
@@ -222,6 +222,7 @@ static void usage(FILE *out)
 		     "  --spread         workers begin at different places of the file\n"
 		     "  --direct         open with O_DIRECT\n"
 		     "  --sync           fsync what was written\n"
+		     "  --to=FILE        where copy writes, from the beginning again when FILE ends\n"
 		     "  --seed=N         of the random places\n");
 }
 
@@ -233,6 +234,7 @@ static const struct option options[] = {
 	{ "seconds", required_argument, NULL, 't' },
 	{ "rate", required_argument, NULL, 'r' },
 	{ "seed", required_argument, NULL, 's' },
+	{ "to", required_argument, NULL, 'o' },
 	{ "spread", no_argument, NULL, 'S' },
 	{ "direct", no_argument, NULL, 'D' },
 	{ "sync", no_argument, NULL, 'Y' },
@@ -255,6 +257,7 @@ int main(int argc, char **argv)
 		case 't': load.seconds = strtod(optarg, NULL); break;
 		case 'r': load.rate = strtod(optarg, NULL); break;
 		case 's': load.seed = strtoull(optarg, NULL, 10); break;
+		case 'o': load.to = optarg; break;
 		case 'S': load.spread = true; break;
 		case 'D': load.direct = true; break;
 		case 'Y': load.sync = true; break;

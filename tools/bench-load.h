@@ -24,6 +24,7 @@ struct load {
 	bool direct;		/* O_DIRECT */
 	bool sync;		/* fsync what was written */
 	uint64_t seed;
+	const char *to;		/* copy to this file; NULL: to a connection */
 };
 
 struct worker {

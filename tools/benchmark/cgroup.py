@@ -28,8 +28,17 @@ class Cgroup:
 
     def page_cache(self):
         """Bytes of files in memory that were read or written from within."""
-        names = ("total_inactive_file", "total_active_file") if self.version == 1 else \
-            ("inactive_file", "active_file")
+        if self.version == 1:
+            return self._stat("total_inactive_file", "total_active_file")
+        return self._stat("inactive_file", "active_file")
+
+    def dirty(self):
+        """Bytes of these that are not on the disk yet."""
+        if self.version == 1:
+            return self._stat("total_dirty", "total_writeback")
+        return self._stat("file_dirty", "file_writeback")
+
+    def _stat(self, *names):
         total = 0
         for line in system.read(os.path.join(self.path, "memory.stat")).splitlines():
             name, value = line.split()

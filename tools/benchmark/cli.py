@@ -5,18 +5,33 @@ import contextlib
 import os
 import sys
 
-from . import (condition, contenders, device, results, sizes, suite_many, suite_random,
-               suite_read, suite_serve, suite_small, text)
+from . import (check, condition, contenders, device, instructions, presets, report, results,
+               sizes, suite_many, suite_memory, suite_protect, suite_random, suite_read,
+               suite_serve, suite_small, suite_tree, suite_write, targets, text)
 from .bench import Bench
 from .build import Failure
 
 SUITES = {
+    "instructions": instructions,
+    "protect": suite_protect,
     "read": suite_read,
     "random": suite_random,
     "small": suite_small,
     "many": suite_many,
+    "write": suite_write,
     "serve": suite_serve,
+    "sync": suite_tree.SYNC,
+    "meta": suite_tree.META,
+    "memory": suite_memory,
 }
+TITLES = {name: suite.TITLE for name, suite in SUITES.items()}
+
+EXAMPLES = """examples:
+  tools/bench --quick --out results         the ten minutes' version, with its report
+  tools/bench read --sizes 128K --peers native,direct,direct:transport=dev
+  tools/bench protect --device zram
+  tools/bench --quick --check               have the ratios become worse?
+"""
 
 
 def words(accepted=None):
@@ -41,90 +56,136 @@ def size_list(value):
     return [size(word) for word in value.split(",")]
 
 
+def positive(value):
+    if not value.isdigit() or int(value) == 0:
+        raise argparse.ArgumentTypeError(f"not a number above 0: {value!r}")
+    return int(value)
+
+
 def counts(value):
-    try:
-        return [int(word) for word in value.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not a list of numbers: {value!r}") from None
+    return [positive(word) for word in value.split(",")]
+
+
+def _list(title, entries):
+    return f"{title}:\n" + "\n".join(f"  {name:13} {what}" for name, what in entries.items())
 
 
 def parser():
     p = argparse.ArgumentParser(
         prog="tools/bench", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measures lanefs against native access and against its peers.",
-        epilog="suites:\n" + "\n".join(f"  {name:10} {suite.TITLE}"
-                                       for name, suite in SUITES.items()) +
-               "\n\ndevices:\n" + "\n".join(f"  {name:10} {what}"
-                                            for name, what in device.KINDS.items()))
-    p.add_argument("suites", nargs="*", metavar="SUITE", help="all of them by default")
-    p.add_argument("--rounds", type=int, default=5, metavar="N")
-    p.add_argument("--peers", type=words(), metavar="LIST",
-                   help="native, odirect, fio, and lanes with mount options after colons "
-                        "(native,direct,direct:transport=dev)")
-    p.add_argument("--sizes", type=size_list, metavar="LIST", help="of one read, as in 8K,1M")
-    p.add_argument("--how", type=words(("read", "sendfile", "mmap")), metavar="LIST",
-                   help="of the suite read: read, sendfile, mmap")
-    p.add_argument("--conditions", type=words(condition.NAMES), metavar="LIST",
-                   default=list(condition.NAMES), help="of memory: fresh, steady")
-    p.add_argument("--file-size", type=size, default=4 << 30, metavar="SIZE",
-                   help="of the large file (4G)")
-    p.add_argument("--readers", type=counts, default=[100, 1000], metavar="LIST",
-                   help="of the suite many (100,1000)")
-    p.add_argument("--tree", type=int, default=100000, metavar="N",
-                   help="files of the suite small (100000)")
-    p.add_argument("--seconds", type=float, metavar="S",
-                   help="of a load that goes on until it is ended")
-    p.add_argument("--steady-memory", type=size, default=1 << 30, metavar="SIZE",
-                   help="of the full memory cgroup of the steady condition (1G)")
-    p.add_argument("--transport", choices=("dev", "io_uring", "auto"), default="io_uring",
-                   help="of lanefs where a peer does not say (io_uring)")
-    p.add_argument("--backing", default="/var/tmp", metavar="DIR",
-                   help="where to put the files (/var/tmp)")
-    p.add_argument("--device", choices=list(device.KINDS), default="disk")
-    p.add_argument("--out", metavar="DIR", help="add the results to DIR/results.json")
-    p.add_argument("--hurry", action="store_true",
-                   help="do not wait for the host to take free memory back: for trying out")
-    p.add_argument("--timeout", type=float, default=600, metavar="SEC",
-                   help="of one measurement (600)")
+        usage="tools/bench [SUITE...] [OPTION...]",
+        description="Measures lanefs against native access and against its peers. Needs root; "
+                    "leaves nothing\nbehind but what --out names.",
+        epilog="\n\n".join((_list("suites (all of them by default)", TITLES),
+                            _list("devices", device.KINDS), EXAMPLES)))
+    p.add_argument("suites", nargs="*", metavar="SUITE", help=argparse.SUPPRESS)
+    what = p.add_argument_group("what is measured")
+    what.add_argument("--quick", action="store_true",
+                      help=f"{', '.join(presets.QUICK['suites'])}; smaller and fewer")
+    what.add_argument("--rounds", type=positive, metavar="N", help="5, with --quick 3")
+    what.add_argument("--peers", type=words(), metavar="LIST",
+                      help="contenders: native, odirect, fio; lanes, with mount options after "
+                           "colons (direct:transport=dev); passthrough_hp, passthrough_ll, "
+                           "bindfs, mergerfs, each also with +direct. Each suite has its own")
+    what.add_argument("--cases", metavar="REGEX",
+                      help="only those whose suite, condition and name match")
+    what.add_argument("--conditions", type=words(condition.NAMES), metavar="LIST",
+                      default=list(condition.NAMES), help="of memory: fresh,steady")
+    what.add_argument("--how", type=words(("read", "sendfile", "mmap", "hot")), metavar="LIST",
+                      help="of the suite read: read,sendfile,mmap,hot")
+    what.add_argument("--sizes", type=size_list, metavar="LIST",
+                      help="of one read: 8K,32K,128K,1M")
+    what.add_argument("--file-size", type=size, metavar="SIZE",
+                      help="of the large file: 4G, with --quick 1G")
+    what.add_argument("--readers", type=counts, metavar="LIST",
+                      help="of the suite many: 100,1000")
+    what.add_argument("--tree", type=positive, metavar="N",
+                      help="files of the suite small: 100000, with --quick 20000")
+    what.add_argument("--inodes", type=positive, metavar="N",
+                      help="of the suite memory: 1000000")
+    what.add_argument("--seconds", type=float, metavar="S",
+                      help="of a load that goes on until it is ended: 4, with --quick 2")
+    where = p.add_argument_group("where and how")
+    where.add_argument("--backing", default="/var/tmp", metavar="DIR",
+                       help="a directory of the disk to use (/var/tmp)")
+    where.add_argument("--device", choices=list(device.KINDS), default="disk",
+                       help="what the files lie on (disk)")
+    where.add_argument("--transport", choices=("dev", "io_uring", "auto"), default="io_uring",
+                       help="of lanefs where a contender does not say (io_uring)")
+    where.add_argument("--steady-memory", type=size, default=1 << 30, metavar="SIZE",
+                       help="of the memory cgroup that is full in the condition steady (1G)")
+    where.add_argument("--hurry", action="store_true",
+                       help="do not wait for the host to take free memory back: to try things")
+    where.add_argument("--timeout", type=float, default=600, metavar="SEC",
+                       help="of one measurement (600)")
+    after = p.add_argument_group("results")
+    after.add_argument("--out", metavar="DIR",
+                       help="add them to DIR/results.json and make DIR/report.html, charts as "
+                            "PNG and table.md from all there is in it")
+    after.add_argument("--report", metavar="DIR",
+                       help="measure nothing, make the report of DIR/results.json again")
+    after.add_argument("--check", action="store_true",
+                       help="compare the ratios with the committed ones; status 3 when some "
+                            "became worse by more than their intervals")
+    after.add_argument("--accept", action="store_true",
+                       help="make these ratios the committed ones")
     return p
 
 
 def measure(options):
     with contextlib.ExitStack() as stack:
         bench = Bench(options, stack)
-        if "fio" in (options.peers or suite_read.PEERS) and "read" in options.suites:
-            # fio's buffers on huge pages, as those of lanefs are.
+        if "read" in options.suites:
+            # For fio, so that its buffers are on huge pages as those of lanefs are.
             stack.enter_context(bench.guard.setting("/proc/sys/vm/nr_hugepages", 32))
+        if options.transport != "dev":
+            stack.enter_context(bench.guard.setting(
+                "/sys/module/fuse/parameters/enable_uring", "Y"))
         for name in options.suites:
             bench.progress.plan(SUITES[name].plan(options))
+        rows = []
         for name in options.suites:
-            rows = []
+            begin = len(rows)
             for row in SUITES[name].run(bench):
                 rows.append(row)
                 if options.out:
                     results.save(options.out, rows, bench)
             bench.progress.say("")
-            print(f"{SUITES[name].TITLE}\n\n{text.table(rows)}\n", flush=True)
-    return 0
+            print(f"{TITLES[name]}\n\n{text.table(rows[begin:])}\n", flush=True)
+        judged = targets.table(rows)
+        if judged:
+            print(f"Targets\n\n{judged}\n")
+    return rows
+
+
+def finish(options, rows):
+    def say(line):
+        print(line, flush=True)
+
+    if options.out:
+        report.write(options.out, TITLES, say)
+    good = check.check(rows, say) if options.check else True
+    if options.accept:
+        check.accept(rows)
+    return 0 if good else 3
 
 
 def main():
     p = parser()
-    options = p.parse_args()
-    options.suites = options.suites or list(SUITES)
+    options = p.parse_intermixed_args()
     for name in options.suites:
         if name not in SUITES:
             p.error(f"unknown suite {name!r}: {', '.join(SUITES)}")
-    if options.rounds < 1:
-        p.error("at least one round")
-    if os.geteuid() != 0:
-        print("tools/bench: needs root: it mounts, drops caches and makes cgroups",
-              file=sys.stderr)
-        return 1
     try:
+        if options.report:
+            report.write(options.report, TITLES, print)
+            return 0
+        if os.geteuid() != 0:
+            raise Failure("needs root: it mounts, drops caches and makes cgroups")
         for name in options.peers or ():
             contenders.contender(name)
-        return measure(options)
+        presets.apply(options, SUITES)
+        return finish(options, measure(options))
     except Failure as error:
         print(f"tools/bench: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Rounds in which the contenders take turns, and rows that say what came out."""
+import re
 import time
 from statistics import median
 
@@ -8,18 +9,36 @@ from .build import Failure
 
 GIB = 1 << 30
 
+# Whom everyone else is compared with, pair by pair, where they take part.
+BASES = ("native", "odirect", "fio", "cached", "passthrough_hp", "bindfs", "mergerfs")
 
-def compare(bench, key, names, measure, finish=None, unit="B/s", base="native", rounds=None):
+# Units of which less is better: their speed is the inverse.
+LESS = ("us", "s", "B/inode", "instructions")
+
+
+def compare(bench, key, names, measure, finish=None, unit="B/s", rounds=None):
     """measure(contender) gives a sample for each contender in each round; a row for each.
 
     finish(contender) gives more for the row, after the rounds, outside what is timed.
     key is what tells the rows of this comparison from others: suite, case, condition, device.
     """
+    case = key["case"]
+    yield from compare_cases(bench, key, [case], names, lambda one: {case: measure(one)},
+                             finish, unit, rounds)
+
+
+def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", rounds=None):
+    """The same where one measurement gives a sample for each of several cases."""
+    rounds = rounds or bench.options.rounds
+    what = " ".join(str(value) for value in {**key, "case": key.get("case", "")}.values() if value)
+    if bench.options.cases and not any(re.search(bench.options.cases, f"{what} {case}")
+                                       for case in cases):
+        bench.progress.plan(-len(names) * (rounds + bool(finish)))
+        return
     samples = {name: [] for name in names}
     failed = {}
-    for turn in range(rounds or bench.options.rounds):
+    for turn in range(rounds):
         for name in contenders.order(names, turn):
-            what = " ".join(str(value) for value in key.values())
             bench.progress.step(f"{what}: {name}, round {turn + 1}")
             sample = None
             if name not in failed:
@@ -29,40 +48,67 @@ def compare(bench, key, names, measure, finish=None, unit="B/s", base="native", 
                     failed[name] = str(error)
                     bench.progress.say(f"left out: {what}: {name}: {error}")
             samples[name].append(sample)
-    rows = []
-    for name in names:
-        row = {**key, "contender": name, "unit": unit, "date": time.strftime("%Y-%m-%d %H:%M")}
-        if name in failed:
-            row["failed"] = failed[name]
-        else:
-            row.update(summary(samples[name], samples.get(base)))
-            if finish:
-                bench.progress.step(f"{what}: {name}, counting")
-                more = finish(contenders.contender(name))
-                row["extra"].update(more.pop("extra", {}))
-                row.update(more)
-        rows.append(row)
-    return rows
+    more = {}
+    for name in names if finish else ():
+        bench.progress.step(f"{what}: {name}, counting")
+        if name not in failed:
+            try:
+                more[name] = finish(contenders.contender(name))
+            except Failure as error:
+                failed[name] = str(error)
+    for case in cases:
+        for name in names:
+            row = {**key, "case": case, "contender": name, "unit": unit,
+                   "date": time.strftime("%Y-%m-%d %H:%M")}
+            if name in failed:
+                row["failed"] = failed[name]
+            else:
+                row.update(summary([one[case] for one in samples[name]], unit))
+                row["against"] = against(case, name, samples, failed, unit)
+                row["cpu_against"] = against(case, name, samples, failed, unit, "cpu")
+                extra = dict(more.get(name, {}))
+                row["extra"].update(extra.pop("extra", {}))
+                row.update(extra)
+            yield row
+
+
+def _values(samples, what, unit):
+    """Of each round, so that more is better; CPU as it is."""
+    if what == "cpu":
+        return _per_gib(samples, "cpu")
+    values = [sample["value"] for sample in samples]
+    return [1 / value if value else None for value in values] if unit in LESS else values
+
+
+def against(case, name, samples, failed, unit, what="value"):
+    mine = _values([one[case] for one in samples[name]], what, unit)
+    found = {}
+    for base in BASES:
+        if base in samples and base not in failed:
+            theirs = _values([one[case] for one in samples[base]], what, unit)
+            found[base] = stats.ratio(mine, theirs)
+    return found
 
 
 def _per_gib(samples, name, factor=1.0):
     return [sample[name] * factor * GIB / sample["bytes"]
-            if sample and sample.get("bytes") and sample.get(name) is not None else None
+            if sample.get("bytes") and sample.get(name) is not None else None
             for sample in samples]
 
 
-def summary(samples, base):
-    """The figures of a row from its samples and those of the contender it is compared with."""
+def summary(samples, unit):
+    """The figures of a row from its samples."""
     values = [sample["value"] for sample in samples]
-    row = {"median": median(values), "spread": stats.spread(values), "values": values}
-    columns = {"cpu": ("cpu", 1000), "daemon": ("daemon_cpu", 1000), "switches": ("switches", 1)}
+    row = {"median": median(values), "spread": stats.spread(values), "values": values,
+           "extra": {}}
+    columns = {"cpu": ("cpu", 1000), "daemon": ("daemon_cpu", 1000), "switches": ("switches", 1),
+               "disk": ("disk_read", 1 / GIB), "disk_written": ("disk_written", 1 / GIB)}
     for column, (name, factor) in columns.items():
         row[column] = stats.middle(_per_gib(samples, name, factor))
-    row["extra"] = {column: stats.middle([sample["extra"].get(column) for sample in samples])
-                    for column in samples[0].get("extra", {})}
-    row["disk"] = stats.middle(_per_gib(samples, "disk_read", 1 / GIB))
-    row["disk_written"] = stats.middle(_per_gib(samples, "disk_written", 1 / GIB))
-    if base:
-        row["speed"] = stats.ratio(values, [sample and sample["value"] for sample in base])
-        row["cpu_ratio"] = stats.ratio(_per_gib(samples, "cpu"), _per_gib(base, "cpu"))
+    for sample in samples:
+        for column in sample.get("extra", {}):
+            row["extra"][column] = stats.middle([one["extra"].get(column) for one in samples])
+    typical = min(samples, key=lambda sample: abs(sample["value"] - row["median"]))
+    if "latency" in typical:
+        row["latency"] = typical["latency"]
     return row

@@ -140,6 +140,12 @@ class Lanefs(Daemon):
         lane, *options = name.split(":")
         self.options = [f"lane={lane}"] + options
 
+    def steer_by_policy(self):
+        """Leave the choice of lanes to the files' own policies; the lane that was meant."""
+        lane = self.options[0].removeprefix("lane=")
+        self.options[0] = "lane=auto"
+        return lane
+
     def command(self, bench, source, target):
         options = list(self.options)
         if not any(option.startswith("transport=") for option in options):
@@ -154,8 +160,13 @@ def contender(name):
         return Fio(name)
     if name.split(":")[0] in LANES:
         return Lanefs(name)
-    raise Failure(f"unknown contender {name!r}: native, fio, or a lane ({', '.join(LANES)}) with "
-                  "mount options after colons, as in direct:transport=dev")
+    from . import peers
+    other = peers.peer(name)
+    if other:
+        return other
+    raise Failure(f"unknown contender {name!r}: native, odirect, fio, a lane ({', '.join(LANES)}) "
+                  "with mount options after colons as in direct:transport=dev, or one of "
+                  f"{', '.join(peers.NAMES)}, each also with +direct")
 
 
 def order(names, turn):

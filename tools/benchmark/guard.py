@@ -109,8 +109,11 @@ class Guard:
 
     @contextlib.contextmanager
     def setting(self, path, value):
-        """A kernel setting for the time being."""
+        """A kernel setting for the time being, where there is such a setting."""
         before = system.read(path).strip()
+        if before in ("", str(value)):
+            yield
+            return
         with self.step("setting", [path, before], lambda: system.write(path, before)):
             system.write(path, value)
             yield

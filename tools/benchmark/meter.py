@@ -31,6 +31,8 @@ class Footprint:
     def __init__(self, group):
         self._group = group
         self.peak = self.after = None
+        self.dirty = 0
+        self.series = []  # (seconds, bytes)
 
     def _now(self):
         if self._group:
@@ -44,13 +46,13 @@ class Footprint:
     def watch(self):
         """Around a load; in a pass of its own, since looking costs time too."""
         stop = threading.Event()
-        start = self._now()
-        peak = start
+        start, begin = self._now(), time.monotonic()
 
         def look():
-            nonlocal peak
             while not stop.wait(SAMPLE):
-                peak = max(peak, self._now())
+                self.series.append((round(time.monotonic() - begin, 3), self._now() - start))
+                if self._group:
+                    self.dirty = max(self.dirty, self._group.dirty())
 
         thread = threading.Thread(target=look)
         thread.start()
@@ -59,6 +61,10 @@ class Footprint:
         finally:
             stop.set()
             thread.join()
-        self.peak = max(peak, self._now()) - start
+        end = round(time.monotonic() - begin, 3), self._now() - start
         time.sleep(1)
         self.after = max(0, self._now() - start)
+        self.series += [end, (end[0] + 1, self.after)]
+        self.peak = max(size for _, size in self.series)
+        # Enough for a chart.
+        self.series = self.series[::1 + len(self.series) // 200]

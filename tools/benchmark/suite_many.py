@@ -2,11 +2,11 @@
 """Many readers at once: of one file at different places, of a file each, and paced ones."""
 import os
 
-from . import compare, condition, device
+from . import compare, condition, device, presets
 from .session import session
 
 TITLE = "Many readers at once"
-PEERS = ["native", "auto", "direct", "stream", "cached"]
+PEERS = ["native", "direct", "stream"]
 BLOCK = 128 << 10
 PACE = 1000 * 1000
 PACED_SECONDS = 30
@@ -53,7 +53,7 @@ class Paced:
 
     def __init__(self, bench, source, state):
         self.bench, self.source, self.state = bench, source, state
-        self.seconds = bench.options.seconds or PACED_SECONDS
+        self.seconds = 10 if bench.options.quick else PACED_SECONDS
 
     def measure(self, contender):
         with session(self.bench, contender, self.source, self.state, True) as at:
@@ -70,7 +70,7 @@ class Paced:
 
 
 def plan(options):
-    names = len(options.peers or PEERS)
+    names = len(presets.peers(options, "many", PEERS))
     rounds = options.rounds * len(options.conditions) * len(list(cases(options)))
     return names * (rounds + (1 if "fresh" in options.conditions else 0))
 
@@ -88,7 +88,7 @@ def write_files(bench, source):
 
 def run(bench):
     options = bench.options
-    names = options.peers or PEERS
+    names = presets.peers(options, "many", PEERS)
     room = options.file_size * (1 + len(options.readers)) + (64 << 20)
     with device.backing(bench, options.device, room) as source, bench.on(source):
         write_files(bench, source)

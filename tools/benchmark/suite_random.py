@@ -2,11 +2,11 @@
 """Reading at random places of a cold large file, with one thread."""
 import os
 
-from . import compare, condition, device, sizes
+from . import compare, condition, device, presets, sizes
 from .session import session
 
 TITLE = "Random reading of a cold file"
-PEERS = ["native", "odirect", "auto", "direct", "stream", "cached"]
+PEERS = ["native", "odirect", "direct", "cached"]
 BLOCKS = (4 << 10, 64 << 10)
 BYTES = {4 << 10: 40 << 20, 64 << 10: 320 << 20}
 
@@ -34,7 +34,7 @@ class Random:
 
 
 def plan(options):
-    return len(options.peers or PEERS) * options.rounds * len(options.conditions) * len(BLOCKS)
+    return len(presets.peers(options, "random", PEERS)) * options.rounds * len(options.conditions) * len(BLOCKS)
 
 
 def run(bench):
@@ -47,5 +47,5 @@ def run(bench):
             for state in condition.conditions(bench):
                 key = {"suite": "random", "case": f"random {sizes.show(block)}",
                        "condition": state.name, "device": options.device}
-                yield from compare.compare(bench, key, options.peers or PEERS,
+                yield from compare.compare(bench, key, presets.peers(options, "random", PEERS),
                                            Random(bench, source, state, block).measure)

@@ -5,15 +5,16 @@ import os
 import re
 import shutil
 
-from . import compare, device, servers, system
+from . import compare, device, presets, servers, system
 from .condition import Fresh
 from .session import session
 
 TITLE = "Serving over loopback"
 PEERS = ["native", "auto", "direct", "stream"]
+WEB_PEERS = ["native", "auto"]
+WEB_ROUNDS = 3
 LENGTH = 320 * 1000 * 1000
 SMALL, SMALL_SIZE = 1000, 16 << 10
-SECONDS = 4
 
 # name, bench-load's arguments
 LOOPS = (("320 MB, read+write 32K", ["copy", "--block", 32 << 10]),
@@ -26,7 +27,7 @@ def web_cases():
         yield f"{server}, small files, 64 clients", server, "small", 64
         yield f"{server}, 320 MB, 1 client", server, "320", 1
         yield f"{server}, 320 MB, 256 clients", server, "320", 256
-        yield f"{server}, large, 16 clients", server, "large", 16
+        yield f"{server}, large file, 16 clients", server, "large", 16
 
 
 class Loop:
@@ -69,7 +70,7 @@ class Web:
     def __init__(self, bench, source, server, what, clients):
         self.bench, self.source, self.server = bench, source, server
         self.what, self.clients = what, clients
-        self.seconds = int(bench.options.seconds or SECONDS)
+        self.seconds = max(1, int(bench.options.seconds))
 
     def measure(self, contender):
         directio = contender.name == "native+directio"
@@ -84,14 +85,15 @@ class Web:
             return sample
 
 
-def names_for(options, server):
-    names = options.peers or PEERS
+def web_names(options, server):
+    names = presets.peers(options, "serve", WEB_PEERS)
     return names + ["native+directio"] if server == "nginx" and not options.peers else names
 
 
 def plan(options):
-    total = len(options.peers or PEERS) * (options.rounds + 1) * len(LOOPS)
-    return total + sum(len(names_for(options, server)) * options.rounds
+    total = len(presets.peers(options, "serve", PEERS)) * (options.rounds + 1) * len(LOOPS)
+    rounds = min(WEB_ROUNDS, options.rounds)
+    return total + sum(len(web_names(options, server)) * rounds
                        for _, server, _, _ in web_cases())
 
 
@@ -109,9 +111,9 @@ def run(bench):
         key = {"suite": "serve", "condition": "fresh", "device": options.device}
         for case, argv in LOOPS:
             loop = Loop(bench, source, argv)
-            yield from compare.compare(bench, {**key, "case": case}, options.peers or PEERS,
+            yield from compare.compare(bench, {**key, "case": case}, presets.peers(options, "serve", PEERS),
                                        loop.measure, loop.syscalls)
         for case, server, what, clients in web_cases():
             web = Web(bench, source, server, what, clients)
-            yield from compare.compare(bench, {**key, "case": case}, names_for(options, server),
-                                       web.measure)
+            yield from compare.compare(bench, {**key, "case": case}, web_names(options, server),
+                                       web.measure, rounds=min(WEB_ROUNDS, options.rounds))

@@ -2,18 +2,18 @@
 """Many small files: open, read and close, stat, listing; hot and cold."""
 import os
 
-from . import compare, device, system
+from . import compare, device, presets, system
 from .condition import Fresh
 from .session import session
 
 TITLE = "Small files"
-PEERS = ["native", "auto", "auto:transport=dev", "auto:passthrough=off"]
-SIZE = 8 << 10
+PEERS = ["native", "auto", "passthrough_hp", "bindfs", "mergerfs"]
+SIZE, HOT_SIZE = 8 << 10, 64 << 10
 HOT = 1000
 
 
-def make_files(directory, count):
-    data = os.urandom(SIZE)
+def make_files(directory, count, size):
+    data = os.urandom(size)
     os.mkdir(directory)
     at = os.open(directory, os.O_RDONLY)
     try:
@@ -29,8 +29,8 @@ def cases(options):
     """(name, what bench-load does, directory, hot)"""
     hot, cold = options.tree // 2, max(1, options.tree // 20)
     many, few = f"--count={hot}", f"--count={cold}"
-    yield "open+read+close, hot", ["openclose", f"--block={SIZE}", many], "hot", True
-    yield "open+read+close, cold", ["openclose", f"--block={SIZE}", few], "tree", False
+    yield "open+read+close of 64K, hot", ["openclose", f"--block={HOT_SIZE}", many], "hot", True
+    yield "open+read+close of 8K, cold", ["openclose", f"--block={SIZE}", few], "tree", False
     yield "stat, hot", ["stat", many], "hot", True
     yield "stat, cold", ["stat", few], "tree", False
     yield f"readdir of {options.tree:,}, hot", ["readdir"], "tree", True
@@ -61,19 +61,19 @@ class Small:
 
 
 def plan(options):
-    return len(options.peers or PEERS) * options.rounds * len(list(cases(options)))
+    return len(presets.peers(options, "small", PEERS)) * options.rounds * len(list(cases(options)))
 
 
 def run(bench):
     options = bench.options
-    room = (options.tree + HOT) * (SIZE + 1024) * 2
+    room = options.tree * (SIZE + 1024) * 2 + HOT * HOT_SIZE * 2
     with device.backing(bench, options.device, room) as source, bench.on(source):
         bench.progress.say(f"making {options.tree:,} files")
-        make_files(os.path.join(source, "tree"), options.tree)
-        make_files(os.path.join(source, "hot"), min(HOT, options.tree))
+        make_files(os.path.join(source, "tree"), options.tree, SIZE)
+        make_files(os.path.join(source, "hot"), min(HOT, options.tree), HOT_SIZE)
         os.sync()
         for case, argv, directory, hot in cases(options):
             key = {"suite": "small", "case": case, "condition": "", "device": options.device}
-            yield from compare.compare(bench, key, options.peers or PEERS,
+            yield from compare.compare(bench, key, presets.peers(options, "small", PEERS),
                                        Small(bench, source, argv, directory, hot).measure,
                                        unit="/s")

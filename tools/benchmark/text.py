@@ -21,7 +21,7 @@ def amount(value, unit):
         return f"{value:,.0f} /s"
     if unit == "s":
         return f"{value:.2f} s"
-    return f"{value:.3g} {unit}"
+    return f"{value:,.0f} {unit}"
 
 
 def number(value, form="{:.0f}"):
@@ -36,7 +36,7 @@ def cells(row):
     first = [row["case"], row.get("condition", ""), row.get("device", ""), row["contender"]]
     if "failed" in row:
         return first + [row["failed"]]
-    speed, cpu = row.get("speed"), row.get("cpu_ratio")
+    speed, cpu = row["against"].get("native"), row["cpu_against"].get("native")
     return first + [
         amount(row["median"], row["unit"]),
         f"{row['spread'] * 100:.0f}%",
@@ -67,34 +67,41 @@ def grid(rows):
     """(columns, lines of cells) without the columns that are empty; a line of a row that was
     left out has five cells, the last one says why."""
     more = extra_columns(rows)
-    columns = [*COLUMNS, *more]
+    names = [*COLUMNS, *more]
     lines = []
     for row in rows:
         line = cells(row)
         if "failed" not in row:
             line += [extra(row["extra"].get(name)) for name in more]
         lines.append(line)
-    full = [line for line in lines if len(line) == len(columns)]
-    shown = [i for i in range(len(columns)) if i in (0, 3) or any(line[i] for line in full)]
-    return ([columns[i] for i in shown],
-            [[line[i] for i in shown] if len(line) == len(columns)
+    full = [line for line in lines if len(line) == len(names)]
+    shown = [i for i in range(len(names)) if i in (0, 3) or any(line[i] for line in full)]
+    return ([names[i] for i in shown],
+            [[line[i] for i in shown] if len(line) == len(names)
              else [line[i] for i in shown if i < 4] + ["left out: " + line[4]]
              for line in lines])
+
+
+def columns(names, lines, left=4):
+    """Lines of cells under their names; the first ones aligned to the left.  A line shorter than
+    the others ends in words."""
+    wide = [len(name) for name in names]
+    for line in lines:
+        if len(line) == len(names):
+            wide = [max(width, len(cell)) for width, cell in zip(wide, line)]
+
+    def show(line):
+        padded = [cell.ljust(width) if i < left else cell.rjust(width)
+                  for i, (cell, width) in enumerate(zip(line, wide))]
+        if len(line) != len(names):
+            padded[len(line) - 1:] = [line[-1]]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(show(line) for line in [names, *lines])
 
 
 def table(rows):
     if not rows:
         return ""
-    columns, lines = grid(rows)
-    wide = [len(name) for name in columns]
-    for line in lines:
-        last = len(line) - (len(line) != len(columns))
-        for i in range(last):
-            wide[i] = max(wide[i], len(line[i]))
-    named = columns.index("contender") + 1
-
-    def show(line):
-        return "  ".join(cell.ljust(wide[i]) if i < named else cell.rjust(wide[i])
-                         for i, cell in enumerate(line)).rstrip()
-
-    return "\n".join(show(line) for line in [columns, *lines])
+    names, lines = grid(rows)
+    return columns(names, lines, names.index("contender") + 1)

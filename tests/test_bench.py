@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark's arithmetic, and that it runs, with everything as small as it can be."""
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from util_mount import BUILD, need_uring
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+
+from benchmark import check, compare, contenders, instructions, sizes, stats, targets, text
+from benchmark.build import Failure
+
+pytestmark = pytest.mark.daemon
+TINY = ["--hurry", "--rounds", "2", "--file-size", "24M", "--steady-memory", "256M", "--tree",
+        "300", "--inodes", "300", "--readers", "4", "--seconds", "0.3"]
+
+
+def test_sizes():
+    assert [sizes.parse(one) for one in ("1", "8K", "4g")] == [1, 8192, 4 << 30]
+    assert [sizes.show(one) for one in (1, 8192, 4 << 30, 1536)] == ["1", "8K", "4G", "1536"]
+    for bad in ("", "K", "0", "-1", "3Q", "1.5M"):
+        with pytest.raises(ValueError):
+            sizes.parse(bad)
+
+
+def test_interval_covers_what_it_says():
+    assert stats.coverage(5, 1) == 1 - 2 / 32
+    assert stats.coverage(5, 2) == 1 - 2 * 6 / 32
+    # Of five, only the whole range is sure enough; of eleven, the outer two can go.
+    assert stats.interval([5, 1, 4, 2, 3]) == (1, 5, 0.9375)
+    low, high, sure = stats.interval(list(range(11)))
+    assert (low, high) == (2, 8) and sure >= 0.9 > stats.coverage(11, 4)
+    assert stats.interval([7]) == (7, 7, 0.0)
+
+
+def test_ratio_is_pair_by_pair():
+    # The machine became half as fast in the third round, for both.
+    found = stats.ratio([2.0, 2.2, 1.0], [1.0, 1.0, 0.5])
+    assert found["ratio"] == 2.0 and (found["low"], found["high"]) == (2.0, 2.2)
+    assert stats.ratio([1.0, None], [None, 2.0]) is None
+    assert stats.ratio([3.0, None, 4.0], [1.0, 1.0, 0]) == \
+        {"ratio": 3.0, "low": 3.0, "high": 3.0, "confidence": 0.0, "pairs": [3.0]}
+
+
+def test_spread():
+    assert stats.spread([9, 10, 12]) == pytest.approx(0.15)
+    assert stats.spread([5]) == 0
+
+
+def test_everyone_goes_first_once():
+    names = ["a", "b", "c"]
+    orders = [contenders.order(names, turn) for turn in range(4)]
+    assert [one[0] for one in orders] == ["a", "b", "c", "a"]
+    assert all(sorted(one) == names for one in orders)
+
+
+@pytest.mark.parametrize("name", ["nothing", "directly", "bindfs+fast"])
+def test_unknown_contender(name):
+    with pytest.raises(Failure, match="unknown contender"):
+        contenders.contender(name)
+
+
+def sample(value, **more):
+    return {"value": value, "bytes": 1 << 30, "cpu": 0.5, "daemon_cpu": 0.1, "switches": 10,
+            **more}
+
+
+def test_less_is_better_for_times():
+    samples = {"native": [{"c": sample(10)}, {"c": sample(20)}],
+               "auto": [{"c": sample(20)}, {"c": sample(40)}]}
+    assert compare.against("c", "auto", samples, {}, "B/s")["native"]["ratio"] == 2
+    assert compare.against("c", "auto", samples, {}, "us")["native"]["ratio"] == 0.5
+    assert compare.against("c", "auto", samples, {"native": "gone"}, "us") == {}
+
+
+def test_summary():
+    row = compare.summary([sample(1.0, extra={"x": 1}), sample(3.0, extra={"x": None}),
+                           sample(2.0, extra={"x": 3})], "B/s")
+    assert row["median"] == 2.0 and row["cpu"] == 500 and row["daemon"] == 100
+    assert row["extra"] == {"x": 2} and row["disk"] is None
+
+
+def ratio_row(low, middle, high, contender="direct"):
+    return {"suite": "read", "case": "read 128K", "condition": "fresh", "device": "disk",
+            "contender": contender, "cpu_against": {}, "extra": {}, "daemon": 3.0, "unit": "B/s",
+            "against": {"native": {"ratio": middle, "low": low, "high": high}}}
+
+
+def test_worse_is_beyond_both_intervals():
+    old = check.ratios([ratio_row(1.9, 2.0, 2.1), ratio_row(1, 1, 1, "native")])
+    assert list(old) == ["read | read 128K | fresh | disk | direct"]
+    for row, count in ((ratio_row(1.8, 1.85, 1.95), 0), (ratio_row(1.5, 1.6, 1.7), 1),
+                       (ratio_row(2.5, 2.6, 2.7), 0), (ratio_row(1.88, 1.89, 1.895), 1),
+                       (ratio_row(1.5, 1.6, 1.7, "stream"), 0)):
+        assert len(check.worse(old, check.ratios([row]))) == count, row
+
+
+def test_slower_by_less_than_the_slack_is_no_news():
+    old = check.ratios([ratio_row(1.99, 2.0, 2.01)])
+    assert not check.worse(old, check.ratios([ratio_row(1.96, 1.97, 1.98)]))
+
+
+def test_targets_judge_and_tell_what_is_missing():
+    lines = targets.judged([ratio_row(1.9, 2.05, 2.1), ratio_row(0.7, 0.8, 0.9, "stream")])
+    found = {(line[0].case, line[0].condition, line[0].contender, line[0].what): line[4]
+             for line in lines}
+    assert found["read 128K", "fresh", "direct", "x native"] is True
+    assert found["read 128K", "fresh", "stream", "x native"] is False
+    assert found["read 128K", "fresh", "stream", "daemon CPU, ms/GiB"] is True
+    assert found["read 8K", "fresh", "direct", "x native"] is None
+    assert not any(line[0].suite == "protect" for line in lines)
+
+
+def test_table_of_a_row_left_out():
+    row = {**ratio_row(1, 1, 1), "failed": "no such thing"}
+    assert text.table([row]).splitlines()[1].endswith("left out: no such thing")
+
+
+def test_callgrind_output(tmp_path):
+    path = tmp_path / "callgrind.out"
+    path.write_text("fn=(1) main\n5 10\ncfn=(2) window_read\ncalls=4 30\n6 4000\n"
+                    "fn=(3) other\ncfn=(2)\ncalls=1 30\n9 500\n")
+    assert instructions.parse(path) == {"window_read": (5, 4500)}
+
+
+def leftovers():
+    with open("/proc/self/mountinfo") as stream:
+        mounts = [line for line in stream if "lanefs-bench-" in line]
+    return mounts + glob.glob("/var/tmp/lanefs-bench-*") + \
+        glob.glob("/sys/fs/cgroup/**/lanefs-bench-*", recursive=True)
+
+
+def bench(*argv, **kwargs):
+    env = {**os.environ, "LANEFS_BUILD": BUILD}
+    return subprocess.Popen([os.path.join(ROOT, "tools", "bench"), *argv], env=env, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+
+@pytest.fixture
+def root():
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the benchmark mounts")
+    need_uring()
+    before = leftovers()
+    yield
+    assert leftovers() == before
+
+
+@pytest.mark.limit(300)
+@pytest.mark.parametrize("suite", ["read", "random", "small", "many", "write", "protect", "sync",
+                                   "memory"])
+def test_suite_runs(root, suite, tmp_path):
+    peers = "auto,stream" if suite == "memory" else "native,direct,stream"
+    process = bench(suite, *TINY, "--peers", peers, "--out", str(tmp_path))
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    with open(tmp_path / "results.json") as stream:
+        rows = json.load(stream)["rows"]
+    assert rows and not [row["failed"] for row in rows if "failed" in row]
+    assert all(row["median"] > 0 or suite == "memory" for row in rows)
+    for row in rows:
+        assert row["case"] in out
+    if suite == "read":
+        native = [row for row in rows if row["contender"] == "native"
+                  and row["condition"] == "fresh" and row["case"] == "read 128K"][0]
+        # A native reader reads the disk once and leaves all of the file in memory.
+        assert 0.9 < native["disk"] < 1.6
+        assert native["after"] > 20 << 20
+        assert (tmp_path / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("number", [2, 15, 9])
+def test_ended_early_leaves_nothing(root, number):
+    process = bench("read", *TINY, "--rounds", "50", "--peers", "direct", start_new_session=True)
+    end = time.monotonic() + 30
+    while not any("fuse.lanefs" in line for line in leftovers()):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == (130 if number != 9 else -9)
+    end = time.monotonic() + 30
+    while leftovers() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("argv, says", [
+    (["nonsense"], "unknown suite 'nonsense'"),
+    (["read", "--peers", "directly"], "unknown contender 'directly'"),
+    (["read", "--sizes", "3Q"], "not a size: '3Q'"),
+    (["read", "--rounds", "0"], "not a number above 0: '0'"),
+    (["--report", "/nonexistent"], "there are no results in /nonexistent"),
+])
+def test_bad_command_lines(argv, says):
+    process = bench(*argv)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode in (1, 2) and says in err

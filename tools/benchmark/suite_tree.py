@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""What people do with trees of small files: rsync, and untar, clone, build.
+
+The tree is the system's own C headers, copied to the backing directory, so it is real and is on
+every machine that can build lanefs.
+"""
+import glob
+import os
+import shutil
+import time
+
+from . import compare, device, presets
+from .build import ROOT, Failure, run as command
+from .condition import Fresh
+from .session import session
+
+PEERS = ["native", "auto", "auto:transport=dev", "passthrough_hp", "bindfs", "mergerfs"]
+HEADERS = "/usr/include"
+
+
+class Tree:
+    """One job, from a cold tree to a new directory beside it."""
+
+    def __init__(self, bench, source, program, script):
+        self.bench, self.source = bench, source
+        self.program, self.script = program, script
+
+    def measure(self, contender):
+        if not shutil.which(self.program):
+            raise Failure(f"{self.program} is not installed")
+        with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
+            at.cold()
+            sample = at.measured(None, lambda group: self._run(at, group))
+        shutil.rmtree(os.path.join(self.source, "out"))
+        sample["value"] = sample["seconds"]
+        return sample
+
+    def _run(self, at, group):
+        begin = time.monotonic()
+        self.bench.run(["sh", "-ec", f"cd {at.served.path}; mkdir out; {self.script}"], group)
+        return {"seconds": time.monotonic() - begin, "bytes": 0}
+
+
+class Suite:
+    """A suite of such jobs; a module's worth of them twice."""
+
+    def __init__(self, name, title, jobs):
+        self.name, self.TITLE, self.jobs = name, title, jobs
+        self.PEERS = PEERS
+
+    def plan(self, options):
+        return len(presets.peers(options, self.name, PEERS)) * min(3, options.rounds) * len(self.jobs)
+
+    def run(self, bench):
+        options = bench.options
+        with device.backing(bench, options.device, 2 << 30) as source, bench.on(source):
+            bench.progress.say(f"copying {HEADERS}")
+            make_tree(source)
+            for case, (program, script) in self.jobs.items():
+                key = {"suite": self.name, "case": case, "condition": "fresh",
+                       "device": options.device}
+                yield from compare.compare(bench, key, presets.peers(options, self.name, PEERS),
+                                           Tree(bench, source, program, script).measure,
+                                           unit="s", rounds=min(3, options.rounds))
+
+
+def make_tree(source):
+    tree = os.path.join(source, "tree")
+    shutil.copytree(HEADERS, tree, symlinks=True)
+    command(["tar", "-C", source, "-cf", os.path.join(source, "tree.tar"), "tree"])
+    repository = os.path.join(source, "repository")
+    shutil.copytree(HEADERS, repository, symlinks=True)
+    git = ["git", "-C", repository, "-c", "user.name=bench", "-c", "user.email=bench@localhost",
+           "-c", "gc.auto=0"]
+    command([*git, "init", "-q"])
+    command([*git, "add", "-A"])
+    command([*git, "commit", "-qm", "tree"])
+    code = os.path.join(source, "code")
+    os.mkdir(code)
+    for path in glob.glob(os.path.join(ROOT, "tools", "bench-load*.[ch]")):
+        shutil.copy(path, code)
+    os.sync()
+
+
+SYNC = Suite("sync", "rsync of a tree of small files", {
+    "rsync, new": ("rsync", "rsync -a tree/ out/"),
+    "rsync, nothing to do": ("rsync", "rsync -a --link-dest=../tree tree/ out/"),
+})
+
+META = Suite("meta", "Programs that work on names", {
+    "untar": ("tar", "tar -C out -xf tree.tar"),
+    "git clone": ("git", "git -c safe.directory='*' clone -q --no-local repository out/clone"),
+    "build": ("gcc", "for f in code/*.c; do gcc -D_GNU_SOURCE -O1 -c $f -o out/$(basename $f).o; "
+              "done; gcc -pthread -o out/program out/*.o"),
+})

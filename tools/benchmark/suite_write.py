@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Writing a large file: write(2), cp and rsync, until it is on the disk."""
+import os
+import shutil
+import time
+
+from . import compare, device, presets
+from .build import Failure
+from .condition import Fresh
+from .session import session
+
+TITLE = "Writing a large file"
+PEERS = ["native", "auto", "stream", "passthrough_hp"]
+
+CASES = {
+    "write 1M": None,
+    "cp": ["cp"],
+    "rsync": ["rsync", "--whole-file", "--inplace"],
+}
+
+
+def synced(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Writing:
+    def __init__(self, bench, source, original, argv):
+        self.bench, self.source, self.original, self.argv = bench, source, original, argv
+
+    def _command(self, target):
+        """cp or rsync, and the fsync that they leave to others."""
+        def copy(group):
+            begin = time.monotonic()
+            self.bench.run([*self.argv, self.original, target], group)
+            synced(target)
+            return {"seconds": time.monotonic() - begin,
+                    "bytes": os.stat(self.original).st_size}
+        return copy
+
+    def _write(self, at):
+        target = at.path("target")
+        if self.argv:
+            if not shutil.which(self.argv[0]):
+                raise Failure(f"{self.argv[0]} is not installed")
+            return at.measured(None, self._command(target))
+        return at.measured(["write", "--block", 1 << 20, "--sync", "--length",
+                            self.bench.options.file_size, target])
+
+    def _once(self, contender, counted):
+        with session(self.bench, contender, self.source, Fresh(self.bench), counted) as at:
+            at.cold()
+            try:
+                if not counted:
+                    return self._write(at)
+                left = at.footprint()
+                with left.watch():
+                    self._write(at)
+                return {"peak": left.peak, "after": left.after, "series": left.series,
+                        "extra": {"dirty peak MiB": left.dirty / (1 << 20)}}
+            finally:
+                os.unlink(os.path.join(self.source, "target"))
+
+    def measure(self, contender):
+        return self._once(contender, False)
+
+    def footprint(self, contender):
+        """Of write alone: what a copy reads is in memory too."""
+        return self._once(contender, True) if not self.argv else {}
+
+
+def plan(options):
+    return len(presets.peers(options, "write", PEERS)) * (options.rounds + 1) * len(CASES)
+
+
+def run(bench):
+    options = bench.options
+    with device.backing(bench, options.device, options.file_size * 2) as source, \
+         bench.on(source):
+        original = os.path.join(source, "original")
+        bench.file(original, options.file_size)
+        for case, argv in CASES.items():
+            key = {"suite": "write", "case": case, "condition": "fresh",
+                   "device": options.device}
+            one = Writing(bench, source, original, argv)
+            yield from compare.compare(bench, key, presets.peers(options, "write", PEERS), one.measure,
+                                       one.footprint)
