@@ -9,21 +9,27 @@ import time
 
 from . import device, system
 from .build import Failure
+from .suite_small import make_files
 
 TITLE = "Instructions of hot paths"
 
-# function, what it is
-PATHS = {
-    "policy_decide": "decide the lane of an open",
-    "window_read": "a READ that finds its data in the window",
-    "backing_read_start": "start a read of the backing file",
-}
 READ = 128 << 10
 FILE = 64 << 20
+SMALL, COUNT = 8 << 10, 400
+
+# what is done, and {function: what it is} that this shows
+RUNS = (
+    ("stream", {"window_read": "a READ of 128K answered from the window",
+                "request_reply": "its reply"}),
+    ("others", {"policy_decide": "the decision at an open",
+                "op_open": "an open",
+                "io_read": "a READ of 4K that goes to the backing file",
+                "read_reply": "its reply"}),
+)
 
 
 def plan(options):
-    return 1
+    return len(RUNS)
 
 
 def parse(path):
@@ -54,39 +60,56 @@ def run(bench):
         bench.progress.say("left out: instructions: valgrind is not installed: "
                            "apt-get install valgrind")
         return
-    bench.progress.step("instructions: lanefs under callgrind")
-    with device.backing(bench, "disk", FILE) as source:
+    with device.backing(bench, "disk", FILE * 2) as source:
         bench.file(os.path.join(source, "file"), FILE)
-        counted = count(bench, source)
-    for function, what in PATHS.items():
-        calls, cost = counted.get(function, (0, 0))
-        row = {"suite": "instructions", "case": what, "condition": "", "device": "",
-               "contender": function, "unit": "instructions",
-               "date": time.strftime("%Y-%m-%d %H:%M")}
-        if calls:
-            row.update(median=cost / calls, spread=0, values=[cost / calls], against={},
-                       cpu_against={}, extra={"calls": calls})
-        else:
-            row["failed"] = f"no call of {function}() was seen"
-        yield row
+        make_files(os.path.join(source, "small"), COUNT, SMALL)
+        yield from rows(bench, source)
 
 
-def count(bench, source):
+def loads(run, target):
+    if run == "stream":
+        return [["read", "--block", READ, os.path.join(target, "file")]]
+    return [["openclose", "--block", SMALL, os.path.join(target, "small")],
+            ["random", "--block", 4096, "--count", COUNT, os.path.join(target, "file")]]
+
+
+def rows(bench, source):
+    for run_name, paths in RUNS:
+        bench.progress.step(f"instructions: {run_name}, under callgrind")
+        counted = count(bench, source, run_name)
+        for function, what in paths.items():
+            yield row_of(function, what, *counted.get(function, (0, 0)))
+
+
+def row_of(function, what, calls, cost):
+    row = {"suite": "instructions", "case": what, "condition": "", "device": "",
+           "contender": function, "unit": "instructions",
+           "date": time.strftime("%Y-%m-%d %H:%M")}
+    if not calls:
+        return {**row, "failed": f"no call of {function}() was seen"}
+    return {**row, "median": cost / calls, "spread": 0, "values": [cost / calls], "against": {},
+            "cpu_against": {}, "extra": {"calls": calls}}
+
+
+def count(bench, source, run_name):
     target = os.path.join(bench.scratch, f"mount.{bench.guard.number()}")
     out = os.path.join(bench.scratch, "callgrind.out")
     argv = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--quiet",
             bench.build.lanefs, "-f", "-o", "lane=auto,transport=dev", source, target]
     os.mkdir(target)
+    shim = os.path.join(bench.build.path, "tools", "libbench-callgrind.so")
     with bench.guard.step("mount", target, lambda: take_down(target)), \
-         bench.guard.process(argv, None, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL) as process:
+         bench.guard.process(argv, None, env={**os.environ, "LD_PRELOAD": shim},
+                             stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + 60
         while not system.mounted(target):
             if process.poll() is not None or time.monotonic() > end:
                 raise Failure("lanefs does not mount under valgrind")
             time.sleep(0.1)
         system.drop_caches()
-        bench.load(["read", "--block", READ, os.path.join(target, "file")])
+        for argv in loads(run_name, target):
+            bench.load(argv)
         subprocess.run(["umount", target], check=False, timeout=60)
         process.wait(60)
     return parse(out)
