@@ -41,7 +41,7 @@ class Build:
     def _make(self, say):
         if not os.path.exists(os.path.join(self.path, "build.ninja")):
             say("installing what the build needs (tools/bootstrap), and building")
-            run([os.path.join(ROOT, "tools", "bootstrap")])
+            run([os.path.join(ROOT, "tools", "bootstrap"), "--bench"])
             run(["meson", "setup", self.path, ROOT])
         run(["ninja", "-C", self.path])
 
