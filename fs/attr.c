@@ -46,6 +46,14 @@ int attr_statfs(struct lanefs *fs, struct inode *inode, struct statvfs *result)
 	return err;
 }
 
+/*
+ * The kernel itself forgets what a write through passthrough changes
+ * (fuse_passthrough_end_write), but not that a mapping was written.  A tick of the clock, in seconds,
+ * is what timestamps may be late by on any filesystem; databases, which ask for sizes all the time,
+ * are several times faster for it.
+ */
+#define UNSEEN_TIMEOUT 0.004
+
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
 	hash = (hash ^ value) * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
@@ -79,7 +87,7 @@ double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *a
 	if (S_ISREG(attr->st_mode) && (attr->st_mode & (S_ISUID | S_ISGID)))
 		return 0;
 	if (inode_mode_has_unseen_writer(fs, inode))
-		return 0;
+		return MIN(fs->config->attr_timeout, UNSEEN_TIMEOUT);
 	return fs->config->attr_timeout;
 }
 

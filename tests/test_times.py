@@ -142,7 +142,7 @@ def test_mmap_write_moves_mtime_by_msync(m):
 @pytest.mark.daemon
 @pytest.mark.parametrize("lane", ["cached", "direct", "stream"])
 def test_mmap_write_moves_mtime_at_once(mount, lane):
-    """Attributes of a file with a passthrough writer are not cached."""
+    """Attributes of a file with a passthrough writer are cached for a tick of the clock at most."""
     m = mount(f"lane={lane}")
     if not m.passthrough:
         pytest.skip("without passthrough mtime moves at msync")
