@@ -41,7 +41,7 @@ static void look_at_rules(struct lanefs *fs)
 		const struct config_rule *rule = g_ptr_array_index(fs->config->rules, i);
 
 		fs->rules_want_path |= rule->path != NULL;
-		fs->rules_want_program |= rule->program != NULL;
+		fs->rules_want_program |= rule->programs != NULL;
 	}
 }
 

@@ -258,16 +258,15 @@ static bool load_groups(struct config *config, GKeyFile *keyfile, const char *fi
 	return true;
 }
 
-static bool load(struct config *config, const char *file, GError **error)
+bool config_load_text(struct config *config, const char *file, const char *text, GError **error)
 {
-	g_autoptr(GString) text = g_string_new(NULL);
 	g_autoptr(GKeyFile) keyfile = g_key_file_new();
 	g_autoptr(GError) syntax = NULL;
 	cleanup_config struct config *trial = config_new();
 
-	if (!read_file(file, text, error) || !refuse_duplicates(file, text->str, error))
+	if (!refuse_duplicates(file, text, error))
 		return false;
-	if (!g_key_file_load_from_data(keyfile, text->str, text->len, G_KEY_FILE_NONE, &syntax))
+	if (!g_key_file_load_from_data(keyfile, text, strlen(text), G_KEY_FILE_NONE, &syntax))
 		return bad(error, file, syntax->message);
 
 	/*
@@ -281,10 +280,12 @@ static bool load(struct config *config, const char *file, GError **error)
 
 bool config_load(struct config *config, const char *file, GError **error)
 {
+	g_autoptr(GString) text = g_string_new(NULL);
 	g_autoptr(GError) problem = NULL;
 	g_autofree char *line = NULL;
 
-	if (load(config, file, &problem))
+	if (read_file(file, text, &problem) &&
+	    config_load_text(config, file, text->str, &problem))
 		return true;
 	/* It quotes a file that may hold anything. */
 	line = text_line(problem->message);

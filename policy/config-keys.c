@@ -81,6 +81,59 @@ static char *format_passthrough(const void *field)
 	return g_strdup(*(const bool *)field ? "auto" : "off");
 }
 
+static const char *const profile_names[PROFILE_COUNT] = {
+	[PROFILE_NONE] = "none",
+	[PROFILE_MEDIA] = "media",
+	[PROFILE_DATASET] = "dataset",
+	[PROFILE_BACKUP] = "backup",
+	[PROFILE_VM_IMAGES] = "vm-images",
+	[PROFILE_WEB] = "web",
+};
+
+static int parse_profile(const struct config_key *key, const char *text, void *field)
+{
+	for (unsigned int i = 0; i < PROFILE_COUNT; i++) {
+		if (strcmp(text, profile_names[i]) == 0) {
+			*(enum config_profile *)field = (enum config_profile)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static char *format_profile(const void *field)
+{
+	return g_strdup(profile_names[*(const enum config_profile *)field]);
+}
+
+static int parse_switch(const struct config_key *key, const char *text, void *field)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return -EINVAL;
+	*(bool *)field = strcmp(text, "on") == 0;
+	return 0;
+}
+
+static char *format_switch(const void *field)
+{
+	return g_strdup(*(const bool *)field ? "on" : "off");
+}
+
+/* The daemon works in "/", so that a relative name would mean another file there. */
+static int parse_state(const struct config_key *key, const char *text, void *field)
+{
+	if (strcmp(text, "auto") != 0 && strcmp(text, "off") != 0 && *text != '/')
+		return -EINVAL;
+	g_free(*(char **)field);
+	*(char **)field = g_strdup(text);
+	return 0;
+}
+
+static char *format_state(const void *field)
+{
+	return g_strdup(*(char *const *)field);
+}
+
 #define SECONDS_MAX 86400.0
 
 /* Digits and one point: g_ascii_strtod() alone would take 1e3, 0x10, inf and nan too. */
@@ -151,17 +204,27 @@ void config_key_names(GString *out, enum config_group group)
 
 const struct config_key config_keys[] = {
 	{ "threshold", GROUP_POLICY, "auto", "SIZE|auto", ACCEPTED_THRESHOLD,
-	  "files this large leave the page cache alone; auto: by memory size",
+	  "files this large leave the page cache alone; auto: it adapts",
 	  FIELD(threshold, threshold) },
 	{ "lane", GROUP_POLICY, "auto", "auto|cached|direct|stream", ACCEPTED_LANE,
 	  "force one lane for the whole mount",
 	  FIELD(lane, lane) },
+	{ "profile", GROUP_POLICY, "none", "none|media|dataset|backup|vm-images|web",
+	  "none, media, dataset, backup, vm-images or web",
+	  "ready-made rules for a kind of data",
+	  FIELD(profile, profile) },
+	{ "learn", GROUP_POLICY, "on", "on|off", "on or off",
+	  "learn from what programs do; off: only use what is known",
+	  FIELD(learn, switch) },
+	{ "shadow", GROUP_POLICY, "off", "on|off", "on or off",
+	  "open everything cached and only note what would have been done",
+	  FIELD(shadow, switch) },
 	{ "read-ahead", GROUP_POLICY, "16M", "SIZE", ACCEPTED_SIZE,
 	  "largest read-ahead window of one stream; 0: none",
 	  SIZE(read_ahead, 0) },
 	{ "stream-window", GROUP_POLICY, "32M", "SIZE", ACCEPTED_SIZE ", 1M or more",
 	  "bytes of a streamed file that may stay in memory",
-	  SIZE(stream_window, 1 << 20) },
+	  SIZE(stream_window, STREAM_WINDOW_LEAST) },
 	{ "pool", GROUP_MOUNT, "64M", "SIZE", ACCEPTED_SIZE ", 2M or more",
 	  "all memory for read-ahead",
 	  SIZE(pool, 2 << 20) },
@@ -171,6 +234,9 @@ const struct config_key config_keys[] = {
 	{ "passthrough", GROUP_MOUNT, "auto", "auto|off", "auto or off",
 	  "let the kernel read and write the backing files itself where it can",
 	  FIELD(passthrough, passthrough) },
+	{ "state", GROUP_MOUNT, "auto", "auto|off|FILE", "auto, off or a file name that begins with /",
+	  "where what was learned is kept from mount to mount",
+	  FIELD(state, state) },
 	{ "attr-timeout", GROUP_MOUNT, "1", "SEC", "seconds from 0 to 86400, such as 1 or 0.5",
 	  "how long the kernel may keep names and attributes",
 	  FIELD(attr_timeout, seconds) },

@@ -52,6 +52,9 @@ void config_key_names(GString *out, enum config_group group);
 /* Every value that changes is followed by this.  source as in struct config. */
 void config_note_source(struct config *config, const char *key, const char *source);
 
+/* config_load() of text that file stands for in messages, and as its source. */
+bool config_load_text(struct config *config, const char *file, const char *text, GError **error);
+
 /*
  * Sets error to "WHERE KEY: value "VALUE": accepted: ACCEPTED", with the
  * problem, where there is more to say than that, in between.  err (-ERANGE)

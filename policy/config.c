@@ -44,6 +44,7 @@ void config_free(struct config *config)
 	g_ptr_array_unref(config->rules);
 	g_ptr_array_unref(config->mount_options);
 	g_hash_table_unref(config->sources);
+	g_free(config->state);
 	g_free(config);
 }
 
@@ -141,6 +142,31 @@ bool config_set(struct config *config, const char *option, GError **error)
 static bool is_default(const struct config *config, const char *key)
 {
 	return g_strcmp0(g_hash_table_lookup(config->sources, key), SOURCE_DEFAULT) == 0;
+}
+
+/* A value that was accepted before is accepted again. */
+static void copy_key(struct config *config, const struct config_key *key,
+		     const struct config *from)
+{
+	g_autofree char *value = config_key_format(key, from);
+
+	config_key_parse(key, config, value);
+	config_note_source(config, key->name, g_hash_table_lookup(from->sources, key->name));
+}
+
+void config_keep_mount(struct config *config, const struct config *mounted)
+{
+	for (unsigned int i = 0; i < config_keys_count; i++)
+		if (config_keys[i].group == GROUP_MOUNT)
+			copy_key(config, &config_keys[i], mounted);
+	g_ptr_array_set_size(config->mount_options, 0);
+	for (unsigned int i = 0; i < mounted->mount_options->len; i++) {
+		const char *option = g_ptr_array_index(mounted->mount_options, i);
+		g_autofree char *name = g_strndup(option, strcspn(option, "="));
+
+		g_ptr_array_add(config->mount_options, g_strdup(option));
+		config_note_source(config, name, g_hash_table_lookup(mounted->sources, name));
+	}
 }
 
 bool config_validate(const struct config *config, uint64_t memory, GError **error)

@@ -40,15 +40,38 @@ struct config_rule {
 	char *name;
 	char *source;           /* the file it was read from */
 	char *path;             /* glob against the path below SOURCE, NULL: any */
-	char *program;          /* glob against the opener's comm, NULL: any */
+	char **programs;        /* globs against the opener's comm, NULL: any */
+	char *cgroup;           /* glob against its control group, without '/' in front, NULL: any */
+	bool has_uid;
+	int64_t min_uid, max_uid; /* of the opener, inclusive */
+	unsigned int kinds;     /* classes of extensions, see kind.h; 0: any */
 	uint64_t min_size;      /* bytes, inclusive */
 	uint64_t max_size;      /* bytes, inclusive; UINT64_MAX: no limit */
+	int64_t min_age;        /* seconds since the last modification, inclusive */
+	int64_t max_age;        /* inclusive; INT64_MAX: no limit */
 	bool on_read;           /* applies to read-only opens */
 	bool on_write;          /* applies to writable opens */
 	bool has_lane;
 	enum policy_mode lane;  /* what it gives; AUTO: no later rule, decide by the threshold */
 	bool has_threshold;
 	uint64_t threshold;     /* bytes or THRESHOLD_AUTO */
+	bool has_read_ahead;
+	uint64_t read_ahead;    /* bytes, largest window per stream */
+	bool has_stream_window;
+	uint64_t stream_window; /* bytes resident per streamed file */
+	bool keep;              /* lane cached, and nothing of it is ever dropped */
+};
+
+#define STREAM_WINDOW_LEAST (UINT64_C(1) << 20)
+
+enum config_profile {
+	PROFILE_NONE,
+	PROFILE_MEDIA,
+	PROFILE_DATASET,
+	PROFILE_BACKUP,
+	PROFILE_VM_IMAGES,
+	PROFILE_WEB,
+	PROFILE_COUNT,
 };
 
 struct config {
@@ -57,6 +80,10 @@ struct config {
 	uint64_t read_ahead;    /* bytes, largest window per stream */
 	uint64_t pool;          /* bytes, all read-ahead memory */
 	uint64_t stream_window; /* bytes resident per streamed file */
+	enum config_profile profile;
+	bool learn;             /* false: what is known is used, nothing is learned */
+	bool shadow;            /* open everything cached, only note what would have been done */
+	char *state;            /* file for what is learned, "off", or "auto"; owned */
 	enum config_transport transport;
 	bool passthrough;       /* false: off; true: where the kernel allows */
 	double attr_timeout;    /* seconds */
@@ -96,6 +123,15 @@ bool config_load(struct config *config, const char *file, GError **error);
  * What is given last counts, of "ro" and "rw" too.
  */
 bool config_set(struct config *config, const char *option, GError **error);
+
+/*
+ * After everything is loaded: the profile's values where nothing else was said, and
+ * its rules behind all others.
+ */
+bool config_apply_profile(struct config *config, GError **error);
+
+/* Takes what only a new mount can change, the [mount] group, over from another. */
+void config_keep_mount(struct config *config, const struct config *mounted);
 
 /*
  * Checks across values after everything is loaded: pool holds at least one

@@ -1,258 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Which lane an open gets: the rules in order, the table of them, the decision. */
+/* Which lane an open gets: what the rules ask for, and what can be had of it. */
 #include "policy/decide.h"
 
 #include "policy/rule.h"
-#include "policy/text.h"
-#include "policy/threshold.h"
 
 #include <fcntl.h>
-#include <string.h>
-
-G_GNUC_PRINTF(2, 3)
-static void say(GString *text, const char *format, ...)
-{
-	va_list args;
-
-	if (!text)
-		return;
-	va_start(args, format);
-	g_string_append_vprintf(text, format, args);
-	va_end(args);
-}
-
-static enum lane mode_lane(enum policy_mode mode)
-{
-	switch (mode) {
-	case POLICY_DIRECT:
-		return LANE_DIRECT;
-	case POLICY_STREAM:
-		return LANE_STREAM;
-	case POLICY_CACHED:
-	case POLICY_AUTO:
-		break;
-	}
-	return LANE_CACHED;
-}
-
-static const char *source_of(const struct config *config, const char *key)
-{
-	const char *source = g_hash_table_lookup(config->sources, key);
-
-	return source ? source : "default";
-}
-
-static void say_directory(GString *text, const char *directory)
-{
-	g_autofree char *quoted = NULL;
-
-	if (!text)
-		return;
-	if (!directory) {
-		say(text, "a directory");
-	} else if (!*directory) {
-		say(text, "the top directory");
-	} else {
-		quoted = text_quote(directory);
-		say(text, "directory %s", quoted);
-	}
-}
-
-static bool forced(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	const struct config *config = inquiry->config;
-
-	if (config->lane == POLICY_AUTO) {
-		say(text, "no lane is forced for the mount");
-		return false;
-	}
-	*lane = mode_lane(config->lane);
-	say(text, "lane=%s for the whole mount (%s)", policy_mode_name(config->lane),
-	    source_of(config, "lane"));
-	return true;
-}
-
-static bool o_direct(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	if (!(inquiry->facts->open_flags & O_DIRECT)) {
-		say(text, "opened without O_DIRECT");
-		return false;
-	}
-	*lane = LANE_DIRECT;
-	say(text, "opened with O_DIRECT, so no window");
-	return true;
-}
-
-static bool file_policy(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	enum policy_mode mode = inquiry->facts->file_policy;
-
-	if (mode == POLICY_AUTO) {
-		say(text, "the file has no policy of its own");
-		return false;
-	}
-	*lane = mode_lane(mode);
-	say(text, "file policy %s", policy_mode_name(mode));
-	return true;
-}
-
-static bool dir_policy(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	const struct policy_facts *facts = inquiry->facts;
-
-	if (facts->dir_policy == POLICY_AUTO && !facts->dir_policy_at) {
-		say(text, "no directory above has a policy");
-		return false;
-	}
-	say(text, "policy %s on ", policy_mode_name(facts->dir_policy));
-	say_directory(text, facts->dir_policy_at);
-	if (facts->dir_policy == POLICY_AUTO)
-		return false;
-	*lane = mode_lane(facts->dir_policy);
-	return true;
-}
-
-static bool config_rule(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	const struct config_rule *rule = inquiry->rule;
-
-	if (!rule) {
-		say(text, inquiry->config->rules->len ? "no rule matches" : "there are no rules");
-		return false;
-	}
-	if (text)
-		rule_describe(rule, text);
-	if (!rule->has_lane) {
-		say(text, " gives a threshold only");
-		return false;
-	}
-	say(text, " gives %s", policy_mode_name(rule->lane));
-	if (rule->lane == POLICY_AUTO)
-		return false;
-	*lane = mode_lane(rule->lane);
-	return true;
-}
-
-/* The stored or configured threshold that applies, THRESHOLD_AUTO included. */
-static uint64_t threshold_said(const struct inquiry *inquiry)
-{
-	if (inquiry->rule && inquiry->rule->has_threshold)
-		return inquiry->rule->threshold;
-	if (inquiry->facts->has_dir_threshold)
-		return inquiry->facts->dir_threshold;
-	return inquiry->config->threshold;
-}
-
-/* Whose threshold it is, in parentheses. */
-static void say_threshold_origin(const struct inquiry *inquiry, GString *text)
-{
-	bool automatic = threshold_said(inquiry) == THRESHOLD_AUTO;
-
-	say(text, " (");
-	if (inquiry->rule && inquiry->rule->has_threshold) {
-		g_autofree char *name = text_quote(inquiry->rule->name);
-
-		say(text, "rule %s%s", name, automatic ? ", " : "");
-	} else if (inquiry->facts->has_dir_threshold) {
-		say_directory(text, inquiry->facts->dir_threshold_at);
-		say(text, "%s", automatic ? ", " : "");
-	} else if (!automatic) {
-		say(text, "%s", source_of(inquiry->config, "threshold"));
-	}
-	if (automatic)
-		say(text, "auto: %s", threshold_auto_text(inquiry->facts->memory));
-	say(text, ")");
-}
-
-/* "4.2 GiB >= threshold 24 MiB (...)", in bytes where rounding would make the two look equal. */
-static void say_size(const struct inquiry *inquiry, GString *text)
-{
-	g_autofree char *size = NULL;
-	g_autofree char *threshold = NULL;
-
-	if (!text)
-		return;
-	size = size_format_human(inquiry->size);
-	threshold = size_format_human(inquiry->threshold);
-	if (inquiry->size != inquiry->threshold && strcmp(size, threshold) == 0) {
-		g_free(size);
-		g_free(threshold);
-		size = g_strdup_printf("%" G_GUINT64_FORMAT " B", inquiry->size);
-		threshold = g_strdup_printf("%" G_GUINT64_FORMAT " B", inquiry->threshold);
-	}
-	say(text, "%s %s threshold %s", size, inquiry->size < inquiry->threshold ? "<" : ">=",
-	    threshold);
-	say_threshold_origin(inquiry, text);
-}
-
-static bool small(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	if (inquiry->facts->open_flags & O_TRUNC)
-		say(text, "truncated by this open, ");
-	say_size(inquiry, text);
-	*lane = LANE_CACHED;
-	return inquiry->size < inquiry->threshold;
-}
-
-static bool resident(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	double share = inquiry->facts->resident;
-	int percent;
-
-	if (inquiry->writable) {
-		say(text, "opened for writing, so what is in memory does not count");
-		return false;
-	}
-	if (!(share >= 0)) {
-		say(text, "not known how much is in memory");
-		return false;
-	}
-	percent = (int)(MIN(share, 1.0) * 100 + 0.5);
-	*lane = LANE_CACHED;
-	if (share > 0.5) {
-		say(text, "%d%% resident in memory", MAX(percent, 51));
-		return true;
-	}
-	say(text, "%d%% resident in memory, not more than half", percent);
-	return false;
-}
-
-static bool large_write(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	if (!inquiry->writable) {
-		say(text, "opened for reading only");
-		return false;
-	}
-	*lane = LANE_STREAM;
-	say(text, "opened for writing, ");
-	say_size(inquiry, text);
-	return true;
-}
-
-static bool large(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	*lane = LANE_DIRECT;
-	say_size(inquiry, text);
-	return true;
-}
-
-const struct decide_rule decide_rules[RULE_COUNT] = {
-	[RULE_FORCED] = { "forced", forced },
-	[RULE_O_DIRECT] = { "o_direct", o_direct },
-	[RULE_FILE_POLICY] = { "file_policy", file_policy },
-	[RULE_DIR_POLICY] = { "dir_policy", dir_policy },
-	[RULE_CONFIG] = { "config", config_rule },
-	[RULE_SMALL] = { "small", small },
-	[RULE_RESIDENT] = { "resident", resident },
-	[RULE_LARGE_WRITE] = { "large_write", large_write },
-	[RULE_LARGE] = { "large", large },
-};
-
-const char *policy_rule_name(enum policy_rule rule)
-{
-	g_return_val_if_fail((unsigned int)rule < RULE_COUNT, "?");
-	return decide_rules[rule].name;
-}
 
 void inquiry_init(struct inquiry *inquiry, const struct config *config,
 		  const struct policy_facts *facts)
@@ -269,9 +21,46 @@ void inquiry_init(struct inquiry *inquiry, const struct config *config,
 		if (rule_matches(rule, facts, inquiry->size, inquiry->writable))
 			inquiry->rule = rule;
 	}
-	inquiry->threshold = threshold_said(inquiry);
+	inquiry->threshold = inquiry_threshold_said(inquiry);
 	if (inquiry->threshold == THRESHOLD_AUTO)
-		inquiry->threshold = threshold_auto(facts->memory);
+		inquiry->threshold = facts->automatic.bytes ? facts->automatic.bytes :
+			threshold_auto(facts->memory);
+}
+
+G_GNUC_PRINTF(2, 3)
+static void say(GString *text, const char *format, ...)
+{
+	va_list args;
+
+	if (!text)
+		return;
+	va_start(args, format);
+	g_string_append_vprintf(text, format, args);
+	va_end(args);
+}
+
+static void say_degraded(const struct inquiry *inquiry, enum lane wanted, enum lane lane,
+			 GString *text)
+{
+	if (lane == wanted)
+		return;
+	if (wanted == LANE_DIRECT)
+		say(text, "; direct is not possible: %s", inquiry->facts->no_direct);
+	if (wanted == LANE_STREAM || lane == LANE_CACHED)
+		say(text, "; stream needs passthrough: %s", inquiry->facts->no_passthrough);
+	if (wanted == LANE_STREAM && lane == LANE_CACHED)
+		say(text, "; direct is not possible: %s", inquiry->facts->no_direct);
+}
+
+static void apply_rule(const struct inquiry *inquiry, struct policy_decision *out)
+{
+	const struct config_rule *rule = inquiry->rule;
+
+	out->read_ahead = rule && rule->has_read_ahead ? rule->read_ahead :
+		inquiry->config->read_ahead;
+	out->stream_window = rule && rule->has_stream_window ? rule->stream_window :
+		inquiry->config->stream_window;
+	out->keep = rule && rule->keep && out->rule == RULE_CONFIG;
 }
 
 /*
@@ -298,18 +87,24 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 	*out = (struct policy_decision){
 		.lane = lane,
 		.wanted = wanted,
+		.would = lane,
 		.rule = rule,
 		.threshold = inquiry->threshold,
 		.window = lane == LANE_DIRECT && !(inquiry->facts->open_flags & O_DIRECT),
 	};
-	if (lane == wanted)
+	apply_rule(inquiry, out);
+	say_degraded(inquiry, wanted, lane, text);
+	/* Who opened with O_DIRECT asked for what that does. */
+	if (!inquiry->config->shadow || rule == RULE_O_DIRECT || lane == LANE_CACHED)
 		return;
-	if (wanted == LANE_DIRECT)
-		say(text, "; direct is not possible: %s", no_direct);
-	if (wanted == LANE_STREAM || lane == LANE_CACHED)
-		say(text, "; stream needs passthrough: %s", no_passthrough);
-	if (wanted == LANE_STREAM && lane == LANE_CACHED)
-		say(text, "; direct is not possible: %s", no_direct);
+	out->lane = LANE_CACHED;
+	out->window = false;
+	if (text) {
+		g_autofree char *would = g_strdup_printf("shadow=on, would be %s: ",
+							 lane_name(lane));
+
+		g_string_prepend(text, would);
+	}
 }
 
 void policy_decide(const struct config *config, const struct policy_facts *facts,

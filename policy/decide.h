@@ -29,6 +29,9 @@ struct decide_rule {
 /* In the order of enum policy_rule; the last one always decides. */
 extern const struct decide_rule decide_rules[RULE_COUNT];
 
+/* The stored or configured threshold that applies, THRESHOLD_AUTO included. */
+uint64_t inquiry_threshold_said(const struct inquiry *inquiry);
+
 /* config and facts are borrowed as long as the inquiry is used. */
 void inquiry_init(struct inquiry *inquiry, const struct config *config,
 		  const struct policy_facts *facts);

@@ -39,7 +39,9 @@ enum policy_rule {
 	RULE_CONFIG,        /* first matching [rule NAME] */
 	RULE_SMALL,         /* below the threshold */
 	RULE_RESIDENT,      /* already mostly in the page cache */
+	RULE_HOT,           /* read again and again, and memory has room for it */
 	RULE_LARGE_WRITE,   /* writable open at or above the threshold */
+	RULE_LEARNED,       /* what this program did with this kind of file before */
 	RULE_LARGE,         /* at or above the threshold */
 	RULE_COUNT,
 };
@@ -47,10 +49,53 @@ enum policy_rule {
 /* A threshold: THRESHOLD_AUTO or a size in bytes. */
 #define THRESHOLD_AUTO UINT64_MAX
 
+/* The automatic threshold as it is now. */
+struct threshold_view {
+	uint64_t bytes;       /* 0: nothing is known but the size of memory */
+	bool replayed;        /* chosen by replaying recent opens, not from memory */
+	double pressure;      /* 0..1 */
+	uint64_t cost;        /* replayed: bytes read from the disk with it of late */
+	uint64_t cost_memory; /* ... and with the one that memory alone would give */
+};
+
+/* How a program reads a kind of file. */
+enum learn_shape {
+	SHAPE_UNKNOWN,
+	SHAPE_SEQUENTIAL, /* from one end to the other, in large pieces */
+	SHAPE_SMALL,      /* the same in small pieces */
+	SHAPE_PAGED,      /* page by page: sendfile or mmap */
+	SHAPE_RANDOM,     /* here and there */
+	SHAPE_COUNT,
+};
+
+/* What is known of the program that opens and of files of this kind. */
+struct learn_view {
+	unsigned int opens;   /* of late, of which the shape is known; 0: nothing is known */
+	unsigned int alike;   /* of these, with that shape */
+	enum learn_shape shape;
+	uint64_t piece;       /* bytes a read, 0: unknown */
+	enum lane lane;       /* what it gets; without meaning for SHAPE_UNKNOWN */
+	bool trial;           /* not because it is the best known, but to find out */
+	bool measured;        /* two lanes were tried, this one was faster */
+	double rate, other_rate; /* measured: bytes a second, of it and of the other */
+	enum lane other;
+};
+
+/* How often a large file comes back. */
+struct heat_view {
+	bool hot;
+	unsigned int opens;   /* of late */
+	uint64_t distance;    /* bytes of large files read between two of them */
+	uint64_t room;        /* bytes of memory for hot files */
+};
+
 /* All strings are borrowed for the call. */
 struct policy_facts {
 	const char *path;          /* below SOURCE without leading '/', NULL when unknown */
 	const char *program;       /* comm of the opener, NULL when unknown */
+	const char *cgroup;        /* its control group, NULL when unknown */
+	int64_t uid;               /* its user, negative: unknown */
+	int64_t age;               /* seconds since the file was modified, negative: unknown */
 	uint64_t size;             /* bytes */
 	int open_flags;            /* as for open(2) */
 	enum policy_mode file_policy;
@@ -63,6 +108,9 @@ struct policy_facts {
 	uint64_t memory;           /* total memory in bytes, for the auto threshold */
 	double resident;           /* share of the file in the page cache, 0..1;
 				    * negative: not looked at */
+	struct threshold_view automatic;
+	struct learn_view known;
+	struct heat_view heat;
 	/* NULL where the lane's means are there, else why not (for the reason) */
 	const char *no_passthrough;
 	const char *no_direct;     /* neither O_DIRECT nor a substitute on this file */
@@ -71,9 +119,13 @@ struct policy_facts {
 struct policy_decision {
 	enum lane lane;      /* what the open gets */
 	enum lane wanted;    /* what the rule asked for; differs from lane when degraded */
+	enum lane would;     /* what it would get if it were not for shadow=on */
 	enum policy_rule rule;
 	uint64_t threshold;  /* bytes, the one that applied */
 	bool window;         /* the open is direct and may read ahead (not for O_DIRECT opens) */
+	bool keep;           /* what is read of it is never dropped from memory */
+	uint64_t read_ahead; /* bytes, the largest window */
+	uint64_t stream_window; /* bytes that may stay in memory in the stream lane */
 };
 
 /*
@@ -117,5 +169,5 @@ char *size_format(uint64_t bytes);
 /* "4.2 GiB", "320 MiB", "512 B": for people.  New string. */
 char *size_format_human(uint64_t bytes);
 
-/* The starting auto threshold for a machine with that much memory: bytes. */
+/* The auto threshold to start with for a machine with that much memory: bytes. */
 uint64_t threshold_auto(uint64_t memory);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The auto threshold, from memory size alone.
+ * Where it starts: from memory size alone.
  *
  * The threshold is the price of a wrong guess in either direction.  Too low,
  * and a file that will be read again is read from the disk again; too high, and
@@ -14,13 +14,34 @@
  * direct lane's set-up costs more than the page cache loses; above 64 MiB even
  * a machine with a terabyte would cache whole films, although memory for 64 MiB
  * at a time brings nothing that a read-ahead window of 16 MiB does not.
+ *
+ * The ghost cache is not held to these bounds: it has seen what is read again.
  */
-#include "policy/policy.h"
 #include "policy/threshold.h"
+
+#include <math.h>
 
 #define MIB (UINT64_C(1) << 20)
 #define LEAST (1 * MIB)
 #define MOST (64 * MIB)
+
+/* Under full pressure only what is this small is still cached. */
+#define PRESSED (UINT64_C(64) << 10)
+
+/* Pressure begins when less than the first share of memory is left, and is full at the second. */
+#define SHARE_ENOUGH 0.20
+#define SHARE_NONE 0.03
+
+/* The same for the share of time spent waiting for memory, percent. */
+#define STALL_NONE 2.0
+#define STALL_FULL 30.0
+
+/* Pressure that has gone is forgotten by half in this time. */
+#define RELIEF_US 2000000.0
+
+/* Another threshold has to save so much of the bytes to be worth a move, and so often. */
+#define WORTH_MOVING 0.98
+#define TURNS_TO_MOVE 2
 
 static uint64_t share_of(uint64_t memory)
 {
@@ -41,4 +62,113 @@ const char *threshold_auto_text(uint64_t memory)
 	if (share_of(memory) > MOST)
 		return "1/1024 of memory, at most 64 MiB";
 	return "1/1024 of memory";
+}
+
+static double short_of(uint64_t available, uint64_t all)
+{
+	double share;
+
+	if (!all || all == UINT64_MAX || available == UINT64_MAX)
+		return 0;
+	share = (double)available / (double)all;
+	return CLAMP((SHARE_ENOUGH - share) / (SHARE_ENOUGH - SHARE_NONE), 0, 1);
+}
+
+double threshold_pressure(const struct threshold_inputs *inputs)
+{
+	double machine = short_of(inputs->available, inputs->memory);
+	double group = short_of(inputs->group_available, inputs->group_limit);
+	double stall = inputs->stall > STALL_NONE ?
+		(inputs->stall - STALL_NONE) / (STALL_FULL - STALL_NONE) : 0;
+
+	return MAX(MAX(machine, group), MIN(stall, 1));
+}
+
+uint64_t threshold_room(const struct threshold_inputs *inputs)
+{
+	uint64_t room = MIN(inputs->available, inputs->memory);
+
+	return inputs->group_limit == UINT64_MAX ? room : MIN(room, inputs->group_available);
+}
+
+void threshold_init(struct threshold *threshold, uint64_t memory)
+{
+	*threshold = (struct threshold){
+		.memory = memory,
+		.base = threshold_auto(memory),
+		.wish = GHOST_CACHES,
+	};
+}
+
+void threshold_feel(struct threshold *threshold, const struct threshold_inputs *inputs, int64_t now)
+{
+	double pressure = threshold_pressure(inputs);
+	double passed = (double)MAX(now - threshold->felt, 0);
+
+	/* A hog that pauses must not make it swing. */
+	if (pressure < threshold->pressure) {
+		threshold->pressure *= exp2(-passed / RELIEF_US);
+		threshold->pressure = threshold->pressure < 0.01 ? 0 : threshold->pressure;
+	}
+	threshold->pressure = MAX(threshold->pressure, pressure);
+	threshold->felt = now;
+}
+
+bool threshold_consult(struct threshold *threshold, const struct ghost *ghost)
+{
+	unsigned int now = ghost_nearest(threshold->base);
+	unsigned int start = ghost_nearest(threshold_auto(threshold->memory));
+	unsigned int best = now;
+
+	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+		if (ghost_cost(ghost, i) < ghost_cost(ghost, best))
+			best = i;
+	threshold->cost = ghost_cost(ghost, now);
+	threshold->cost_memory = ghost_cost(ghost, start);
+	if ((double)ghost_cost(ghost, best) > WORTH_MOVING * (double)ghost_cost(ghost, now)) {
+		threshold->wish = GHOST_CACHES;
+		return false;
+	}
+	threshold->turns = best == threshold->wish ? threshold->turns + 1 : 1;
+	threshold->wish = best;
+	if (threshold->turns < TURNS_TO_MOVE)
+		return false;
+	threshold->wish = GHOST_CACHES;
+	threshold->base = ghost_thresholds[best];
+	threshold->cost = ghost_cost(ghost, best);
+	threshold->replayed = true;
+	return true;
+}
+
+void threshold_view(const struct threshold *threshold, struct threshold_view *out)
+{
+	double base = (double)threshold->base, least = MIN(base, (double)PRESSED);
+
+	*out = (struct threshold_view){
+		.bytes = threshold->pressure > 0 ?
+			(uint64_t)(base * pow(least / base, threshold->pressure)) : threshold->base,
+		.replayed = threshold->replayed,
+		.pressure = threshold->pressure,
+		.cost = threshold->cost,
+		.cost_memory = threshold->cost_memory,
+	};
+}
+
+void threshold_say(const struct threshold_view *view, uint64_t memory, GString *text)
+{
+	if (!view->bytes) {
+		g_string_append(text, threshold_auto_text(memory));
+		return;
+	}
+	if (!view->replayed) {
+		g_string_append(text, threshold_auto_text(memory));
+	} else {
+		g_autofree char *cost = size_format_human(view->cost);
+		g_autofree char *other = size_format_human(view->cost_memory);
+		g_autofree char *start = size_format_human(threshold_auto(memory));
+
+		g_string_append_printf(text, "recent opens replayed: reads %s, with %s %s", cost,
+				       start, other);
+	}
+	g_string_append_printf(text, ", pressure %.2f", view->pressure);
 }

@@ -114,15 +114,21 @@ static void check(const struct fixture *f, const char *key, const char *value, c
 	g_assert_cmpstr(g_hash_table_lookup(f->config->sources, key), ==, source);
 }
 
+#define POLICY_KEYS \
+	"threshold, lane, profile, learn, shadow, read-ahead, stream-window"
+#define MOUNT_KEYS "pool, transport, passthrough, state, attr-timeout"
+
 static const struct {
 	const char *key;
 	const char *group;
 	const char *initial;
 } keys[] = {
 	{ "threshold", "policy", "auto" },    { "lane", "policy", "auto" },
-	{ "read-ahead", "policy", "16M" },    { "stream-window", "policy", "32M" },
-	{ "pool", "mount", "64M" },           { "transport", "mount", "auto" },
-	{ "passthrough", "mount", "auto" },   { "attr-timeout", "mount", "1" },
+	{ "profile", "policy", "none" },      { "learn", "policy", "on" },
+	{ "shadow", "policy", "off" },        { "read-ahead", "policy", "16M" },
+	{ "stream-window", "policy", "32M" }, { "pool", "mount", "64M" },
+	{ "transport", "mount", "auto" },     { "passthrough", "mount", "auto" },
+	{ "state", "mount", "auto" },         { "attr-timeout", "mount", "1" },
 };
 
 static void test_defaults(struct fixture *f, gconstpointer data)
@@ -174,6 +180,11 @@ static const struct {
 	{ "transport", "mount", "auto", NULL },
 	{ "passthrough", "mount", "off", NULL },
 	{ "passthrough", "mount", "auto", NULL },
+	{ "profile", "policy", "vm-images", NULL },
+	{ "learn", "policy", "off", NULL },
+	{ "shadow", "policy", "on", NULL },
+	{ "state", "mount", "off", NULL },
+	{ "state", "mount", "/var/lib/x y", NULL },
 	{ "attr-timeout", "mount", "0", NULL },
 	{ "attr-timeout", "mount", "0.1", NULL },
 	{ "attr-timeout", "mount", "2.50", "2.5" },
@@ -202,6 +213,7 @@ static void test_values_reach_fields(struct fixture *f, gconstpointer data)
 {
 	static const char *const options[] = {
 		"threshold=24M", "lane=stream", "read-ahead=1M", "stream-window=3M", "pool=5M",
+		"profile=media", "learn=off", "shadow=on", "state=off",
 		"transport=io_uring", "passthrough=off", "attr-timeout=0.25",
 	};
 
@@ -241,6 +253,10 @@ static const struct {
 	{ "transport", "mount", "uring", "accepted: auto, dev or io_uring" },
 	{ "passthrough", "mount", "on", "accepted: auto or off" },
 	{ "attr-timeout", "mount", "86400.1", "out of range: accepted: " SECONDS_ACCEPTED },
+	{ "profile", "policy", "films", "accepted: none, media, dataset, backup, vm-images or web" },
+	{ "learn", "policy", "true", "accepted: on or off" },
+	{ "shadow", "policy", "", "accepted: on or off" },
+	{ "state", "mount", "state.db", "accepted: auto, off or a file name that begins with /" },
 	{ "attr-timeout", "mount", "-1", "accepted: " SECONDS_ACCEPTED },
 	{ "attr-timeout", "mount", "1s", "accepted: " SECONDS_ACCEPTED },
 	{ "attr-timeout", "mount", "1e3", "accepted: " SECONDS_ACCEPTED },
@@ -278,12 +294,10 @@ static void test_bad_options(struct fixture *f, gconstpointer data)
 		const char *option;
 		const char *message;
 	} cases[] = {
-		{ "foo", "option foo: unknown option; accepted: threshold, lane, read-ahead, "
-			 "stream-window, pool, transport, passthrough, attr-timeout, "
+		{ "foo", "option foo: unknown option; accepted: " POLICY_KEYS ", " MOUNT_KEYS ", "
 			 "and the mount options " MOUNT_NAMES },
-		{ "a\n\xff\"", "option a\\x0a\\xff\": unknown option; accepted: threshold, lane, "
-			       "read-ahead, stream-window, pool, transport, passthrough, "
-			       "attr-timeout, and the mount options " MOUNT_NAMES },
+		{ "a\n\xff\"", "option a\\x0a\\xff\": unknown option; accepted: "
+			       POLICY_KEYS ", " MOUNT_KEYS ", and the mount options " MOUNT_NAMES },
 		{ "threshold", "option threshold: needs a value: threshold=SIZE|auto; accepted: "
 			       THRESHOLD_ACCEPTED },
 		{ "lane", "option lane: needs a value: lane=auto|cached|direct|stream; accepted: "
@@ -418,20 +432,20 @@ static void test_bad_files(struct fixture *f, gconstpointer data)
 		{ "[rule]\nlane=auto\n",
 		  "[rule]: unknown group; accepted: [mount], [policy], [rule NAME]" },
 		{ "[policy]\ntreshold=1M\n", "[policy] treshold: unknown key; accepted: "
-					     "threshold, lane, read-ahead, stream-window" },
+					     POLICY_KEYS },
 		{ "[policy]\npool=8M\n", "[policy] pool: belongs in [mount]; accepted: "
-					 "threshold, lane, read-ahead, stream-window" },
+					 POLICY_KEYS },
 		{ "[policy]\nro=true\n", "[policy] ro: belongs in [mount]; accepted: "
-					 "threshold, lane, read-ahead, stream-window" },
+					 POLICY_KEYS },
 		{ "[mount]\nlane=auto\n",
-		  "[mount] lane: belongs in [policy]; accepted: pool, transport, passthrough, "
-		  "attr-timeout, and the mount options " MOUNT_NAMES },
+		  "[mount] lane: belongs in [policy]; accepted: " MOUNT_KEYS ", "
+		  "and the mount options " MOUNT_NAMES },
 		{ "[mount]\nfoo=1\n",
-		  "[mount] foo: unknown key; accepted: pool, transport, passthrough, "
-		  "attr-timeout, and the mount options " MOUNT_NAMES },
+		  "[mount] foo: unknown key; accepted: " MOUNT_KEYS ", "
+		  "and the mount options " MOUNT_NAMES },
 		{ "[mount]\nsubtype=x\n",
-		  "[mount] subtype: not accepted: the subtype is always lanefs; accepted: pool, "
-		  "transport, passthrough, attr-timeout, and the mount options " MOUNT_NAMES },
+		  "[mount] subtype: not accepted: the subtype is always lanefs; accepted: "
+		  MOUNT_KEYS ", and the mount options " MOUNT_NAMES },
 		{ "[policy]\nlane=auto\n\n# again\n lane = direct\n",
 		  "[policy] lane: there twice, on lines 2 and 5; accepted: once" },
 		{ "[policy]\nlane=auto\n[mount]\n[policy]\nthreshold=1M\n",
@@ -445,14 +459,17 @@ static void test_bad_files(struct fixture *f, gconstpointer data)
 		  "[rule  a]: a rule needs a name, without spaces around it; "
 		  "accepted: [rule NAME]" },
 		{ "[policy]\na\xff\x1b=1\n", "[policy] a\\xff\\x1b: unknown key; accepted: "
-					     "threshold, lane, read-ahead, stream-window" },
+					     POLICY_KEYS },
 		{ "[rule a]\npath=x\n",
-		  "[rule a]: gives neither lane nor threshold; accepted: at least one of them" },
+		  "[rule a]: gives neither lane nor threshold; accepted: at least one of them, "
+		  "or read-ahead, stream-window or keep" },
 		{ "[rule a]\n",
-		  "[rule a]: gives neither lane nor threshold; accepted: at least one of them" },
+		  "[rule a]: gives neither lane nor threshold; accepted: at least one of them, "
+		  "or read-ahead, stream-window or keep" },
 		{ "[rule a]\nsize=1M\nlane=direct\n",
-		  "[rule a] size: unknown field; accepted: path, program, min-size, max-size, "
-		  "access, lane, threshold" },
+		  "[rule a] size: unknown field; accepted: path, program, cgroup, uid, kind, "
+		  "min-size, max-size, min-age, max-age, access, lane, threshold, read-ahead, "
+		  "stream-window, keep" },
 		{ "[rule a]\nmin-size=2M\nmax-size=1M\nlane=direct\n",
 		  "[rule a]: min-size 2M is above max-size 1M; accepted: min-size up to max-size" },
 		{ "[policy]\nlane=direct\n[rule a]\nlane=fast\n",
@@ -467,7 +484,7 @@ static void test_bad_rule_values(struct fixture *f, gconstpointer data)
 {
 	static const char path[] = "accepted: a pattern for paths below SOURCE such as films/**";
 	static const char program[] =
-		"accepted: a pattern for program names such as nginx or media-*";
+		"accepted: patterns for program names such as nginx or media-*, with commas between";
 	const struct {
 		const char *field;
 		const char *value;
@@ -591,7 +608,7 @@ static void test_rule_limits(struct fixture *f, gconstpointer data)
 	g_assert_true(rule->has_lane);
 	g_assert_cmpint(rule->lane, ==, POLICY_AUTO);
 	rule = g_ptr_array_index(f->config->rules, 1);
-	g_assert_cmpstr(rule->program, ==, "sixteen-*letters");
+	g_assert_cmpstr(rule->programs[0], ==, "sixteen-*letters");
 }
 
 static void check_films(const struct config_rule *rule, const char *file)
@@ -599,7 +616,7 @@ static void check_films(const struct config_rule *rule, const char *file)
 	g_assert_cmpstr(rule->name, ==, "films");
 	g_assert_cmpstr(rule->source, ==, file);
 	g_assert_cmpstr(rule->path, ==, "films/**");
-	g_assert_cmpstr(rule->program, ==, "media-*");
+	g_assert_cmpstr(rule->programs[0], ==, "media-*");
 	g_assert_cmpuint(rule->min_size, ==, 1 << 20);
 	g_assert_cmpuint(rule->max_size, ==, UINT64_C(4) << 30);
 	g_assert_true(rule->on_read);
@@ -614,7 +631,7 @@ static void check_second(const struct config_rule *rule)
 {
 	g_assert_cmpstr(rule->name, ==, "a second one");
 	g_assert_null(rule->path);
-	g_assert_null(rule->program);
+	g_assert_null(rule->programs);
 	g_assert_cmpuint(rule->min_size, ==, 0);
 	g_assert_cmpuint(rule->max_size, ==, UINT64_MAX);
 	g_assert_true(rule->on_read);
@@ -714,7 +731,8 @@ static void test_json_round_trip(struct fixture *f, gconstpointer data)
 	g_autofree char *before = NULL;
 	g_autofree char *after = NULL;
 
-	load_good(f, RULES "stream-window=3M\n[mount]\nro=true\nfsname=my \"media\"\nnodev=true\n"
+	load_good(f, RULES "stream-window=3M\nprofile=web\nlearn=off\nshadow=on\n"
+			   "[mount]\nstate=/var/x\nro=true\nfsname=my \"media\"\nnodev=true\n"
 			   "transport=dev\npassthrough=off\nattr-timeout=0.5\npool=32M\n");
 	load_good(f, "[policy]\nread-ahead=1M\nlane=cached\n");
 	before = config_to_json(f->config);

@@ -139,8 +139,17 @@ static void arrange(enum policy_rule rule, struct config *config, struct policy_
 	case RULE_RESIDENT:
 		facts->resident = 0.93;
 		break;
+	case RULE_HOT:
+		facts->heat = (struct heat_view){ .hot = true, .opens = 5,
+						  .distance = 1200 * MIB, .room = 4 * GIB };
+		break;
 	case RULE_LARGE_WRITE:
 		facts->open_flags |= O_RDWR;
+		break;
+	case RULE_LEARNED:
+		facts->known = (struct learn_view){ .shape = SHAPE_SMALL, .opens = 31,
+						    .alike = 30, .piece = 8192,
+						    .lane = LANE_STREAM };
 		break;
 	case RULE_LARGE:
 	case RULE_COUNT:
@@ -160,8 +169,13 @@ static const struct {
 	[RULE_SMALL] = { LANE_CACHED,
 			 "cached: 12 KiB < threshold 24 MiB (auto: 1/1024 of memory)" },
 	[RULE_RESIDENT] = { LANE_CACHED, "cached: 93% resident in memory" },
+	[RULE_HOT] = { LANE_CACHED, "cached: opened 5 times of late, the last two 1.2 GiB of "
+				    "reading apart, room for 4 GiB" },
 	[RULE_LARGE_WRITE] = { LANE_STREAM, "stream: opened for writing, 100 MiB >= threshold "
 					    "24 MiB (auto: 1/1024 of memory)" },
+	[RULE_LEARNED] = { LANE_STREAM,
+			   "stream: 100 MiB >= threshold 24 MiB (auto: 1/1024 of memory); "
+			   "nginx reads 8 KiB at a time in 30 of 31 opens" },
 	[RULE_LARGE] = { LANE_DIRECT,
 			 "direct: 100 MiB >= threshold 24 MiB (auto: 1/1024 of memory)" },
 };
@@ -201,7 +215,7 @@ static void test_order(void)
 				arrange(rule, config, &facts);
 		}
 		if (set & 1 << RULE_LARGE_WRITE)
-			matching &= ~(1U << RULE_RESIDENT);
+			matching &= ~(1U << RULE_RESIDENT | 1U << RULE_HOT);
 		first = __builtin_ctz(matching);
 
 		out = decide(config, &facts, NULL);
@@ -585,7 +599,7 @@ static void test_words(void)
 {
 	static const char *const rules[RULE_COUNT] = {
 		"forced", "o_direct", "file_policy", "dir_policy", "config",
-		"small", "resident", "large_write", "large",
+		"small", "resident", "hot", "large_write", "learned", "large",
 	};
 	enum policy_mode mode = POLICY_DIRECT;
 

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* What adapt.c and adapt-text.c share. */
+#pragma once
+
+#include "policy/adapt.h"
+#include "policy/heat.h"
+
+struct adapt {
+	uint64_t memory;             /* fixed */
+	int frozen;                  /* atomic */
+
+	GMutex lock;                 /* protects learn, heat and room */
+	struct learn *learn;
+	struct heat *heat;
+	uint64_t room;               /* bytes of page cache */
+
+	/* The replaying thread's, and under replay_lock what others may look at. */
+	GMutex replay_lock;
+	struct ghost *ghost;
+	struct threshold threshold;
+	uint64_t epoch;              /* ghost_asked() at the next look at the costs */
+	uint64_t total[GHOST_CACHES]; /* costs before the last fading */
+	uint64_t before[GHOST_CACHES]; /* costs right after it */
+
+	GMutex view_lock;            /* protects view; held for a copy */
+	struct threshold_view view;
+};

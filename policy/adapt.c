@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy/adapt-internal.h"
+
+/* Of memory's room, what hot files may take together: the rest is for everything else. */
+#define HEAT_SHARE 0.6
+
+/* How often the thresholds are compared, in shares of what memory holds, and how long is remembered. */
+#define EPOCH_SHARE 16
+#define EPOCH_LEAST (UINT64_C(16) << 20)
+#define EPOCH_KEEP 0.9
+
+/* Room is followed in steps: a little more or less would only shake the lists. */
+#define ROOM_STEP 0.1
+
+static void publish(struct adapt *adapt)
+{
+	struct threshold_view view;
+
+	threshold_view(&adapt->threshold, &view);
+	g_mutex_lock(&adapt->view_lock);
+	adapt->view = view;
+	g_mutex_unlock(&adapt->view_lock);
+}
+
+struct adapt *adapt_new(uint64_t memory, bool frozen)
+{
+	struct adapt *adapt = g_new0(struct adapt, 1);
+
+	adapt->memory = adapt->room = memory;
+	adapt->frozen = frozen;
+	g_mutex_init(&adapt->lock);
+	g_mutex_init(&adapt->replay_lock);
+	g_mutex_init(&adapt->view_lock);
+	adapt->learn = learn_new();
+	adapt->heat = heat_new((uint64_t)((double)memory * HEAT_SHARE));
+	adapt->ghost = ghost_new(memory);
+	threshold_init(&adapt->threshold, memory);
+	publish(adapt);
+	return adapt;
+}
+
+void adapt_free(struct adapt *adapt)
+{
+	if (!adapt)
+		return;
+	ghost_free(adapt->ghost);
+	heat_free(adapt->heat);
+	learn_free(adapt->learn);
+	g_mutex_clear(&adapt->view_lock);
+	g_mutex_clear(&adapt->replay_lock);
+	g_mutex_clear(&adapt->lock);
+	g_free(adapt);
+}
+
+void adapt_freeze(struct adapt *adapt, bool frozen)
+{
+	__atomic_store_n(&adapt->frozen, frozen, __ATOMIC_RELAXED);
+}
+
+static bool is_frozen(const struct adapt *adapt)
+{
+	return __atomic_load_n(&adapt->frozen, __ATOMIC_RELAXED);
+}
+
+void adapt_view(struct adapt *adapt, struct threshold_view *out)
+{
+	g_mutex_lock(&adapt->view_lock);
+	*out = adapt->view;
+	g_mutex_unlock(&adapt->view_lock);
+}
+
+void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
+		uint64_t room, bool absent, bool opening, struct policy_facts *facts)
+{
+	opening = opening && !is_frozen(adapt);
+	g_mutex_lock(&adapt->lock);
+	room = MIN(room, adapt->room);
+	if (opening && absent)
+		heat_disappoint(adapt->heat, id);
+	if (opening)
+		heat_note(adapt->heat, id, size);
+	heat_look(adapt->heat, id, size, &facts->heat);
+	if ((double)size > (double)room * HEAT_SHARE)
+		facts->heat.hot = false;
+	learn_look(adapt->learn, key, size, room, opening && !facts->heat.hot, &facts->known);
+	g_mutex_unlock(&adapt->lock);
+}
+
+void adapt_close(struct adapt *adapt, const struct learn_key *key,
+		 const struct learn_sample *sample)
+{
+	if (is_frozen(adapt))
+		return;
+	g_mutex_lock(&adapt->lock);
+	heat_read(adapt->heat, MIN(sample->bytes, sample->size));
+	learn_note(adapt->learn, key, sample);
+	g_mutex_unlock(&adapt->lock);
+}
+
+bool adapt_samples(const struct adapt *adapt, uint64_t id, uint64_t bytes)
+{
+	return !is_frozen(adapt) && ghost_samples(adapt->ghost, id, bytes);
+}
+
+/* The bytes each cache cost since the start, fading left out. */
+static void count_costs(struct adapt *adapt)
+{
+	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
+		adapt->total[i] += ghost_cost(adapt->ghost, i) - adapt->before[i];
+		adapt->before[i] = ghost_cost(adapt->ghost, i);
+	}
+}
+
+static void end_epoch(struct adapt *adapt)
+{
+	count_costs(adapt);
+	if (threshold_consult(&adapt->threshold, adapt->ghost))
+		g_debug("threshold moves to %" G_GUINT64_FORMAT, adapt->threshold.base);
+	ghost_fade(adapt->ghost, EPOCH_KEEP);
+	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+		adapt->before[i] = ghost_cost(adapt->ghost, i);
+	publish(adapt);
+}
+
+void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes)
+{
+	uint64_t step;
+
+	if (is_frozen(adapt))
+		return;
+	g_mutex_lock(&adapt->replay_lock);
+	ghost_note(adapt->ghost, id, size, bytes);
+	if (ghost_asked(adapt->ghost) >= adapt->epoch) {
+		if (adapt->epoch)
+			end_epoch(adapt);
+		step = MAX(EPOCH_LEAST, adapt->memory / EPOCH_SHARE);
+		adapt->epoch = ghost_asked(adapt->ghost) + step;
+	}
+	g_mutex_unlock(&adapt->replay_lock);
+}
+
+static void set_room(struct adapt *adapt, uint64_t room)
+{
+	double change = (double)room / (double)MAX(adapt->room, 1) - 1;
+
+	if (change > -ROOM_STEP && change < ROOM_STEP)
+		return;
+	ghost_set_memory(adapt->ghost, room);
+	g_mutex_lock(&adapt->lock);
+	adapt->room = room;
+	heat_set_room(adapt->heat, (uint64_t)((double)room * HEAT_SHARE));
+	g_mutex_unlock(&adapt->lock);
+}
+
+void adapt_feel(struct adapt *adapt, const struct threshold_inputs *inputs, int64_t now)
+{
+	g_mutex_lock(&adapt->replay_lock);
+	threshold_feel(&adapt->threshold, inputs, now);
+	set_room(adapt, threshold_room(inputs));
+	publish(adapt);
+	g_mutex_unlock(&adapt->replay_lock);
+}
+
+void adapt_costs(struct adapt *adapt, uint64_t costs[static GHOST_CACHES])
+{
+	g_mutex_lock(&adapt->replay_lock);
+	count_costs(adapt);
+	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+		costs[i] = adapt->total[i];
+	g_mutex_unlock(&adapt->replay_lock);
+}
+
+uint64_t adapt_footprint(struct adapt *adapt)
+{
+	uint64_t bytes;
+
+	g_mutex_lock(&adapt->replay_lock);
+	bytes = sizeof(*adapt) + ghost_footprint(adapt->ghost);
+	g_mutex_unlock(&adapt->replay_lock);
+	g_mutex_lock(&adapt->lock);
+	bytes += learn_footprint(adapt->learn) + heat_footprint(adapt->heat);
+	g_mutex_unlock(&adapt->lock);
+	return bytes;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a mount has learned: the ghost cache and the threshold it moves, the kinds of files and
+ * their programs, the hot files.  The filesystem and the simulator both drive it through here.
+ *
+ * Locks: the functions of the replaying thread are for one thread; all others are for any.  Nothing
+ * here waits or makes a system call.
+ */
+#pragma once
+
+#include "policy/learn.h"
+#include "policy/threshold.h"
+
+struct adapt;
+
+/* memory: bytes in the machine.  frozen: what is known is used, nothing is learned. */
+struct adapt *adapt_new(uint64_t memory, bool frozen);
+void adapt_free(struct adapt *adapt); /* NULL is fine */
+
+void adapt_freeze(struct adapt *adapt, bool frozen);
+
+/* The threshold now: for every open. */
+void adapt_view(struct adapt *adapt, struct threshold_view *out);
+
+/* --- for opens of files at or above it --- */
+
+/*
+ * Fills in what is known and how hot it is.  opening: it is for an open, which is
+ * counted, else for a question.  room: bytes of page cache the opener may have, UINT64_MAX: as the
+ * mount.  absent: little of it was found in memory.
+ */
+void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
+		uint64_t room, bool absent, bool opening, struct policy_facts *facts);
+
+/* Such an open is over. */
+void adapt_close(struct adapt *adapt, const struct learn_key *key,
+		 const struct learn_sample *sample);
+
+/* --- the replaying thread --- */
+
+/* Whether adapt_replay() would follow that file.  Any thread. */
+bool adapt_samples(const struct adapt *adapt, uint64_t id, uint64_t bytes);
+
+/* Some open, of a file of any size, has read so many bytes. */
+void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes);
+
+/* How memory is.  now: us on a clock that only goes forward. */
+void adapt_feel(struct adapt *adapt, const struct threshold_inputs *inputs, int64_t now);
+
+/* Bytes read from the disk by each of the replayed caches since the start, index as in ghost.h. */
+void adapt_costs(struct adapt *adapt, uint64_t costs[static GHOST_CACHES]);
+
+/* --- any thread --- */
+
+/* As a text that adapt_restore() takes.  New string. */
+char *adapt_save(struct adapt *adapt);
+
+/* All of it or, with *problem set to a constant text, nothing. */
+bool adapt_restore(struct adapt *adapt, const char *text, const char **problem);
+
+/* {"threshold":{...},"replay":[...],"known":[...],"hot":{...},"memory":N}: new string. */
+char *adapt_report(struct adapt *adapt);
+
+/* Bytes of memory in use. */
+uint64_t adapt_footprint(struct adapt *adapt);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which large files come back soon enough to be worth memory.
+ *
+ * Time is counted in bytes: those of large files that were read in between.  A file that comes back
+ * after fewer bytes than memory has room for could have been served from it, whatever its size
+ * says.  The hot ones may take a share of memory together; a file gets in when there is
+ * room, or when it comes back sooner than the one that has been away longest (after LIRS, Jiang
+ * and Zhang, SIGMETRICS 2002).  So a scan makes nothing hot, and of a loop over more
+ * than memory holds a part stays.
+ *
+ * Bounded: the file that was away longest is forgotten.  Pure; the caller serialises.
+ */
+#pragma once
+
+#include "policy/policy.h"
+
+#define HEAT_FILES_MAX 16384
+
+struct heat;
+
+/* room: bytes of memory that hot files may take. */
+struct heat *heat_new(uint64_t room);
+void heat_free(struct heat *heat); /* NULL is fine */
+
+void heat_set_room(struct heat *heat, uint64_t room);
+
+/* Whether file id is hot, and why.  Changes nothing. */
+void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_view *out);
+
+/* A large file was opened; what heat_look() says next holds for this open. */
+void heat_note(struct heat *heat, uint64_t id, uint64_t size);
+
+/* So many bytes of some large file were read. */
+void heat_read(struct heat *heat, uint64_t bytes);
+
+/* It was hot, and yet its pages were gone when it came back: somebody else needed the memory. */
+void heat_disappoint(struct heat *heat, uint64_t id);
+
+/* Hot files, and their bytes. */
+unsigned int heat_count(const struct heat *heat);
+uint64_t heat_bytes(const struct heat *heat);
+uint64_t heat_footprint(const struct heat *heat);

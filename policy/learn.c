@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* Shapes, plausible lanes, trials: the table of entries is at the end. */
+#include "policy/learn-internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+/* How much less an open counts than the one after it. */
+#define FADE 0.7
+
+/* Two opens more change its mind and a few measure the lanes, so this makes it follow within 20. */
+#define LOOK_EVERY 12
+
+/* Opens between two trials of a lane that is not known yet, and how many such trials at most. */
+#define TRIAL_EVERY 2
+#define TRIALS_MAX 4
+#define SAMPLES_ENOUGH 2
+
+/* A lane has to be this much faster (log2 of 1.05) to take over. */
+#define FASTER 0.07
+
+/* What is too short to measure. */
+#define RATE_BYTES_LEAST (8 * MIB)
+#define RATE_US_LEAST 2000
+#define RATE_WEIGHT 0.3
+
+/* Below this piece a request to the daemon costs more than any read-ahead gains. */
+#define PIECE_FOR_DIRECT (16 << 10)
+
+/* Fewer reads than this that leave most of the file alone are only a look at it. */
+#define READS_LEAST 4
+
+enum learn_shape learn_shape_of(const struct learn_sample *sample)
+{
+	if (sample->mapped)
+		return SHAPE_PAGED;
+	if (!sample->reads || (sample->reads < READS_LEAST && sample->bytes < sample->size / 2))
+		return SHAPE_UNKNOWN;
+	if (!sample->seen)
+		return sample->bytes / sample->reads < LEARN_SMALL_PIECE ? SHAPE_SMALL :
+									     SHAPE_SEQUENTIAL;
+	if (2 * sample->paged > sample->reads)
+		return SHAPE_PAGED;
+	if (sample->reads >= READS_LEAST && 2 * sample->sequential < sample->reads)
+		return SHAPE_RANDOM;
+	return 2 * sample->small > sample->reads ? SHAPE_SMALL : SHAPE_SEQUENTIAL;
+}
+
+/* The shape that the last opens speak for. */
+static enum learn_shape entry_shape(const struct learn_entry *entry)
+{
+	double votes[SHAPE_COUNT] = { 0 }, weight = 1;
+	enum learn_shape best = SHAPE_UNKNOWN;
+
+	for (unsigned int i = 0; i < entry->count; i++, weight *= FADE)
+		votes[entry->shapes[(entry->next + LEARN_HISTORY - 1 - i) % LEARN_HISTORY]] +=
+			weight;
+	for (enum learn_shape shape = SHAPE_UNKNOWN; shape < SHAPE_COUNT; shape++)
+		if (votes[shape] > votes[best])
+			best = shape;
+	return best;
+}
+
+/* The lanes that suit a shape, best guess first; how many. */
+static unsigned int plausible(const struct learn_entry *entry, enum learn_shape shape, bool fits,
+			      enum lane lanes[static 2])
+{
+	switch (shape) {
+	case SHAPE_SEQUENTIAL:
+		lanes[0] = LANE_DIRECT;
+		lanes[1] = LANE_STREAM;
+		return 2;
+	case SHAPE_SMALL:
+		lanes[0] = LANE_STREAM;
+		lanes[1] = LANE_DIRECT;
+		return entry->piece >= PIECE_FOR_DIRECT ? 2 : 1;
+	case SHAPE_PAGED:
+		lanes[0] = LANE_STREAM;
+		return 1;
+	case SHAPE_RANDOM:
+		/* What does not fit would only push out everything else. */
+		lanes[0] = fits ? LANE_CACHED : LANE_DIRECT;
+		return 1;
+	case SHAPE_UNKNOWN:
+	case SHAPE_COUNT:
+		break;
+	}
+	return 0;
+}
+
+static bool is_measured(const struct learn_entry *entry, const enum lane lanes[static 2])
+{
+	return entry->rates[lanes[0]].samples >= SAMPLES_ENOUGH &&
+	       entry->rates[lanes[1]].samples >= SAMPLES_ENOUGH;
+}
+
+/* Of two lanes the one that was faster first. */
+static void order_lanes(const struct learn_entry *entry, enum lane lanes[static 2])
+{
+	enum lane first = lanes[0];
+
+	if (!is_measured(entry, lanes) ||
+	    entry->rates[lanes[1]].log2 < entry->rates[first].log2 + FASTER)
+		return;
+	lanes[0] = lanes[1];
+	lanes[1] = first;
+}
+
+/* The lane to try instead of lanes[0] this time, or lanes[0]. */
+static enum lane trial_lane(const struct learn_entry *entry, const enum lane lanes[static 2],
+			    unsigned int count)
+{
+	enum lane other = count > 1 ? lanes[1] : LANE_DIRECT;
+
+	if (count > 1 && entry->trials < TRIALS_MAX && entry->turn >= TRIAL_EVERY &&
+	    entry->rates[other].samples < SAMPLES_ENOUGH && entry->rates[lanes[0]].samples)
+		return other;
+	if (entry->turn >= LOOK_EVERY || (entry->doubt && lanes[0] != LANE_DIRECT))
+		return other;
+	return lanes[0];
+}
+
+static void entry_view(const struct learn_entry *entry, uint64_t size, uint64_t room,
+		       struct learn_view *out)
+{
+	enum learn_shape shape = entry_shape(entry);
+	enum lane lanes[2] = { LANE_DIRECT, LANE_DIRECT };
+	unsigned int count = plausible(entry, shape, size <= room / 2, lanes);
+
+	*out = (struct learn_view){ .opens = entry->count, .shape = shape,
+				    .piece = (uint64_t)entry->piece };
+	for (unsigned int i = 0; i < entry->count; i++)
+		out->alike += entry->shapes[i] == shape;
+	if (count > 1)
+		order_lanes(entry, lanes);
+	out->lane = out->other = lanes[0];
+	if (!count)
+		return;
+	if (count > 1 && is_measured(entry, lanes)) {
+		out->measured = true;
+		out->other = lanes[1];
+		out->rate = exp2(entry->rates[lanes[0]].log2);
+		out->other_rate = exp2(entry->rates[lanes[1]].log2);
+	}
+}
+
+/* An open takes its turn: is it a trial? */
+static void entry_take_turn(struct learn_entry *entry, uint64_t size, uint64_t room,
+			    struct learn_view *view)
+{
+	enum lane lanes[2] = { LANE_DIRECT, LANE_DIRECT };
+	unsigned int count = plausible(entry, view->shape, size <= room / 2, lanes);
+	enum lane lane;
+
+	if (!count)
+		return;
+	if (count > 1)
+		order_lanes(entry, lanes);
+	entry->turn++;
+	lane = trial_lane(entry, lanes, count);
+	if (lane == lanes[0])
+		return;
+	entry->turn = 0;
+	entry->trials += count > 1;
+	entry->doubt = false;
+	view->trial = true;
+	view->lane = lane;
+}
+
+void learn_look(struct learn *learn, const struct learn_key *key, uint64_t size, uint64_t room,
+		bool opening, struct learn_view *out)
+{
+	struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
+
+	*out = (struct learn_view){ 0 };
+	if (!entry || !entry->count)
+		return;
+	entry_view(entry, size, room, out);
+	if (opening)
+		entry_take_turn(learn_use(learn, key), size, room, out);
+}
+
+static void note_shape(struct learn_entry *entry, const struct learn_sample *sample)
+{
+	enum learn_shape known = entry_shape(entry), shape = learn_shape_of(sample);
+
+	/* From outside, small and large pieces can be told apart and nothing else. */
+	if (!sample->seen && !sample->mapped && known != SHAPE_UNKNOWN && known != SHAPE_SMALL &&
+	    known != SHAPE_SEQUENTIAL)
+		return;
+	if (shape == SHAPE_UNKNOWN)
+		return;
+	entry->doubt = sample->seen && known != SHAPE_UNKNOWN && shape != known;
+	entry->shapes[entry->next] = (uint8_t)shape;
+	entry->next = (entry->next + 1) % LEARN_HISTORY;
+	entry->count = MIN(entry->count + 1, LEARN_HISTORY);
+	if (sample->reads) {
+		double piece = (double)sample->bytes / (double)sample->reads;
+
+		entry->piece = entry->piece > 0 && shape == known ?
+			FADE * entry->piece + (1 - FADE) * piece : piece;
+	}
+}
+
+static void note_rate(struct learn_entry *entry, const struct learn_sample *sample)
+{
+	struct learn_rate *rate = &entry->rates[sample->lane];
+	double weight, now;
+
+	if (sample->bytes < RATE_BYTES_LEAST || sample->duration < RATE_US_LEAST)
+		return;
+	now = log2((double)sample->bytes * G_USEC_PER_SEC / (double)sample->duration);
+	weight = MAX(RATE_WEIGHT, 1.0 / (rate->samples + 1));
+	rate->log2 += weight * (now - rate->log2);
+	rate->samples++;
+}
+
+void learn_note(struct learn *learn, const struct learn_key *key, const struct learn_sample *sample)
+{
+	struct learn_entry *entry = learn_use(learn, key);
+	enum learn_shape before = entry_shape(entry);
+
+	note_shape(entry, sample);
+	/* What another way of reading measured says nothing. */
+	if (entry_shape(entry) != before) {
+		memset(entry->rates, 0, sizeof(entry->rates));
+		entry->trials = 0;
+	}
+	note_rate(entry, sample);
+}
+
+static unsigned int key_hash(gconstpointer data)
+{
+	const uint8_t *bytes = data;
+	unsigned int hash = 2166136261U;
+
+	for (size_t i = 0; i < sizeof(struct learn_key); i++)
+		hash = (hash ^ bytes[i]) * 16777619U;
+	return hash;
+}
+
+static int key_equal(gconstpointer a, gconstpointer b)
+{
+	return memcmp(a, b, sizeof(struct learn_key)) == 0;
+}
+
+struct learn_entry *learn_use(struct learn *learn, const struct learn_key *key)
+{
+	struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
+
+	if (entry) {
+		g_queue_unlink(&learn->used, &entry->link);
+		g_queue_push_head_link(&learn->used, &entry->link);
+		return entry;
+	}
+	if (learn->used.length >= LEARN_ENTRIES_MAX) {
+		entry = g_queue_peek_tail(&learn->used);
+		g_queue_unlink(&learn->used, &entry->link);
+		g_hash_table_remove(learn->entries, &entry->key);
+	}
+	entry = g_new0(struct learn_entry, 1);
+	entry->key = *key;
+	entry->link.data = entry;
+	g_queue_push_head_link(&learn->used, &entry->link);
+	g_hash_table_insert(learn->entries, &entry->key, entry);
+	return entry;
+}
+
+struct learn *learn_new(void)
+{
+	struct learn *learn = g_new0(struct learn, 1);
+
+	learn->entries = g_hash_table_new_full(key_hash, key_equal, NULL, g_free);
+	g_queue_init(&learn->used);
+	return learn;
+}
+
+void learn_free(struct learn *learn)
+{
+	if (!learn)
+		return;
+	g_hash_table_unref(learn->entries);
+	g_free(learn);
+}
+
+unsigned int learn_count(const struct learn *learn)
+{
+	return learn->used.length;
+}
+
+uint64_t learn_footprint(const struct learn *learn)
+{
+	/* glib's table keeps a key, a value and a hash each, at most half full. */
+	return sizeof(*learn) + learn->used.length * (sizeof(struct learn_entry) + 40);
+}
+
+void learn_foreach(struct learn *learn, uint64_t room,
+		   void (*visit)(const struct learn_key *key, const struct learn_view *view,
+				 void *data),
+		   void *data)
+{
+	for (GList *link = learn->used.head; link; link = link->next) {
+		const struct learn_entry *entry = link->data;
+		struct learn_view view;
+
+		entry_view(entry, 0, room, &view);
+		visit(&entry->key, &view, data);
+	}
+}

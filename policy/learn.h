@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What programs do with kinds of files, and which lane has served that best.
+ *
+ * One entry for each (program, extension, size class): the shapes of its last opens, recent
+ * ones counting more, and the throughput of each lane it was in.  The shape says
+ * which lanes are plausible; where there are two, a few opens try the other one, and the faster
+ * takes over.  A lane in which the kernel does the reading hides the shape, so that now and then an
+ * open goes through `direct` to look.
+ *
+ * Bounded: the entry that was used longest ago makes room.  Pure; the caller serialises.
+ */
+#pragma once
+
+#include "policy/policy.h"
+
+#define LEARN_ENTRIES_MAX 4096
+#define LEARN_HISTORY 32
+
+/* Pieces below this are small: the direct lane costs more per read than it saves. */
+#define LEARN_SMALL_PIECE (64 << 10)
+
+struct learn;
+
+struct learn_key {
+	char program[16];    /* comm */
+	char extension[11];  /* lower case, "" for none */
+	uint8_t size_class;
+};
+
+/* What one open did, when it is closed. */
+struct learn_sample {
+	enum lane lane;        /* that it had */
+	bool seen;             /* its reads came to the daemon: the next four are exact */
+	uint64_t reads;        /* seen: how many, else read(2) calls of the thread meanwhile */
+	uint64_t small;        /* of these, pieces below LEARN_SMALL_PIECE */
+	uint64_t sequential;   /* of these, that went on where the last one ended */
+	uint64_t paged;        /* of these, by the page cache: sendfile or mmap */
+	bool mapped;           /* pages appeared without reads */
+	uint64_t bytes;        /* read in all */
+	uint64_t size;         /* of the file */
+	int64_t duration;      /* us it was open */
+};
+
+struct learn *learn_new(void);
+void learn_free(struct learn *learn); /* NULL is fine */
+
+/* path NULL: no extension. */
+void learn_key_init(struct learn_key *key, const char *program, const char *path, uint64_t size);
+
+/*
+ * What is known, for a file of that size where memory has so much room.
+ * opening: it is for an open, so that trials take their turn; else only a question.
+ */
+void learn_look(struct learn *learn, const struct learn_key *key, uint64_t size, uint64_t room,
+		bool opening, struct learn_view *out);
+
+void learn_note(struct learn *learn, const struct learn_key *key,
+		const struct learn_sample *sample);
+
+/* The shape of that one open; SHAPE_UNKNOWN when it did too little to say. */
+enum learn_shape learn_shape_of(const struct learn_sample *sample);
+
+/* "sequential", "small", "paged", "random", "unknown" */
+const char *learn_shape_name(enum learn_shape shape);
+
+/* "rsync reads 256 KiB sequentially in 31 of 31 opens", appended. */
+void learn_say(const struct learn_view *view, const char *program, GString *text);
+
+/* Entries now, and the bytes they take. */
+unsigned int learn_count(const struct learn *learn);
+uint64_t learn_footprint(const struct learn *learn);
+
+/* Calls visit for each entry, most recently used first. */
+void learn_foreach(struct learn *learn, uint64_t room,
+		   void (*visit)(const struct learn_key *key, const struct learn_view *view,
+				 void *data),
+		   void *data);
+
+/* "128 MiB to 1 GiB": the sizes of a class.  New string. */
+char *learn_class_text(unsigned int size_class);
+
+/* One line for each entry, appended; least recently used first. */
+void learn_save(const struct learn *learn, GString *text);
+
+/* Takes one such line over, as the most recently used.  False, with nothing done, for any other. */
+bool learn_restore(struct learn *learn, const char *line);

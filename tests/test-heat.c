@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy/heat.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+static bool open_once(struct heat *heat, uint64_t id, uint64_t size)
+{
+	struct heat_view view;
+
+	heat_note(heat, id, size);
+	heat_look(heat, id, size, &view);
+	heat_read(heat, size);
+	return view.hot;
+}
+
+static bool is_hot(struct heat *heat, uint64_t id, uint64_t size)
+{
+	struct heat_view view;
+
+	heat_look(heat, id, size, &view);
+	return view.hot;
+}
+
+static void test_third_time(void)
+{
+	struct heat *heat = heat_new(GIB);
+	struct heat_view view;
+
+	heat_look(heat, 1, 100 * MIB, &view);
+	g_assert_cmpuint(view.opens, ==, 0);
+	g_assert_false(open_once(heat, 1, 100 * MIB));
+	g_assert_false(open_once(heat, 1, 100 * MIB));
+	g_assert_true(open_once(heat, 1, 100 * MIB));
+	heat_look(heat, 1, 100 * MIB, &view);
+	g_assert_cmpuint(view.opens, ==, 3);
+	g_assert_cmpuint(view.distance, ==, 100 * MIB);
+	g_assert_cmpuint(heat_count(heat), ==, 1);
+	g_assert_cmpuint(heat_bytes(heat), ==, 100 * MIB);
+	heat_free(heat);
+}
+
+/* However often: what memory has no room for is not hot, the boundary included. */
+static void test_fits(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	for (unsigned int n = 0; n < 10; n++) {
+		g_assert_false(open_once(heat, 1, GIB + 1));
+		g_assert_cmpint(open_once(heat, 2, GIB), ==, n >= 2);
+	}
+	heat_set_room(heat, GIB - 1);
+	g_assert_false(is_hot(heat, 2, GIB));
+	g_assert_cmpuint(heat_bytes(heat), ==, 0);
+	heat_free(heat);
+}
+
+static void test_goes_cold(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 1, 100 * MIB);
+	g_assert_true(is_hot(heat, 1, 100 * MIB));
+	heat_read(heat, 10 * GIB);
+	g_assert_false(open_once(heat, 1, 100 * MIB));
+	/* It has to earn it again. */
+	g_assert_false(open_once(heat, 1, 100 * MIB));
+	g_assert_true(open_once(heat, 1, 100 * MIB));
+	heat_free(heat);
+}
+
+static void test_scan(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	for (uint64_t id = 0; id < 100000; id++)
+		g_assert_false(open_once(heat, id, 10 * MIB));
+	g_assert_cmpuint(heat_count(heat), ==, 0);
+	g_assert_cmpuint(heat_footprint(heat), <, 4 * MIB);
+	heat_free(heat);
+}
+
+/* Of a loop over four times what there is room for, the same quarter stays hot. */
+static void test_loop(void)
+{
+	struct heat *heat = heat_new(GIB);
+	unsigned int hits = 0;
+
+	for (unsigned int round = 0; round < 20; round++)
+		for (uint64_t id = 0; id < 40; id++)
+			hits += open_once(heat, id, GIB / 10) && round > 5;
+	g_assert_cmpuint(heat_bytes(heat), <=, GIB);
+	g_assert_cmpuint(hits, ==, 14 * 10);
+	heat_free(heat);
+}
+
+/* What comes back sooner takes the place of what has been away longer. */
+static void test_displaced(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 1, 900 * MIB);
+	g_assert_true(is_hot(heat, 1, 900 * MIB));
+	for (unsigned int n = 0; n < 20; n++)
+		open_once(heat, 2, 300 * MIB);
+	g_assert_true(is_hot(heat, 2, 300 * MIB));
+	g_assert_false(is_hot(heat, 1, 900 * MIB));
+	heat_free(heat);
+}
+
+static void test_disappointed(void)
+{
+	struct heat *heat = heat_new(GIB);
+	unsigned int wait = 0, second = 0;
+
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 1, 100 * MIB);
+	heat_disappoint(heat, 1);
+	g_assert_false(is_hot(heat, 1, 100 * MIB));
+	while (!open_once(heat, 1, 100 * MIB))
+		wait++;
+	heat_disappoint(heat, 1);
+	while (!open_once(heat, 1, 100 * MIB))
+		second++;
+	g_assert_cmpuint(wait, >=, 4);
+	g_assert_cmpuint(second, >, wait);
+	/* Not known, or not hot: nothing. */
+	heat_disappoint(heat, 99);
+	heat_free(heat);
+}
+
+/* A file that grows while hot is counted with its size of now. */
+static void test_grows(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 1, 100 * MIB);
+	open_once(heat, 1, 200 * MIB);
+	g_assert_cmpuint(heat_bytes(heat), ==, 200 * MIB);
+	open_once(heat, 1, 2 * GIB);
+	g_assert_cmpuint(heat_bytes(heat), ==, 0);
+	g_assert_false(is_hot(heat, 1, 2 * GIB));
+	heat_free(heat);
+	heat_free(NULL);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/heat/third-time", test_third_time);
+	g_test_add_func("/heat/fits", test_fits);
+	g_test_add_func("/heat/goes-cold", test_goes_cold);
+	g_test_add_func("/heat/scan", test_scan);
+	g_test_add_func("/heat/loop", test_loop);
+	g_test_add_func("/heat/displaced", test_displaced);
+	g_test_add_func("/heat/disappointed", test_disappointed);
+	g_test_add_func("/heat/grows", test_grows);
+	return g_test_run();
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+#include "policy/learn.h"
+
+#include <string.h>
+
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+#define ROOM (8 * GIB)
+
+/* A program, as the daemon sees it: what one open of it looks like in a lane. */
+struct program {
+	uint64_t piece;
+	bool paged, random, mapped;
+	double rate[LANE_COUNT]; /* bytes a second */
+};
+
+static const struct program sequential = {
+	.piece = 256 * KIB, .rate = { 2e9, 2e9, 1.5e9 },
+};
+static const struct program sequential_for_stream = {
+	.piece = 256 * KIB, .rate = { 2e9, 1.5e9, 2e9 },
+};
+static const struct program small_pieces = {
+	.piece = 8 * KIB, .rate = { 2e9, 0.3e9, 2e9 },
+};
+static const struct program pieces_of_32k = {
+	.piece = 32 * KIB, .rate = { 2e9, 1e9, 1.9e9 },
+};
+static const struct program pieces_of_32k_for_direct = {
+	.piece = 32 * KIB, .rate = { 2e9, 2e9, 1e9 },
+};
+static const struct program sends = {
+	.piece = 128 * KIB, .paged = true, .rate = { 2e9, 1e9, 2e9 },
+};
+static const struct program maps = {
+	.mapped = true, .rate = { 2e9, 1e9, 2e9 },
+};
+static const struct program random_reads = {
+	.piece = 16 * KIB, .random = true, .rate = { 1e9, 0.1e9, 0.5e9 },
+};
+
+static struct learn_sample sample_of(const struct program *program, enum lane lane, uint64_t size)
+{
+	struct learn_sample sample = {
+		.lane = lane,
+		.size = size,
+		.bytes = size,
+		.duration = (int64_t)((double)size / program->rate[lane] * 1e6),
+		.seen = lane == LANE_DIRECT,
+	};
+
+	if (program->mapped) {
+		sample.mapped = lane == LANE_DIRECT;
+		sample.bytes = 0;
+		return sample;
+	}
+	sample.reads = size / program->piece;
+	if (!sample.seen)
+		return sample;
+	sample.small = program->piece < LEARN_SMALL_PIECE ? sample.reads : 0;
+	sample.paged = program->paged ? sample.reads : 0;
+	sample.sequential = program->random ? sample.reads / 100 : sample.reads - 1;
+	return sample;
+}
+
+/* One open of a large file by that program: looks, opens, closes.  The lane it got. */
+static enum lane open_once(struct learn *learn, const struct program *program, uint64_t size,
+			   struct learn_view *view)
+{
+	struct learn_sample sample;
+	struct learn_key key;
+	enum lane lane;
+
+	learn_key_init(&key, "program", "dir/file.iso", size);
+	learn_look(learn, &key, size, ROOM, true, view);
+	lane = view->shape == SHAPE_UNKNOWN ? LANE_DIRECT : view->lane;
+	sample = sample_of(program, lane, size);
+	learn_note(learn, &key, &sample);
+	return lane;
+}
+
+static enum lane settled(struct learn *learn, uint64_t size)
+{
+	struct learn_view view;
+	struct learn_key key;
+
+	learn_key_init(&key, "program", "dir/file.iso", size);
+	learn_look(learn, &key, size, ROOM, false, &view);
+	g_assert_false(view.trial);
+	return view.lane;
+}
+
+static const struct {
+	const char *name;
+	const struct program *program;
+	enum lane lane;
+	enum learn_shape shape;
+} programs[] = {
+	{ "sequential", &sequential, LANE_DIRECT, SHAPE_SEQUENTIAL },
+	{ "sequential, faster in stream", &sequential_for_stream, LANE_STREAM, SHAPE_SEQUENTIAL },
+	{ "small pieces", &small_pieces, LANE_STREAM, SHAPE_SMALL },
+	{ "32 KiB", &pieces_of_32k, LANE_STREAM, SHAPE_SMALL },
+	{ "32 KiB, faster in direct", &pieces_of_32k_for_direct, LANE_DIRECT, SHAPE_SMALL },
+	{ "sendfile", &sends, LANE_STREAM, SHAPE_PAGED },
+	{ "mmap", &maps, LANE_STREAM, SHAPE_PAGED },
+	{ "random", &random_reads, LANE_CACHED, SHAPE_RANDOM },
+};
+
+/* Within ten opens every program is in its lane, the tenth open itself included, and stays. */
+static void test_converges(void)
+{
+	for (unsigned int i = 0; i < G_N_ELEMENTS(programs); i++) {
+		struct learn *learn = learn_new();
+		unsigned int strays = 0;
+		struct learn_view view;
+		enum lane lane = LANE_COUNT;
+
+		for (unsigned int n = 0; n < 10; n++)
+			lane = open_once(learn, programs[i].program, GIB, &view);
+		g_assert_cmpint(lane, ==, programs[i].lane);
+		g_assert_cmpint(view.shape, ==, programs[i].shape);
+		for (unsigned int n = 0; n < 200; n++)
+			strays += open_once(learn, programs[i].program, GIB, &view) !=
+				  programs[i].lane;
+		/* One in twelve looks whether it is still so. */
+		g_assert_cmpuint(strays, <=, 200 / 12 + 1);
+		g_assert_cmpint(settled(learn, GIB), ==, programs[i].lane);
+		learn_free(learn);
+	}
+}
+
+/* From every program to every other, within twenty opens. */
+static void test_follows(void)
+{
+	for (unsigned int from = 0; from < G_N_ELEMENTS(programs); from++) {
+		for (unsigned int to = 0; to < G_N_ELEMENTS(programs); to++) {
+			for (unsigned int before = 10; before < 60; before++) {
+				struct learn *learn = learn_new();
+				struct learn_view view;
+
+				for (unsigned int n = 0; n < before; n++)
+					open_once(learn, programs[from].program, GIB, &view);
+				for (unsigned int n = 0; n < 20; n++)
+					open_once(learn, programs[to].program, GIB, &view);
+				if (programs[from].shape != programs[to].shape)
+					g_assert_cmpint(settled(learn, GIB), ==,
+							programs[to].lane);
+				learn_free(learn);
+			}
+		}
+	}
+}
+
+static void test_shapes(void)
+{
+	static const struct {
+		struct learn_sample sample;
+		enum learn_shape shape;
+	} cases[] = {
+		{ { .seen = true, .size = GIB }, SHAPE_UNKNOWN },
+		{ { .seen = false, .size = GIB }, SHAPE_UNKNOWN },
+		/* file(1) looks at the beginning. */
+		{ { .seen = true, .reads = 1, .bytes = 1 * MIB, .size = GIB }, SHAPE_UNKNOWN },
+		{ { .seen = true, .reads = 3, .bytes = GIB / 2 - 1, .size = GIB }, SHAPE_UNKNOWN },
+		{ { .seen = true, .reads = 3, .bytes = GIB / 2, .size = GIB }, SHAPE_SEQUENTIAL },
+		{ { .seen = true, .reads = 4, .bytes = 1 * MIB, .sequential = 2, .size = GIB },
+		  SHAPE_SEQUENTIAL },
+		{ { .seen = true, .reads = 4, .bytes = 1 * MIB, .sequential = 1, .size = GIB },
+		  SHAPE_RANDOM },
+		{ { .seen = true, .reads = 100, .bytes = GIB, .sequential = 99, .small = 50,
+		    .size = GIB }, SHAPE_SEQUENTIAL },
+		{ { .seen = true, .reads = 100, .bytes = GIB, .sequential = 99, .small = 51,
+		    .size = GIB }, SHAPE_SMALL },
+		{ { .seen = true, .reads = 100, .bytes = GIB, .sequential = 99, .paged = 51,
+		    .size = GIB }, SHAPE_PAGED },
+		{ { .seen = true, .reads = 100, .bytes = GIB, .sequential = 10, .paged = 51,
+		    .size = GIB }, SHAPE_PAGED },
+		{ { .mapped = true, .size = GIB }, SHAPE_PAGED },
+		{ { .seen = false, .reads = 1000, .bytes = 64000 * KIB, .size = GIB },
+		  SHAPE_SEQUENTIAL },
+		{ { .seen = false, .reads = 1000, .bytes = 63999 * KIB, .size = GIB },
+		  SHAPE_SMALL },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++)
+		g_assert_cmpint(learn_shape_of(&cases[i].sample), ==, cases[i].shape);
+}
+
+/* Opens that say nothing change nothing. */
+static void test_looks_are_ignored(void)
+{
+	struct learn *learn = learn_new();
+	struct learn_sample nothing = { .seen = true, .size = GIB, .lane = LANE_DIRECT };
+	struct learn_view view;
+	struct learn_key key;
+
+	for (unsigned int n = 0; n < 10; n++)
+		open_once(learn, &random_reads, GIB, &view);
+	learn_key_init(&key, "program", "dir/file.iso", GIB);
+	for (unsigned int n = 0; n < 100; n++)
+		learn_note(learn, &key, &nothing);
+	g_assert_cmpint(settled(learn, GIB), ==, LANE_CACHED);
+	learn_look(learn, &key, GIB, ROOM, false, &view);
+	/* In the lane cached nobody sees how it reads: the first open is what is known. */
+	g_assert_cmpuint(view.opens, ==, 1);
+	g_assert_cmpuint(view.alike, ==, 1);
+	learn_free(learn);
+}
+
+/* What is read here and there is kept where there is room for it, and only there. */
+static void test_random_and_room(void)
+{
+	struct learn *learn = learn_new();
+	struct learn_view view;
+
+	for (unsigned int n = 0; n < 10; n++)
+		open_once(learn, &random_reads, 6 * GIB, &view);
+	g_assert_cmpint(settled(learn, 2 * GIB), ==, LANE_CACHED);
+	g_assert_cmpint(settled(learn, ROOM / 2), ==, LANE_CACHED);
+	g_assert_cmpint(settled(learn, ROOM / 2 + 1), ==, LANE_DIRECT);
+	learn_free(learn);
+}
+
+static void test_questions_take_no_turn(void)
+{
+	struct learn *one = learn_new(), *two = learn_new();
+
+	for (unsigned int n = 0; n < 100; n++) {
+		struct learn_view view, other;
+
+		for (unsigned int i = 0; i < n % 7; i++)
+			settled(two, GIB);
+		open_once(one, &sequential, GIB, &view);
+		open_once(two, &sequential, GIB, &other);
+		g_assert_cmpint(view.lane, ==, other.lane);
+		g_assert_cmpint(view.trial, ==, other.trial);
+	}
+	learn_free(one);
+	learn_free(two);
+}
+
+static void test_keys(void)
+{
+	static const struct {
+		const char *path;
+		uint64_t size;
+		const char *extension;
+		unsigned int size_class;
+	} cases[] = {
+		{ "a/b.MKV", 1, "mkv", 0 },
+		{ "a.b/c", 16 * MIB - 1, "", 0 },
+		{ "a.b/c", 16 * MIB, "", 1 },
+		{ ".hidden", 128 * MIB, "", 2 },
+		{ "a/.hidden", GIB, "", 3 },
+		{ "x.tar.gz", 8 * GIB - 1, "gz", 3 },
+		{ "x.", 8 * GIB, "", 4 },
+		{ "x.abcdefghij", INT64_MAX, "abcdefghij", 4 },
+		{ "x.abcdefghijk", 0, "", 0 },
+		{ NULL, 0, "", 0 },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct learn_key key;
+
+		learn_key_init(&key, "a-program-with-a-long-name", cases[i].path, cases[i].size);
+		g_assert_cmpstr(key.program, ==, "a-program-with-");
+		g_assert_cmpstr(key.extension, ==, cases[i].extension);
+		g_assert_cmpuint(key.size_class, ==, cases[i].size_class);
+	}
+}
+
+/* A million programs: memory stays bounded, the ones used last are known. */
+static void test_bounded(void)
+{
+	struct learn_sample sample = sample_of(&small_pieces, LANE_DIRECT, GIB);
+	struct learn *learn = learn_new();
+	struct learn_view view;
+	struct learn_key key;
+	char name[16];
+
+	for (unsigned int n = 0; n < 1000000; n++) {
+		g_snprintf(name, sizeof(name), "p%u", n);
+		learn_key_init(&key, name, NULL, GIB);
+		learn_note(learn, &key, &sample);
+		if (n % 1000)
+			continue;
+		learn_key_init(&key, "steady", NULL, GIB);
+		learn_note(learn, &key, &sample);
+	}
+	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
+	g_assert_cmpuint(learn_footprint(learn), <, 2 * MIB);
+	learn_key_init(&key, "steady", NULL, GIB);
+	learn_look(learn, &key, GIB, ROOM, false, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	learn_key_init(&key, "p10", NULL, GIB);
+	learn_look(learn, &key, GIB, ROOM, false, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
+	learn_free(learn);
+}
+
+static void test_sentences(void)
+{
+	static const struct {
+		struct learn_view view;
+		const char *program;
+		const char *text;
+	} cases[] = {
+		{ { .shape = SHAPE_SEQUENTIAL, .piece = 256 * KIB, .opens = 31, .alike = 31 },
+		  "rsync", "rsync reads 256 KiB sequentially in 31 of 31 opens" },
+		{ { .shape = SHAPE_SMALL, .piece = 8 * KIB, .opens = 4, .alike = 3 }, "dd",
+		  "dd reads 8 KiB at a time in 3 of 4 opens" },
+		{ { .shape = SHAPE_PAGED, .opens = 1, .alike = 1 }, "nginx",
+		  "nginx sends or maps pages in 1 of 1 opens" },
+		{ { .shape = SHAPE_RANDOM, .piece = 4 * KIB, .opens = 9, .alike = 9,
+		    .trial = true }, "a\nb",
+		  "a\\x0ab reads 4 KiB here and there in 9 of 9 opens; tried this time" },
+		{ { .shape = SHAPE_UNKNOWN }, NULL, "it is not known with such files" },
+		{ { .shape = SHAPE_SEQUENTIAL, .piece = MIB, .opens = 5, .alike = 5,
+		    .measured = true, .rate = 2048.0 * MIB, .other_rate = 1024.0 * MIB,
+		    .lane = LANE_DIRECT, .other = LANE_STREAM }, "cp",
+		  "cp reads 1 MiB sequentially in 5 of 5 opens, 2 GiB/s in direct, "
+		  "1 GiB/s in stream" },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GString) text = g_string_new(NULL);
+
+		learn_say(&cases[i].view, cases[i].program, text);
+		g_assert_cmpstr(text->str, ==, cases[i].text);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/learn/converges", test_converges);
+	g_test_add_func("/learn/follows", test_follows);
+	g_test_add_func("/learn/shapes", test_shapes);
+	g_test_add_func("/learn/looks-are-ignored", test_looks_are_ignored);
+	g_test_add_func("/learn/random-and-room", test_random_and_room);
+	g_test_add_func("/learn/questions-take-no-turn", test_questions_take_no_turn);
+	g_test_add_func("/learn/keys", test_keys);
+	g_test_add_func("/learn/bounded", test_bounded);
+	g_test_add_func("/learn/sentences", test_sentences);
+	return g_test_run();
+}
