@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "facts.h"
+#include "caller.h"
 #include "residency.h"
 
+#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* comm of a thread, NULL when it is gone or in another pid namespace.  New string. */
-static char *program_of(pid_t pid)
-{
-	g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
-	char *comm;
-
-	if (!g_file_get_contents(path, &comm, NULL, NULL))
-		return NULL;
-	return g_strchomp(comm);
-}
+/* For files from here on it matters how much memory the caller's own group has left. */
+#define GROUP_SIZE (1 << 20)
 
 static const char *why_no_passthrough(struct lanefs *fs, struct inode *inode)
 {
@@ -25,20 +18,37 @@ static const char *why_no_passthrough(struct lanefs *fs, struct inode *inode)
 	return inode_mode_refused(fs, inode);
 }
 
+static int64_t age_of(const struct stat *attr)
+{
+	int64_t age = g_get_real_time() / G_USEC_PER_SEC - attr->st_mtim.tv_sec;
+
+	return MAX(age, 0);
+}
+
+static void gather_for_rules(struct lanefs *fs, struct inode *inode, struct facts *facts)
+{
+	if (facts->live->wants_path)
+		facts->path = inode_path(&fs->inodes, inode);
+	if (facts->live->wants_program)
+		facts->program = caller_program(facts->pid);
+	if (facts->live->wants_cgroup)
+		facts->cgroup = memory_cgroup_of(facts->pid);
+}
+
 void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *attr, int open_flags,
-		  pid_t pid, struct facts *facts)
+		  const struct fuse_ctx *caller, struct facts *facts)
 {
 	uint8_t stored = policy_stored(fs, inode);
 
-	*facts = (struct facts){ 0 };
+	*facts = (struct facts){ .live = live_get(fs), .pid = caller->pid };
 	policy_inherit(fs, inode, &facts->inherited);
-	if (fs->rules_want_path)
-		facts->path = inode_path(&fs->inodes, inode);
-	if (fs->rules_want_program)
-		facts->program = program_of(pid);
+	gather_for_rules(fs, inode, facts);
 	facts->policy = (struct policy_facts){
 		.path = facts->path,
 		.program = facts->program,
+		.cgroup = facts->cgroup,
+		.uid = caller->uid,
+		.age = age_of(attr),
 		.size = (uint64_t)attr->st_size,
 		.open_flags = open_flags,
 		.file_policy = stored == STORED_NONE ? POLICY_AUTO : STORED_MODE(stored),
@@ -52,44 +62,135 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.resident = -1,
 		.no_passthrough = why_no_passthrough(fs, inode),
 	};
+	adapt_view(fs->adapt, &facts->policy.automatic);
 }
 
 void facts_clear(struct facts *facts)
 {
 	policy_inherited_clear(&facts->inherited);
+	live_unref(facts->live);
 	g_free(facts->path);
 	g_free(facts->program);
+	g_free(facts->cgroup);
 }
 
-/* True when the residency was found out and is worth deciding with. */
-static bool look_resident(struct lanefs *fs, struct inode *inode, struct facts *facts,
-			  const struct policy_decision *decision)
+static int suppose_one(struct facts *facts, const char *name, const char *value)
+{
+	if (!strcmp(name, "size"))
+		return size_parse(value, -1, &facts->policy.size);
+	if (!strcmp(name, "program")) {
+		g_free(facts->program);
+		facts->program = g_strdup(value);
+		facts->policy.program = facts->program;
+		return 0;
+	}
+	if (!strcmp(name, "access")) {
+		if (strcmp(value, "read") && strcmp(value, "write"))
+			return -EINVAL;
+		facts->policy.open_flags = !strcmp(value, "write") ? O_WRONLY : O_RDONLY;
+		return 0;
+	}
+	if (!strcmp(name, "name") && facts->path) {
+		char *path = *facts->path ? g_build_filename(facts->path, value, NULL) :
+			g_strdup(value);
+
+		g_free(facts->path);
+		facts->policy.path = facts->path = path;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int facts_suppose(struct facts *facts, const char *what)
+{
+	g_auto(GStrv) pairs = g_strsplit(what, "&", -1);
+
+	facts->supposed = true;
+	for (char **pair = pairs; *pair; pair++) {
+		char *equals = strchr(*pair, '=');
+		g_autofree char *value = equals ? g_uri_unescape_string(equals + 1, NULL) : NULL;
+
+		if (!value)
+			return -EINVAL;
+		*equals = '\0';
+		if (suppose_one(facts, *pair, value))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* Where it can matter, how much of it is in memory. */
+static void look_resident(struct lanefs *fs, struct inode *inode, struct facts *facts)
 {
 	int fd;
 
-	if (decision->rule != RULE_LARGE || !facts->policy.size)
-		return false;
+	if (!facts->policy.size || facts->supposed)
+		return;
 	fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME);
 	if (fd < 0)
-		return false;
+		return;
 	facts->policy.resident = residency_share(fd, facts->policy.size);
 	close(fd);
-	return facts->policy.resident >= 0;
+}
+
+/* What is left in the caller's own group is what the file could take. */
+static uint64_t look_at_group(struct lanefs *fs, struct facts *facts)
+{
+	struct threshold_inputs inputs = { .memory = 0, .available = UINT64_MAX, .stall = -1 };
+	struct memory_group group;
+
+	if (facts->policy.size < GROUP_SIZE || facts->supposed)
+		return UINT64_MAX;
+	caller_memory(fs->callers, facts->pid, &group);
+	if (group.limit == UINT64_MAX)
+		return UINT64_MAX;
+	inputs.group_limit = group.limit;
+	inputs.group_available = group.available;
+	threshold_press(&facts->policy.automatic, threshold_pressure(&inputs));
+	return group.available;
+}
+
+static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *facts, uint64_t room)
+{
+	double resident = facts->policy.resident;
+
+	if (!facts->path)
+		facts->path = inode_path(&fs->inodes, inode);
+	if (!facts->program)
+		facts->program = caller_program(facts->pid);
+	facts->policy.path = facts->path;
+	facts->policy.program = facts->program;
+	learn_key_init(&facts->key, facts->program, facts->path, facts->policy.size);
+	/* When little of a hot file is found, memory did not keep it. */
+	adapt_look(fs->adapt, &facts->key, inode->key.ino ^ inode->key.dev << 40,
+		   facts->policy.size, room, resident >= 0 && resident < 0.5, facts->opening,
+		   &facts->policy);
+	if (facts->supposed)
+		facts->policy.heat = (struct heat_view){ 0 };
+}
+
+/* Fills in what costs more, as far as the decision gets to it. */
+static void look(struct lanefs *fs, struct inode *inode, struct facts *facts)
+{
+	struct policy_decision decision;
+	uint64_t room = look_at_group(fs, facts);
+
+	policy_decide(facts->live->config, &facts->policy, &decision, NULL);
+	if (decision.rule != RULE_LARGE)
+		return;
+	look_resident(fs, inode, facts);
+	look_learned(fs, inode, facts, room);
 }
 
 void facts_decide(struct lanefs *fs, struct inode *inode, struct facts *facts,
 		  struct policy_decision *decision, GString *reason)
 {
-	policy_decide(fs->config, &facts->policy, decision, NULL);
-	look_resident(fs, inode, facts, decision);
-	policy_decide(fs->config, &facts->policy, decision, reason);
+	look(fs, inode, facts);
+	policy_decide(facts->live->config, &facts->policy, decision, reason);
 }
 
 char *facts_explain(struct lanefs *fs, struct inode *inode, struct facts *facts)
 {
-	struct policy_decision decision;
-
-	policy_decide(fs->config, &facts->policy, &decision, NULL);
-	look_resident(fs, inode, facts, &decision);
-	return policy_explain(fs->config, &facts->policy);
+	look(fs, inode, facts);
+	return policy_explain(facts->live->config, &facts->policy);
 }

@@ -1,28 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Gathers what the policy decides by.  Any request thread; system calls on the
- * backing file, the cheap ones first.
+ * backing file and on /proc, the cheap ones first, the others only where a rule asks for them.
  */
 #pragma once
 
-#include "fs.h"
+#include "live.h"
 #include "policy-store.h"
+
+#include "policy/adapt.h"
 
 struct facts {
 	struct policy_facts policy; /* strings point into the rest */
 	struct policy_inherited inherited;
-	char *path, *program;
+	struct live *live;          /* a reference */
+	char *path, *program, *cgroup;
+	pid_t pid;                  /* the thread that opens */
+	bool opening;               /* it is an open, not a question */
+	bool supposed;              /* program, size and access are not the caller's */
+	struct learn_key key;       /* of the kind of file, once it was looked at */
 };
 
 /*
- * pid: the thread that opens.  attr: the file's attributes now.  Residency is
- * left out, see facts_look_resident().
+ * caller: who opens, NULL: this process.  attr: the file's attributes now.  What is learned and
+ * how much is resident is left for facts_decide().
  */
 void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *attr, int open_flags,
-		  pid_t pid, struct facts *facts);
+		  const struct fuse_ctx *caller, struct facts *facts);
 void facts_clear(struct facts *facts);
 
-/* Decides; asks the page cache only where the answer could matter.  fd: open on the file or -1. */
+/*
+ * Supposes another opener: "program=NAME&size=SIZE&access=read|write&name=FILE", each
+ * optional, values percent-encoded.  name: a file in the directory that facts are of.  0 or -EINVAL.
+ */
+int facts_suppose(struct facts *facts, const char *what);
+
+/* Decides; asks the page cache and what was learned only where the answer could matter. */
 void facts_decide(struct lanefs *fs, struct inode *inode, struct facts *facts,
 		  struct policy_decision *decision, GString *reason);
 char *facts_explain(struct lanefs *fs, struct inode *inode, struct facts *facts);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "file.h"
 #include "bufpool.h"
+#include "observe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,7 @@ void file_unref(struct file *file)
 {
 	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL))
 		return;
+	observe_end(file);
 	if (file->ops && file->ops->release)
 		file->ops->release(file);
 	if (file->read_fd >= 0)

@@ -26,6 +26,7 @@ enum file_read {
 
 struct io_counts;
 struct window_reader;
+struct observed;
 
 struct file {
 	struct lanefs *fs;          /* fixed */
@@ -45,6 +46,10 @@ struct file {
 	GArray *lock_owners;        /* of uint64_t, by lock, NULL: none; see locks.c */
 	struct io_counts *counts;   /* fixed after open, the inode's */
 	struct window_reader *reader; /* fixed after open, NULL: no read-ahead; see window.h */
+	struct observed *observed;  /* fixed after open, NULL: not followed; see observe.h */
+	uint64_t read_ahead;        /* fixed after open, bytes, the largest window */
+	uint64_t stream_window;     /* fixed after open, bytes that may stay in memory */
+	bool keep;                  /* fixed after open, nothing of it is dropped */
 	bool flocked;               /* atomic, took a flock: see locks.c */
 	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */
 };

@@ -19,17 +19,21 @@ struct windows;
 struct drop_behind;
 struct worker;
 struct lock_waits;
+struct live;
+struct adapt;
+struct observer;
+struct callers;
+struct state;
+struct trace;
 
 struct lanefs {
-	const struct config *config;    /* fixed, borrowed */
+	struct config *config;          /* fixed, borrowed; see live.h for rules and policy */
 	struct fuse_session *se;        /* fixed */
 	char *source, *mountpoint;      /* fixed */
 	uint64_t memory;                /* fixed, bytes in the machine */
 	uint64_t memory_limit;          /* fixed, bytes the daemon may use */
 	int64_t started;                /* fixed, us on the monotonic clock */
 	bool root_daemon;               /* fixed, may act for other users */
-	bool rules_want_path;           /* fixed */
-	bool rules_want_program;        /* fixed */
 	bool noatime;                   /* fixed, mounted with noatime */
 	bool log_opens;                 /* fixed, one debug line per open */
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
@@ -50,6 +54,17 @@ struct lanefs {
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
+	GMutex live_lock;
+	struct live *live;              /* by live_lock */
+	char *live_said;                /* by live_lock, NULL: nothing yet */
+	struct config *(*reload)(void *data, GError **error); /* fixed, NULL: nothing to read */
+	void *reload_data;              /* fixed */
+	struct adapt *adapt;            /* fixed */
+	struct observer *observer;      /* fixed */
+	struct callers *callers;        /* fixed */
+	struct trace *trace;            /* fixed */
+	struct state *state;            /* fixed, NULL: none; the observer's thread, then who joined it */
+	char *state_text;               /* the same, what the file holds, NULL: unknown */
 	GMutex thresholds_lock;
 	GHashTable *thresholds;         /* directory id -> uint64_t, protected by thresholds_lock */
 	unsigned int backing_ids;       /* atomic */

@@ -3,14 +3,19 @@
 
 #include "lanefs.h"
 #include "bufpool.h"
+#include "caller.h"
 #include "dir.h"
 #include "drop-behind.h"
 #include "file.h"
 #include "fs.h"
+#include "live.h"
 #include "locks.h"
 #include "memory.h"
+#include "observe.h"
 #include "reaper.h"
 #include "ring.h"
+#include "state.h"
+#include "trace.h"
 #include "window.h"
 #include "worker.h"
 
@@ -35,16 +40,6 @@ static unsigned int descriptors_to_keep(void)
 	return (unsigned int)CLAMP(limit.rlim_cur / 4, 16, 16384);
 }
 
-static void look_at_rules(struct lanefs *fs)
-{
-	for (guint i = 0; i < fs->config->rules->len; i++) {
-		const struct config_rule *rule = g_ptr_array_index(fs->config->rules, i);
-
-		fs->rules_want_path |= rule->path != NULL;
-		fs->rules_want_program |= rule->programs != NULL;
-	}
-}
-
 static bool has_mount_option(const struct config *config, const char *option)
 {
 	for (guint i = 0; i < config->mount_options->len; i++)
@@ -53,7 +48,22 @@ static bool has_mount_option(const struct config *config, const char *option)
 	return false;
 }
 
-struct lanefs *lanefs_new(const struct config *config, int source_fd, const char *source,
+/* Before the mount, which may be put over the state's directory. */
+static void start_learning(struct lanefs *fs, const struct config *config)
+{
+	g_autofree char *text = NULL;
+	const char *problem;
+
+	fs->adapt = adapt_new(fs->memory, !config->learn);
+	fs->trace = trace_new();
+	fs->callers = callers_new();
+	fs->state = state_open(config->state, fs->mountpoint);
+	text = fs->state ? state_load(fs->state) : NULL;
+	if (text && !adapt_restore(fs->adapt, text, &problem))
+		state_set_aside(fs->state, problem);
+}
+
+struct lanefs *lanefs_new(struct config *config, int source_fd, const char *source,
 			  const char *mountpoint, GError **error)
 {
 	struct lanefs *fs = g_new0(struct lanefs, 1);
@@ -69,7 +79,9 @@ struct lanefs *lanefs_new(const struct config *config, int source_fd, const char
 	fs->root_daemon = geteuid() == 0;
 	fs->noatime = has_mount_option(config, "noatime");
 	fs->log_opens = !g_log_writer_default_would_drop(G_LOG_LEVEL_DEBUG, "lanefs-open");
-	look_at_rules(fs);
+	g_mutex_init(&fs->live_lock);
+	live_put(fs, config, false);
+	start_learning(fs, config);
 	table_init(&fs->files);
 	table_init(&fs->dirs);
 	g_mutex_init(&fs->thresholds_lock);
@@ -88,6 +100,18 @@ void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data)
 {
 	fs->ready = ready;
 	fs->ready_data = data;
+}
+
+void lanefs_on_reload(struct lanefs *fs, struct config *(*reload)(void *data, GError **error),
+		      void *data)
+{
+	fs->reload = reload;
+	fs->reload_data = data;
+}
+
+void lanefs_reload(struct lanefs *fs)
+{
+	live_reload_later(fs);
 }
 
 /* The mount's own device number, without a request to ourselves (AT_STATX_DONT_SYNC). */
@@ -124,6 +148,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	fs->reaper = reaper_new(fs);
 	fs->drop_behind = drop_behind_new(fs);
 	fs->windows = windows_new(fs);
+	fs->observer = observer_new(fs);
 	return 0;
 }
 
@@ -152,6 +177,7 @@ bool lanefs_stop(struct lanefs *fs)
 	lock_waits_stop(fs->lock_waits);
 	windows_stop(fs->windows);
 	reaper_stop(fs->reaper);
+	observer_stop(fs->observer);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
 	return drop_behind_stop(fs->drop_behind, MAX(end - g_get_monotonic_time(), 0)) &&
@@ -182,6 +208,15 @@ void lanefs_free(struct lanefs *fs)
 	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);
 	windows_free(fs->windows);
+	observer_free(fs->observer);
+	state_close(fs->state);
+	g_free(fs->state_text);
+	callers_free(fs->callers);
+	trace_free(fs->trace);
+	adapt_free(fs->adapt);
+	live_unref(fs->live);
+	g_free(fs->live_said);
+	g_mutex_clear(&fs->live_lock);
 	g_hash_table_unref(fs->thresholds);
 	g_mutex_clear(&fs->thresholds_lock);
 	table_finish(&fs->dirs);

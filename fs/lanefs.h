@@ -29,8 +29,18 @@ extern const struct fuse_lowlevel_ops lanefs_ops;
  * statistics, copied.  config is borrowed until lanefs_free().
  * NULL and error set on failure (message without the program name).
  */
-struct lanefs *lanefs_new(const struct config *config, int source_fd, const char *source,
+struct lanefs *lanefs_new(struct config *config, int source_fd, const char *source,
 			  const char *mountpoint, GError **error);
+
+/*
+ * How to read the configuration again: a new one, validated and with its profile, or NULL
+ * with an error of one line.  Any thread but those that serve requests.  Set before lanefs_start().
+ */
+void lanefs_on_reload(struct lanefs *fs, struct config *(*reload)(void *data, GError **error),
+		      void *data);
+
+/* Reads it again, in a thread of its own; for SIGHUP. */
+void lanefs_reload(struct lanefs *fs);
 
 /*
  * Called once, on a request thread, when the kernel has said INIT: from then on

@@ -60,6 +60,11 @@ static void main_prepare_process(void)
 		g_message("capabilities: %s", g_strerror(-result));
 }
 
+static struct config *main_reload(void *data, GError **error)
+{
+	return options_reload(data, error);
+}
+
 static int main_serve(const struct options *options, struct session_setup *setup)
 {
 	int status;
@@ -75,12 +80,13 @@ static int main_serve(const struct options *options, struct session_setup *setup
 	return session_run(setup);
 }
 
-static int main_mount(const struct options *options)
+static int main_mount(struct options *options)
 {
 	g_autoptr(GError) error = NULL;
 	g_autofree char *no_io_uring = NULL;
 	struct mount mount;
-	struct session_setup setup = {.config = options->config, .mount = &mount, .report = -1};
+	struct session_setup setup = {.config = options->config, .mount = &mount, .report = -1,
+				      .reload = main_reload, .reload_data = options};
 	int status = EXIT_FAILURE;
 
 	if (!mount_init(&mount, options->source, options->mountpoint, &error) ||

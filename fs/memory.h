@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Bytes in the machine. */
 uint64_t memory_total(void);
@@ -12,3 +13,27 @@ uint64_t memory_total(void);
  * control group (version 1 or 2) of it or above it says so.  Reads /proc and /sys.
  */
 uint64_t memory_limit(void);
+
+/* Bytes that are free or easily freed (MemAvailable), UINT64_MAX when the kernel does not say. */
+uint64_t memory_available(void);
+
+/*
+ * Percent of the last ten seconds in which some task waited for memory (PSI), negative when
+ * the kernel does not say.
+ */
+double memory_stall(void);
+
+/* A memory control group, or the one above it that has the least left. */
+struct memory_group {
+	uint64_t limit;      /* bytes, UINT64_MAX: none */
+	uint64_t available;  /* bytes of it that are unused or easily freed; UINT64_MAX with no limit */
+};
+
+/* That of a process or thread, 0: of this one.  What cannot be read is no limit. */
+void memory_group_of(pid_t pid, struct memory_group *group);
+
+/*
+ * The path of its control group, as /proc/PID/cgroup has it: the memory
+ * controller's of version 1, else that of version 2.  New string, NULL when it is gone.
+ */
+char *memory_cgroup_of(pid_t pid);

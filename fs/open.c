@@ -5,6 +5,7 @@
 #include "attr.h"
 #include "facts.h"
 #include "names.h"
+#include "observe.h"
 #include "window.h"
 
 #include <errno.h>
@@ -118,12 +119,17 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	id = enter_mode(file, attr);
 	if (id < 0)
 		return id;
-	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req)->pid, &facts);
+	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req), &facts);
+	facts.opening = true;
 	if (!id && !facts.policy.no_passthrough)
 		facts.policy.no_passthrough = "set-ID bits, or another open of the file without it";
 	facts_decide(fs, file->inode, &facts, &decision, why);
-	facts_clear(&facts);
 	count_open(file, decision.lane);
+	file->read_ahead = decision.read_ahead;
+	file->stream_window = decision.stream_window;
+	file->keep = decision.keep;
+	observe_open(file, &facts, &decision, facts.pid);
+	facts_clear(&facts);
 	if (why)
 		log_open(file, why);
 	err = file->ops->open(file, fi, id, decision.window);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every FUSE request enters here; the table at the end is the index.  A handler
- * finds the objects the kernel named, has the work done by the part that owns it, and
- * replies once, now or later.  After the reply nothing of the request or the
- * inode is touched: a FORGET or a RELEASE may already have freed it.
+ * Every FUSE request enters here; the table at the end is the index.  A handler finds the objects
+ * the kernel named, has the work done by the part that owns it, and replies once, now or later.
+ * After the reply nothing of the request or the inode is touched: a FORGET or a RELEASE may
+ * already have freed it.
  */
 #include "attr.h"
 #include "dir.h"
 #include "file.h"
 #include "locks.h"
 #include "names.h"
+#include "observe.h"
 #include "open.h"
 #include "reaper.h"
 #include "ops-slow.h"
@@ -88,23 +89,19 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 	reply_entry(req, err, inode, &attr);
 }
 
-static void forget(struct lanefs *fs, fuse_ino_t ino, uint64_t nlookup)
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-	if (inodes_forget(&fs->inodes, ino, nlookup))
-		reaper_wake(fs->reaper);
+	struct lanefs *fs = fs_of(req);
+
+	for (size_t i = 0; i < count; i++)
+		if (inodes_forget(&fs->inodes, forgets[i].ino, forgets[i].nlookup))
+			reaper_wake(fs->reaper);
+	fuse_reply_none(req);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-	forget(fs_of(req), ino, nlookup);
-	fuse_reply_none(req);
-}
-
-static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
-{
-	for (size_t i = 0; i < count; i++)
-		forget(fs_of(req), forgets[i].ino, forgets[i].nlookup);
-	fuse_reply_none(req);
+	op_forget_multi(req, 1, &(struct fuse_forget_data){ ino, nlookup });
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -278,6 +275,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 {
 	struct file *file = file_of(req, fi);
 
+	observe_read(file, size, offset, !fi->lock_owner);
 	file->ops->read(file, req, size, offset);
 }
 
@@ -292,10 +290,12 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, fi);
+	struct observed *observed = observe_flush(file);
 
 	locks_drop_owner(file, fi->lock_owner);
 	locks_closing(file);
 	reply_err(req, file_flush(file));
+	observe_flushed(observed);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -303,6 +303,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct file *file = file_of(req, fi);
 
 	locks_closed(file);
+	observe_release(file);
 	open_undo(file);
 	fuse_reply_err(req, 0);
 }

@@ -215,31 +215,60 @@ static bool apply_option(struct config *config, const char *option, bool sloppy,
 #define CONFIG_OPTION "config="
 
 /* -o config=FILE is -c FILE where there is no -c: in fstab. */
-static bool load_config(struct config *config, const struct arguments *args, GError **error)
+static void take_sources(struct options *options, const struct arguments *args)
 {
-	g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
-
-	for (char **list = args->options; list && *list; list++)
-		g_ptr_array_extend_and_steal(parts, options_split(*list));
-
+	options->files = g_ptr_array_new_with_free_func(g_free);
+	options->settings = g_ptr_array_new_with_free_func(g_free);
+	options->sloppy = args->sloppy;
 	for (char **file = args->files; file && *file; file++)
-		if (!config_load(config, *file, error))
-			return false;
-	for (unsigned int i = 0; i < parts->len; i++) {
-		const char *option = g_ptr_array_index(parts, i);
+		g_ptr_array_add(options->files, g_strdup(*file));
+	for (char **list = args->options; list && *list; list++) {
+		g_autoptr(GPtrArray) parts = options_split(*list);
 
-		if (g_str_has_prefix(option, CONFIG_OPTION) &&
-		    !config_load(config, option + strlen(CONFIG_OPTION), error))
-			return false;
-	}
-	for (unsigned int i = 0; i < parts->len; i++) {
-		const char *option = g_ptr_array_index(parts, i);
+		for (unsigned int i = 0; i < parts->len; i++) {
+			const char *option = g_ptr_array_index(parts, i);
 
-		if (!g_str_has_prefix(option, CONFIG_OPTION) &&
-		    !apply_option(config, option, args->sloppy, error))
-			return false;
+			if (g_str_has_prefix(option, CONFIG_OPTION))
+				g_ptr_array_add(options->files,
+						g_strdup(option + strlen(CONFIG_OPTION)));
+			else
+				g_ptr_array_add(options->settings, g_strdup(option));
+		}
 	}
-	return config_validate(config, probe_memory(), error);
+}
+
+static bool load_config(struct config *config, const struct options *options, GError **error)
+{
+	for (unsigned int i = 0; i < options->files->len; i++)
+		if (!config_load(config, g_ptr_array_index(options->files, i), error))
+			return false;
+	for (unsigned int i = 0; i < options->settings->len; i++)
+		if (!apply_option(config, g_ptr_array_index(options->settings, i),
+				  options->sloppy, error))
+			return false;
+	return config_apply_profile(config, error) &&
+	       config_validate(config, probe_memory(), error);
+}
+
+/* The daemon works in "/". */
+static void make_absolute(GPtrArray *files)
+{
+	for (unsigned int i = 0; i < files->len; i++) {
+		char *file = files->pdata[i];
+
+		files->pdata[i] = g_canonicalize_filename(file, NULL);
+		g_free(file);
+	}
+}
+
+struct config *options_reload(const struct options *options, GError **error)
+{
+	struct config *config = config_new();
+
+	if (load_config(config, options, error))
+		return config;
+	config_free(config);
+	return NULL;
 }
 
 static bool check_type(const char *type, GError **error)
@@ -287,9 +316,10 @@ static bool take_arguments(struct options *options, const struct arguments *args
 	options->debug = args->debug;
 	options->foreground = args->foreground || args->debug;
 	options->check_only = args->fake;
+	take_sources(options, args);
 	return check_type(args->type, error) &&
 	       take_positional(options, args, helper, error) &&
-	       load_config(options->config, args, error) &&
+	       load_config(options->config, options, error) &&
 	       (!args->namespace || enter_namespace(args->namespace, error));
 }
 
@@ -303,6 +333,9 @@ bool options_parse(struct options *options, int argc, char **argv, GError **erro
 	done = parse_arguments(&args, helper, argc, argv, error) &&
 	       take_arguments(options, &args, helper, error);
 	arguments_clear(&args);
+	/* Only now: messages name a file as it was given. */
+	if (done && options->files)
+		make_absolute(options->files);
 	return done;
 }
 
@@ -313,6 +346,8 @@ bool options_is_usage(const GError *error)
 
 void options_finish(struct options *options)
 {
+	g_clear_pointer(&options->files, g_ptr_array_unref);
+	g_clear_pointer(&options->settings, g_ptr_array_unref);
 	g_free(options->source);
 	g_free(options->mountpoint);
 	config_free(options->config);

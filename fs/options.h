@@ -19,6 +19,9 @@ struct options {
 	char *source;          /* as given */
 	char *mountpoint;      /* as given, or source */
 	struct config *config;
+	GPtrArray *files;      /* of char *, configuration files in order, absolute */
+	GPtrArray *settings;   /* of char *, what -o said, without config= */
+	bool sloppy;           /* unknown ones are skipped */
 };
 
 /*
@@ -27,6 +30,12 @@ struct options {
  * and ends the process.  Changes to the mount namespace of -N.
  */
 bool options_parse(struct options *options, int argc, char **argv, GError **error);
+
+/*
+ * The configuration as the same files and options give it now: a new one, or NULL with
+ * error set.  Any thread.
+ */
+struct config *options_reload(const struct options *options, GError **error);
 
 bool options_is_usage(const GError *error);
 

@@ -177,18 +177,26 @@ static bool session_open(struct session *session)
 	return true;
 }
 
+/* On the supervisor's thread. */
+static void session_hangup(void *data)
+{
+	lanefs_reload(data);
+}
+
 static bool session_start(struct session *session)
 {
 	const struct session_setup *setup = session->setup;
 	int result;
 
 	lanefs_on_ready(session->fs, session_ready, session);
+	lanefs_on_reload(session->fs, setup->reload, setup->reload_data);
 	result = lanefs_start(session->fs, session->se, setup->no_io_uring);
 	if (result) {
 		session_fail_at_mountpoint(session, g_strerror(-result));
 		return false;
 	}
-	session->supervisor = supervisor_new(session->se, setup->mount, setup->report);
+	session->supervisor = supervisor_new(session->se, setup->mount, setup->report,
+					     session_hangup, session->fs);
 	return true;
 }
 

@@ -15,10 +15,12 @@
 #include <stdbool.h>
 
 struct session_setup {
-	const struct config *config;
+	struct config *config;
 	struct mount *mount;
 	bool io_uring;
 	const char *no_io_uring; /* why not, "" when it is */
+	struct config *(*reload)(void *data, GError **error); /* see lanefs_on_reload() */
+	void *reload_data;
 	int report;              /* where to report to (background.h), -1: in front */
 };
 

@@ -39,6 +39,8 @@ struct supervisor {
 	bool asked;                       /* own */
 	bool connected;                   /* own until there is a closer, then fixed */
 	bool ready;                       /* atomic */
+	void (*hangup)(void *data);       /* fixed */
+	void *hangup_data;                /* fixed */
 };
 
 static void supervisor_signals(sigset_t *set)
@@ -46,6 +48,7 @@ static void supervisor_signals(sigset_t *set)
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
 }
 
 void supervisor_block_signals(void)
@@ -55,7 +58,6 @@ void supervisor_block_signals(void)
 
 	supervisor_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 }
 
@@ -133,7 +135,11 @@ static void supervisor_signalled(struct supervisor *supervisor)
 {
 	struct signalfd_siginfo info;
 
-	if (read(supervisor->signal_fd, &info, sizeof(info)) == sizeof(info))
+	if (read(supervisor->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP)
+		supervisor->hangup(supervisor->hangup_data);
+	else
 		supervisor_ask(supervisor, strsignal((int)info.ssi_signo));
 }
 
@@ -203,7 +209,8 @@ static void supervisor_poll(struct supervisor *supervisor, int what, int fd, sho
 	supervisor->polled[what] = (struct pollfd){.fd = fd, .events = events};
 }
 
-struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report)
+struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report,
+				  void (*hangup)(void *data), void *data)
 {
 	struct supervisor *supervisor = g_new0(struct supervisor, 1);
 	sigset_t set;
@@ -212,6 +219,8 @@ struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, 
 	supervisor->se = se;
 	supervisor->mount = mount;
 	supervisor->connected = true;
+	supervisor->hangup = hangup;
+	supervisor->hangup_data = data;
 	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
 	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);

@@ -22,13 +22,17 @@
 struct supervisor;
 
 /*
- * For every thread to come: SIGTERM and SIGINT wait for the supervisor, SIGHUP
- * and SIGPIPE are ignored.
+ * For every thread to come: SIGTERM, SIGINT and SIGHUP wait for the supervisor, SIGPIPE
+ * is ignored.
  */
 void supervisor_block_signals(void);
 
-/* After the mount, before the loop.  report: the descriptor of background.h, or -1. */
-struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report);
+/*
+ * After the mount, before the loop.  report: the descriptor of background.h, or -1.
+ * hangup: what SIGHUP does; must not wait.
+ */
+struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report,
+				  void (*hangup)(void *data), void *data);
 
 /* On any thread: nobody has to wait for the mount any more. */
 void supervisor_set_ready(struct supervisor *supervisor);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "xattr.h"
-#include "attr.h"
+#include "computed.h"
 #include "creds.h"
-#include "facts.h"
 #include "policy-store.h"
-#include "stats.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,94 +12,6 @@
 #include <sys/xattr.h>
 
 #define XATTR_ACL "system.posix_acl_access"
-
-/* The decision an open for reading would get now. */
-static char *compute_decision(struct lanefs *fs, fuse_req_t req, struct inode *inode,
-			      const struct stat *attr, const char *name)
-{
-	struct policy_decision decision;
-	struct facts facts;
-	GString *why;
-	char *value;
-
-	facts_gather(fs, inode, attr, O_RDONLY, fuse_req_ctx(req)->pid, &facts);
-	if (!strcmp(name, "explain")) {
-		value = facts_explain(fs, inode, &facts);
-		facts_clear(&facts);
-		return value;
-	}
-	why = g_string_new(NULL);
-	facts_decide(fs, inode, &facts, &decision, why);
-	facts_clear(&facts);
-	if (!strcmp(name, "why"))
-		return g_string_free(why, FALSE);
-	g_string_free(why, TRUE);
-	return g_strdup(lane_name(decision.lane));
-}
-
-/* 0 and a new string, or -errno; -ENODATA where the attribute does not apply. */
-static int compute_file(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
-			char **value)
-{
-	struct stat attr;
-	int err;
-
-	if (!S_ISREG(inode->type))
-		return -ENODATA;
-	err = attr_get(fs, inode, &attr);
-	if (!err)
-		*value = compute_decision(fs, req, inode, &attr, name);
-	return err;
-}
-
-static int compute_stats(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
-			 char **value)
-{
-	(void)name;
-	if (inode == fs->inodes.root)
-		*value = stats_mount(fs, fuse_req_is_uring(req));
-	else if (S_ISREG(inode->type))
-		*value = stats_file(fs, inode);
-	else
-		return -ENODATA;
-	return 0;
-}
-
-static int compute_config(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
-			  char **value)
-{
-	(void)req;
-	(void)name;
-	if (inode != fs->inodes.root)
-		return -ENODATA;
-	*value = config_to_json(fs->config);
-	return 0;
-}
-
-#define XATTR_PREFIX "user.lanefs."
-
-static const struct computed {
-	const char *name;
-	int (*compute)(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
-		       char **value);
-} computed[] = {
-	{ "lane", compute_file },
-	{ "why", compute_file },
-	{ "explain", compute_file },
-	{ "stats", compute_stats },
-	{ "config", compute_config },
-};
-
-static const struct computed *find_computed(const char *name)
-{
-	if (!g_str_has_prefix(name, XATTR_PREFIX))
-		return NULL;
-	name += strlen(XATTR_PREFIX);
-	for (size_t i = 0; i < G_N_ELEMENTS(computed); i++)
-		if (!strcmp(computed[i].name, name))
-			return &computed[i];
-	return NULL;
-}
 
 /* The protocol's answer to GETXATTR and LISTXATTR: the size alone when size is 0. */
 static void reply_value(fuse_req_t req, const char *value, size_t length, size_t size)
@@ -116,14 +26,15 @@ static void reply_value(fuse_req_t req, const char *value, size_t length, size_t
 
 void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name, size_t size)
 {
-	const struct computed *own = find_computed(name);
+	const char *rest;
+	const struct computed *own = computed_find(name, &rest);
 	g_autofree char *value = NULL;
 	char path[BACKING_PROC_PATH_MAX];
 	ssize_t length;
 	int fd, err;
 
 	if (own) {
-		err = own->compute(fs, req, inode, own->name, &value);
+		err = own->compute(fs, req, inode, own->name, rest, &value);
 		if (err)
 			fuse_reply_err(req, -err);
 		else
@@ -172,7 +83,9 @@ void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	struct creds_drop drop;
 	int fd, err;
 
-	err = find_computed(name) ? -EPERM : check_stored(inode, name, value, size);
+	if (computed_obey(fs, req, inode, name))
+		return;
+	err = computed_find(name, NULL) ? -EPERM : check_stored(inode, name, value, size);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
@@ -197,7 +110,7 @@ void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const 
 	char path[BACKING_PROC_PATH_MAX];
 	int fd, err;
 
-	if (find_computed(name)) {
+	if (computed_find(name, NULL)) {
 		fuse_reply_err(req, EPERM);
 		return;
 	}
@@ -225,7 +138,7 @@ static size_t hide_names(char *list, size_t length, bool privileged)
 
 		bool trusted = g_str_has_prefix(list + at, XATTR_TRUSTED_PREFIX);
 
-		if (!find_computed(list + at) && (privileged || !trusted)) {
+		if (!computed_find(list + at, NULL) && (privileged || !trusted)) {
 			memmove(list + kept, list + at, size);
 			kept += size;
 		}

@@ -52,6 +52,7 @@ enum policy_rule {
 /* The automatic threshold as it is now. */
 struct threshold_view {
 	uint64_t bytes;       /* 0: nothing is known but the size of memory */
+	uint64_t base;        /* bytes, without pressure */
 	bool replayed;        /* chosen by replaying recent opens, not from memory */
 	double pressure;      /* 0..1 */
 	uint64_t cost;        /* replayed: bytes read from the disk with it of late */

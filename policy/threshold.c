@@ -26,7 +26,7 @@
 #define MOST (64 * MIB)
 
 /* Under full pressure only what is this small is still cached. */
-#define PRESSED (UINT64_C(64) << 10)
+#define PRESSED (UINT64_C(512) << 10)
 
 /* Pressure begins when less than the first share of memory is left, and is full at the second. */
 #define SHARE_ENOUGH 0.20
@@ -142,16 +142,24 @@ bool threshold_consult(struct threshold *threshold, const struct ghost *ghost)
 
 void threshold_view(const struct threshold *threshold, struct threshold_view *out)
 {
-	double base = (double)threshold->base, least = MIN(base, (double)PRESSED);
-
 	*out = (struct threshold_view){
-		.bytes = threshold->pressure > 0 ?
-			(uint64_t)(base * pow(least / base, threshold->pressure)) : threshold->base,
+		.bytes = threshold->base,
+		.base = threshold->base,
 		.replayed = threshold->replayed,
-		.pressure = threshold->pressure,
 		.cost = threshold->cost,
 		.cost_memory = threshold->cost_memory,
 	};
+	threshold_press(out, threshold->pressure);
+}
+
+void threshold_press(struct threshold_view *view, double pressure)
+{
+	double base = (double)view->base, least = MIN(base, (double)PRESSED);
+
+	if (pressure <= view->pressure)
+		return;
+	view->pressure = pressure;
+	view->bytes = (uint64_t)(base * pow(least / base, pressure));
 }
 
 void threshold_say(const struct threshold_view *view, uint64_t memory, GString *text)

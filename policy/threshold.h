@@ -55,5 +55,8 @@ bool threshold_consult(struct threshold *threshold, const struct ghost *ghost);
 /* What it comes to, and why. */
 void threshold_view(const struct threshold *threshold, struct threshold_view *out);
 
+/* Puts it under at least that much pressure. */
+void threshold_press(struct threshold_view *view, double pressure);
+
 /* "1/1024 of memory, pressure 0.00", appended. */
 void threshold_say(const struct threshold_view *view, uint64_t memory, GString *text);

@@ -78,7 +78,7 @@ static void test_pulled_down(void)
 	inputs.available = 100 * MIB;
 	adapt_feel(adapt, &inputs, 2 * SECOND);
 	adapt_view(adapt, &view);
-	g_assert_cmpuint(view.bytes, <=, 64 * KIB);
+	g_assert_cmpuint(view.bytes, <=, 512 * KIB);
 	g_assert_cmpfloat(view.pressure, ==, 1);
 	inputs.available = 6 * GIB;
 	before = view.bytes;

@@ -65,6 +65,8 @@ class Scratch:
         self.base = tempfile.mkdtemp(prefix="lanefs-", dir=os.environ.get("LANEFS_TMP",
                                                                           "/var/tmp"))
         os.chmod(self.base, 0o755)
+        # What daemons learn stays with the tests.
+        os.environ["STATE_DIRECTORY"] = os.path.join(self.base, "state")
         self.mounted = {}
         self.count = 0
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#include "caller.h"
+
+#include <fcntl.h>
+#include <glib.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SLOTS 256
+#define BELIEVED_US G_USEC_PER_SEC
+
+/* One place for each pid modulo the number of them. */
+struct slot {
+	pid_t pid;
+	int64_t until;     /* us */
+	struct memory_group group;
+};
+
+struct callers {
+	GMutex lock;       /* protects slots */
+	struct slot slots[SLOTS];
+};
+
+struct callers *callers_new(void)
+{
+	struct callers *callers = g_new0(struct callers, 1);
+
+	g_mutex_init(&callers->lock);
+	return callers;
+}
+
+void callers_free(struct callers *callers)
+{
+	if (!callers)
+		return;
+	g_mutex_clear(&callers->lock);
+	g_free(callers);
+}
+
+/* A short file of /proc; the bytes read or negative. */
+static ssize_t read_proc(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (fd < 0)
+		return -1;
+	got = read(fd, text, size - 1);
+	close(fd);
+	if (got >= 0)
+		text[got] = '\0';
+	return got;
+}
+
+char *caller_program(pid_t pid)
+{
+	char path[64], text[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	return read_proc(path, text, sizeof(text)) > 0 ? g_strdup(g_strchomp(text)) : NULL;
+}
+
+void caller_memory(struct callers *callers, pid_t pid, struct memory_group *group)
+{
+	struct slot *slot = &callers->slots[(unsigned int)pid % SLOTS];
+	int64_t now = g_get_monotonic_time();
+	bool known;
+
+	g_mutex_lock(&callers->lock);
+	known = slot->pid == pid && now < slot->until;
+	*group = slot->group;
+	g_mutex_unlock(&callers->lock);
+	if (known)
+		return;
+	memory_group_of(pid, group);
+	g_mutex_lock(&callers->lock);
+	*slot = (struct slot){ .pid = pid, .until = now + BELIEVED_US, .group = *group };
+	g_mutex_unlock(&callers->lock);
+}
+
+bool caller_io(pid_t pid, struct caller_io *io)
+{
+	char path[64], text[512];
+	unsigned long long bytes, calls;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/io", (int)pid, (int)pid);
+	if (read_proc(path, text, sizeof(text)) <= 0 ||
+	    sscanf(text, "rchar: %llu wchar: %*u syscr: %llu", &bytes, &calls) != 2)
+		return false;
+	io->bytes = bytes;
+	io->calls = calls;
+	return true;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who opens: what /proc says of the thread that made a request.  Any request
+ * thread, while the thread waits for its OPEN: nothing here may be called from FLUSH or RELEASE,
+ * as reading io of a process that is in execve(2) waits for the end of that, and that
+ * for the FLUSH of the files it closes (exec_update_lock in fs/exec.c).
+ */
+#pragma once
+
+#include "memory.h"
+
+#include <stdbool.h>
+
+struct callers;
+
+struct callers *callers_new(void);
+void callers_free(struct callers *callers); /* NULL is fine */
+
+/* comm, NULL when it is gone or in another pid namespace.  New string. */
+char *caller_program(pid_t pid);
+
+/*
+ * Its memory control group, as it was within the last second: that an open costs
+ * nothing when the caller is known.
+ */
+void caller_memory(struct callers *callers, pid_t pid, struct memory_group *group);
+
+/* What a thread has read in all, with how many system calls; sendfile(2) counts, mmap(2) not. */
+struct caller_io {
+	uint64_t bytes, calls;
+};
+
+/* False when the kernel does not say. */
+bool caller_io(pid_t pid, struct caller_io *io);

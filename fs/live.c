@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "live.h"
+#include "observe.h"
+
+void live_unref(struct live *live)
+{
+	if (!live || __atomic_sub_fetch(&live->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	if (live->owned)
+		config_free(live->config);
+	g_free(live);
+}
+
+struct live *live_get(struct lanefs *fs)
+{
+	struct live *live;
+
+	g_mutex_lock(&fs->live_lock);
+	live = fs->live;
+	atomic_add(live->refs, 1);
+	g_mutex_unlock(&fs->live_lock);
+	return live;
+}
+
+void live_put(struct lanefs *fs, struct config *config, bool owned)
+{
+	struct live *old, *live = g_new0(struct live, 1);
+
+	live->config = config;
+	live->owned = owned;
+	live->refs = 1;
+	for (guint i = 0; i < config->rules->len; i++) {
+		const struct config_rule *rule = g_ptr_array_index(config->rules, i);
+
+		live->wants_path |= rule->path || rule->kinds;
+		live->wants_program |= rule->programs != NULL;
+		live->wants_cgroup |= rule->cgroup != NULL;
+	}
+	g_mutex_lock(&fs->live_lock);
+	old = fs->live;
+	fs->live = live;
+	g_mutex_unlock(&fs->live_lock);
+	live_unref(old);
+}
+
+static void say(struct lanefs *fs, const char *text)
+{
+	g_mutex_lock(&fs->live_lock);
+	g_free(fs->live_said);
+	fs->live_said = g_strdup(text);
+	g_mutex_unlock(&fs->live_lock);
+}
+
+char *live_said(struct lanefs *fs)
+{
+	char *text;
+
+	g_mutex_lock(&fs->live_lock);
+	text = g_strdup(fs->live_said ? fs->live_said : "");
+	g_mutex_unlock(&fs->live_lock);
+	return text;
+}
+
+bool live_reload(struct lanefs *fs)
+{
+	g_autoptr(GError) error = NULL;
+	struct config *config = fs->reload ? fs->reload(fs->reload_data, &error) : NULL;
+
+	if (!config) {
+		say(fs, error ? error->message : "this mount has nothing to read again");
+		g_message("reload refused, what was in force stays: %s",
+			  error ? error->message : "nothing to read again");
+		return false;
+	}
+	config_keep_mount(config, fs->config);
+	adapt_freeze(fs->adapt, !config->learn);
+	live_put(fs, config, true);
+	say(fs, "ok");
+	g_message("%s: configuration read again", fs->mountpoint);
+	return true;
+}
+
+static void *reload_run(void *data)
+{
+	struct lanefs *fs = data;
+
+	live_reload(fs);
+	later_end(fs);
+	return NULL;
+}
+
+void live_reload_later(struct lanefs *fs)
+{
+	GThread *thread;
+
+	/* Counted, so that the mount is not freed under it. */
+	if (!later_begin(fs))
+		return;
+	thread = g_thread_try_new("lanefs-reload", reload_run, fs, NULL);
+	if (thread)
+		g_thread_unref(thread);
+	else
+		later_end(fs);
+}

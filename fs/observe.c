@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+#define G_LOG_DOMAIN "lanefs"
+
+#include "observe.h"
+#include "caller.h"
+#include "live.h"
+#include "observer.h"
+#include "residency.h"
+#include "trace.h"
+#include "worker.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* Reads that begin this near to where the last one ended go on: several may be under way at once. */
+#define NEAR (1 << 20)
+
+/* Pages that come by themselves, as with a look at the beginning of a file. */
+#define FEW_PAGES (256 << 10)
+
+/* One open that is followed. */
+struct observed {
+	struct work work;          /* for io_look() */
+	struct file *file;         /* fixed; a reference only while looking */
+	struct learn_key key;      /* fixed */
+	uint64_t id, size;         /* fixed, as for adapt_replay() */
+	int64_t started;           /* fixed, us */
+	uint64_t resident;         /* fixed, bytes in memory at the open */
+	pid_t pid;                 /* fixed, the thread that opened */
+	enum lane lane;            /* fixed, that it was opened in */
+	bool seen;                 /* fixed, READs come to the daemon */
+	bool has_io;               /* fixed, io is known */
+	bool learns;               /* fixed, else only replayed */
+	struct caller_io io;       /* fixed, of pid at the open */
+	bool looking;              /* atomic, a worker is at it */
+	bool mapped;               /* atomic */
+	int64_t ended;             /* atomic, us, 0: was not closed yet */
+	uint64_t io_bytes, io_calls; /* atomic, since the open */
+	uint64_t reads, bytes, small, sequential, paged, next; /* atomic */
+};
+
+static uint64_t replay_id(const struct inode *inode)
+{
+	return inode->key.ino * UINT64_C(0x9e3779b97f4a7c15) ^ inode->key.dev ^
+	       (uint64_t)inode->key.btime;
+}
+
+static uint64_t resident_bytes(struct file *file, uint64_t size)
+{
+	int fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY | O_NOATIME);
+	double share;
+
+	if (fd < 0)
+		return 0;
+	share = residency_share(fd, size);
+	close(fd);
+	return share > 0 ? (uint64_t)(share * (double)size) : 0;
+}
+
+static void count_would(struct observer *observer, const struct policy_decision *decision,
+			uint64_t size)
+{
+	atomic_add(observer->would[decision->would].opens, 1);
+	atomic_add(observer->would[decision->would].bytes, size);
+}
+
+static void record(struct file *file, const struct facts *facts, pid_t pid)
+{
+	g_autofree char *program = facts->program ? NULL : caller_program(pid);
+	g_autofree char *path = facts->path ? NULL : inode_path(&file->fs->inodes, file->inode);
+
+	trace_add(file->fs->trace, facts->program ? facts->program : program, file->writable,
+		  facts->policy.size, facts->policy.size, facts->path ? facts->path : path);
+}
+
+/* Rules that look at what was learned, or would if it were known. */
+static bool is_large(enum policy_rule rule)
+{
+	return rule == RULE_HOT || rule == RULE_LEARNED || rule == RULE_LARGE;
+}
+
+static void follow(struct file *file, const struct facts *facts,
+		   const struct policy_decision *decision, pid_t pid)
+{
+	struct observed *observed = g_new0(struct observed, 1);
+	uint64_t size = facts->policy.size;
+
+	observed->file = file;
+	observed->key = facts->key;
+	observed->id = replay_id(file->inode);
+	observed->size = size;
+	observed->started = g_get_monotonic_time();
+	observed->pid = pid;
+	observed->learns = is_large(decision->rule);
+	observed->lane = decision->lane;
+	observed->seen = decision->lane == LANE_DIRECT;
+	if (facts->policy.resident > 0)
+		observed->resident = (uint64_t)(facts->policy.resident * (double)size);
+	if (observed->learns && !observed->seen)
+		observed->has_io = caller_io(pid, &observed->io);
+	file->observed = observed;
+}
+
+void observe_open(struct file *file, const struct facts *facts,
+		  const struct policy_decision *decision, pid_t pid)
+{
+	struct lanefs *fs = file->fs;
+	uint64_t id, size = facts->policy.size;
+
+	if (trace_is_wanted(fs->trace))
+		record(file, facts, pid);
+	count_would(fs->observer, decision, size);
+	if (file->writable || !size)
+		return;
+	if (decision->rule >= RULE_RESIDENT || decision->lane != LANE_CACHED) {
+		follow(file, facts, decision, pid);
+		return;
+	}
+	id = replay_id(file->inode);
+	if (adapt_samples(fs->adapt, id, size))
+		observer_replay(fs->observer, id, size, size);
+}
+
+void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
+{
+	struct observed *observed = file->observed;
+	uint64_t begin = (uint64_t)offset, expected;
+
+	if (!observed)
+		return;
+	expected = __atomic_exchange_n(&observed->next, begin + size, __ATOMIC_RELAXED);
+	if (begin + NEAR >= expected && begin <= expected + NEAR && atomic_read(observed->reads))
+		atomic_add(observed->sequential, 1);
+	atomic_add(observed->reads, 1);
+	atomic_add(observed->bytes, size);
+	if (size < LEARN_SMALL_PIECE)
+		atomic_add(observed->small, 1);
+	if (by_cache)
+		atomic_add(observed->paged, 1);
+}
+
+struct observed *observe_flush(struct file *file)
+{
+	struct observed *observed = file->observed;
+
+	if (!observed || !observed->learns)
+		return NULL;
+	atomic_write(observed->ended, g_get_monotonic_time());
+	if (!observed->has_io || atomic_read(file->fs->stopping) ||
+	    __atomic_exchange_n(&observed->looking, true, __ATOMIC_ACQUIRE))
+		return NULL;
+	file_ref(file);
+	return observed;
+}
+
+/* On a worker: the thread that opened may be in execve(2), see caller.h. */
+static void io_look(struct work *work)
+{
+	struct observed *observed = (struct observed *)work;
+	struct caller_io io;
+
+	if (caller_io(observed->pid, &io)) {
+		atomic_write(observed->io_bytes, io.bytes - observed->io.bytes);
+		atomic_write(observed->io_calls, io.calls - observed->io.calls);
+	}
+	__atomic_store_n(&observed->looking, false, __ATOMIC_RELEASE);
+	file_unref(observed->file);
+}
+
+void observe_flushed(struct observed *observed)
+{
+	struct file *file;
+
+	if (!observed)
+		return;
+	file = observed->file;
+	observed->work.run = io_look;
+	if (worker_push(file->fs->worker, &observed->work))
+		return;
+	__atomic_store_n(&observed->looking, false, __ATOMIC_RELEASE);
+	file_unref(file);
+}
+
+void observe_release(struct file *file)
+{
+	struct observed *observed = file->observed;
+
+	if (!observed || !observed->learns || atomic_read(observed->reads))
+		return;
+	if (resident_bytes(file, observed->size) > observed->resident + FEW_PAGES)
+		atomic_write(observed->mapped, true);
+}
+
+static void sample_of(const struct observed *observed, struct learn_sample *sample)
+{
+	int64_t ended = observed->ended ? observed->ended : g_get_monotonic_time();
+
+	*sample = (struct learn_sample){
+		.lane = observed->lane,
+		.seen = observed->seen,
+		.reads = observed->seen ? observed->reads : observed->io_calls,
+		.bytes = observed->seen ? observed->bytes : observed->io_bytes,
+		.small = observed->small,
+		.sequential = observed->sequential,
+		.paged = observed->paged,
+		.size = observed->size,
+		.duration = ended - observed->started,
+	};
+	sample->mapped = observed->mapped && !sample->reads;
+}
+
+void observe_end(struct file *file)
+{
+	struct observed *observed = file->observed;
+	struct learn_sample sample;
+	uint64_t bytes;
+
+	if (!observed)
+		return;
+	sample_of(observed, &sample);
+	/* What cannot be known was all of it. */
+	bytes = sample.bytes || sample.seen ? MIN(sample.bytes, sample.size) : sample.size;
+	if (sample.mapped)
+		bytes = sample.size;
+	if (!atomic_read(file->fs->stopping)) {
+		if (bytes && adapt_samples(file->fs->adapt, observed->id, bytes))
+			observer_replay(file->fs->observer, observed->id, observed->size, bytes);
+		if (observed->learns)
+			adapt_close(file->fs->adapt, &observed->key, &sample);
+	}
+	file->observed = NULL;
+	g_free(observed);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What opens do, for the policy to learn from, and how memory is, for the threshold.
+ *
+ * Every open costs a hash, to see whether it is in the sample that is replayed; an open that has
+ * come to the rules for large files is followed until it is closed.  A READ costs a few
+ * relaxed atomics of its own file.  Everything that takes longer is done by one thread, a few
+ * times a second, or by a worker after the reply.
+ *
+ * Where the kernel does the reading no READ comes.  What the thread that opened has read meanwhile
+ * (/proc/TID/task/TID/io) tells small pieces from large ones; pages that appear without any read are
+ * a mapping.
+ */
+#pragma once
+
+#include "facts.h"
+#include "file.h"
+
+struct observer;
+struct observed;
+
+/* Takes up what an earlier mount has learned, and starts the thread. */
+struct observer *observer_new(struct lanefs *fs);
+
+/* Ends the thread and saves.  What is observed after that is forgotten. */
+void observer_stop(struct observer *observer);
+void observer_free(struct observer *observer); /* NULL is fine */
+
+/* file is being opened, decided on with facts and decision; pid: the thread that opens it. */
+void observe_open(struct file *file, const struct facts *facts,
+		  const struct policy_decision *decision, pid_t pid);
+
+/*
+ * A READ of file.  by_cache: not read(2) but the page cache wants it, for sendfile or a mapping: the
+ * kernel then names no lock owner (fuse_send_read() and fuse_read_args_fill() in fs/fuse/file.c).
+ */
+void observe_read(struct file *file, size_t size, off_t offset, bool by_cache);
+
+/*
+ * Around the reply to FLUSH: before it, while file is sure to be there, and after it.
+ * NULL, which is fine, when there is nothing to do.
+ */
+struct observed *observe_flush(struct file *file);
+void observe_flushed(struct observed *observed);
+
+/* RELEASE, before the lane drops anything. */
+void observe_release(struct file *file);
+
+/* Its last reference is gone. */
+void observe_end(struct file *file);
+
+/* What is known, for `lanectl report`: JSON, new string. */
+char *observer_report(struct lanefs *fs);
