@@ -18,6 +18,12 @@
 /* Pages that come by themselves, as with a look at the beginning of a file. */
 #define FEW_PAGES (256 << 10)
 
+/*
+ * What FLUSH waits at most for a look at what the thread has read: it takes a few
+ * microseconds, or until the end of an execve(2) that itself waits for this FLUSH.
+ */
+#define LOOK_US 1000
+
 /* One open that is followed. */
 struct observed {
 	struct work work;          /* for io_look() */
@@ -32,10 +38,13 @@ struct observed {
 	bool has_io;               /* fixed, io is known */
 	bool learns;               /* fixed, else only replayed */
 	struct caller_io io;       /* fixed, of pid at the open */
-	bool looking;              /* atomic, a worker is at it */
 	bool mapped;               /* atomic */
 	int64_t ended;             /* atomic, us, 0: was not closed yet */
-	uint64_t io_bytes, io_calls; /* atomic, since the open */
+	GMutex lock;               /* protects the next five */
+	GCond look_done;
+	bool looking;              /* a worker is at it */
+	bool looked;               /* the next two are known */
+	uint64_t io_bytes, io_calls; /* since the open */
 	uint64_t reads, bytes, small, sequential, paged, next; /* atomic */
 };
 
@@ -85,6 +94,8 @@ static void follow(struct file *file, const struct facts *facts,
 	struct observed *observed = g_new0(struct observed, 1);
 	uint64_t size = facts->policy.size;
 
+	g_mutex_init(&observed->lock);
+	g_cond_init(&observed->look_done);
 	observed->file = file;
 	observed->key = facts->key;
 	observed->id = replay_id(file->inode);
@@ -139,53 +150,68 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 		atomic_add(observed->paged, 1);
 }
 
-struct observed *observe_flush(struct file *file)
-{
-	struct observed *observed = file->observed;
-
-	if (!observed || !observed->learns)
-		return NULL;
-	atomic_write(observed->ended, g_get_monotonic_time());
-	if (!observed->has_io || atomic_read(file->fs->stopping) ||
-	    __atomic_exchange_n(&observed->looking, true, __ATOMIC_ACQUIRE))
-		return NULL;
-	file_ref(file);
-	return observed;
-}
-
 /* On a worker: the thread that opened may be in execve(2), see caller.h. */
 static void io_look(struct work *work)
 {
 	struct observed *observed = (struct observed *)work;
+	struct file *file = observed->file;
 	struct caller_io io;
+	bool known = caller_io(observed->pid, &io);
 
-	if (caller_io(observed->pid, &io)) {
-		atomic_write(observed->io_bytes, io.bytes - observed->io.bytes);
-		atomic_write(observed->io_calls, io.calls - observed->io.calls);
+	g_mutex_lock(&observed->lock);
+	if (known) {
+		observed->io_bytes = io.bytes - observed->io.bytes;
+		observed->io_calls = io.calls - observed->io.calls;
+		observed->looked = true;
 	}
-	__atomic_store_n(&observed->looking, false, __ATOMIC_RELEASE);
-	file_unref(observed->file);
+	observed->looking = false;
+	g_cond_signal(&observed->look_done);
+	g_mutex_unlock(&observed->lock);
+	file_unref(file);
 }
 
-void observe_flushed(struct observed *observed)
+void observe_flush(struct file *file)
 {
-	struct file *file;
+	struct observed *observed = file->observed;
+	int64_t now = g_get_monotonic_time();
 
-	if (!observed)
+	if (!observed || !observed->learns)
 		return;
-	file = observed->file;
-	observed->work.run = io_look;
-	if (worker_push(file->fs->worker, &observed->work))
+	atomic_write(observed->ended, now);
+	if (!observed->has_io || atomic_read(file->fs->stopping))
 		return;
-	__atomic_store_n(&observed->looking, false, __ATOMIC_RELEASE);
-	file_unref(file);
+	g_mutex_lock(&observed->lock);
+	if (!observed->looking) {
+		file_ref(file);
+		observed->work.run = io_look;
+		observed->looking = worker_push(file->fs->worker, &observed->work);
+		if (!observed->looking)
+			file_unref(file);
+	}
+	while (observed->looking &&
+	       g_cond_wait_until(&observed->look_done, &observed->lock, now + LOOK_US))
+		;
+	g_mutex_unlock(&observed->lock);
+}
+
+/* Only where that is known. */
+static bool read_nothing(struct observed *observed)
+{
+	bool nothing;
+
+	if (observed->seen)
+		return !atomic_read(observed->reads);
+	g_mutex_lock(&observed->lock);
+	nothing = observed->looked && !observed->io_calls;
+	g_mutex_unlock(&observed->lock);
+	return nothing;
 }
 
 void observe_release(struct file *file)
 {
 	struct observed *observed = file->observed;
 
-	if (!observed || !observed->learns || atomic_read(observed->reads))
+	if (!observed || !observed->learns || !read_nothing(observed))
 		return;
 	if (resident_bytes(file, observed->size) > observed->resident + FEW_PAGES)
 		atomic_write(observed->mapped, true);
@@ -206,7 +232,7 @@ static void sample_of(const struct observed *observed, struct learn_sample *samp
 		.size = observed->size,
 		.duration = ended - observed->started,
 	};
-	sample->mapped = observed->mapped && !sample->reads;
+	sample->mapped = observed->mapped;
 }
 
 void observe_end(struct file *file)
@@ -229,5 +255,7 @@ void observe_end(struct file *file)
 			adapt_close(file->fs->adapt, &observed->key, &sample);
 	}
 	file->observed = NULL;
+	g_cond_clear(&observed->look_done);
+	g_mutex_clear(&observed->lock);
 	g_free(observed);
 }

@@ -5,7 +5,7 @@
  * Every open costs a hash, to see whether it is in the sample that is replayed; an open that has
  * come to the rules for large files is followed until it is closed.  A READ costs a few
  * relaxed atomics of its own file.  Everything that takes longer is done by one thread, a few
- * times a second, or by a worker after the reply.
+ * times a second, or by a worker.
  *
  * Where the kernel does the reading no READ comes.  What the thread that opened has read meanwhile
  * (/proc/TID/task/TID/io) tells small pieces from large ones; pages that appear without any read are
@@ -36,12 +36,8 @@ void observe_open(struct file *file, const struct facts *facts,
  */
 void observe_read(struct file *file, size_t size, off_t offset, bool by_cache);
 
-/*
- * Around the reply to FLUSH: before it, while file is sure to be there, and after it.
- * NULL, which is fine, when there is nothing to do.
- */
-struct observed *observe_flush(struct file *file);
-void observe_flushed(struct observed *observed);
+/* FLUSH, before it is answered: after it a process that ends may be gone. */
+void observe_flush(struct file *file);
 
 /* RELEASE, before the lane drops anything. */
 void observe_release(struct file *file);

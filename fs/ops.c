@@ -290,12 +290,11 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, fi);
-	struct observed *observed = observe_flush(file);
 
+	observe_flush(file);
 	locks_drop_owner(file, fi->lock_owner);
 	locks_closing(file);
 	reply_err(req, file_flush(file));
-	observe_flushed(observed);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

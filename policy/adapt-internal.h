@@ -19,9 +19,9 @@ struct adapt {
 	struct ghost *ghost;
 	struct threshold threshold;
 	uint64_t epoch;              /* ghost_asked() at the next look at the costs */
-	uint64_t total[GHOST_CACHES]; /* costs before the last fading */
-	uint64_t before[GHOST_CACHES]; /* costs right after it */
+	struct adapt_costs costs;    /* up to now, as far as counted */
+	uint64_t asked_before, before[GHOST_CACHES]; /* the ghost cache's figures when they were */
 
-	GMutex view_lock;            /* protects view; held for a copy */
+	GMutex view_lock;            /* protects view; held for a copy; changes under both */
 	struct threshold_view view;
 };

@@ -135,15 +135,21 @@ static void add_threshold(JsonBuilder *json, struct adapt *adapt)
 
 static void add_replay(JsonBuilder *json, struct adapt *adapt)
 {
-	uint64_t costs[GHOST_CACHES];
+	struct adapt_costs costs;
 
-	adapt_costs(adapt, costs);
+	adapt_costs(adapt, &costs);
+	json_builder_set_member_name(json, "disk_bytes");
+	json_builder_begin_object(json);
+	add_int(json, "asked", costs.asked);
+	add_int(json, "cached", costs.caches[GHOST_CACHES - 1]);
+	add_int(json, "threshold", costs.spent);
+	json_builder_end_object(json);
 	json_builder_set_member_name(json, "replay");
 	json_builder_begin_array(json);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
 		json_builder_begin_object(json);
 		add_int(json, "threshold", ghost_thresholds[i]);
-		add_int(json, "disk_bytes", costs[i]);
+		add_int(json, "disk_bytes", costs.caches[i]);
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);

@@ -102,11 +102,16 @@ bool adapt_samples(const struct adapt *adapt, uint64_t id, uint64_t bytes)
 	return !is_frozen(adapt) && ghost_samples(adapt->ghost, id, bytes);
 }
 
-/* The bytes each cache cost since the start, fading left out. */
+/* What was read since the last time, fading left out.  With replay_lock held. */
 static void count_costs(struct adapt *adapt)
 {
+	unsigned int now = ghost_nearest(adapt->view.bytes);
+
+	adapt->costs.spent += ghost_cost(adapt->ghost, now) - adapt->before[now];
+	adapt->costs.asked += ghost_asked(adapt->ghost) - adapt->asked_before;
+	adapt->asked_before = ghost_asked(adapt->ghost);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
-		adapt->total[i] += ghost_cost(adapt->ghost, i) - adapt->before[i];
+		adapt->costs.caches[i] += ghost_cost(adapt->ghost, i) - adapt->before[i];
 		adapt->before[i] = ghost_cost(adapt->ghost, i);
 	}
 }
@@ -119,6 +124,7 @@ static void end_epoch(struct adapt *adapt)
 	ghost_fade(adapt->ghost, EPOCH_KEEP);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
 		adapt->before[i] = ghost_cost(adapt->ghost, i);
+	adapt->asked_before = ghost_asked(adapt->ghost);
 	publish(adapt);
 }
 
@@ -161,12 +167,11 @@ void adapt_feel(struct adapt *adapt, const struct threshold_inputs *inputs, int6
 	g_mutex_unlock(&adapt->replay_lock);
 }
 
-void adapt_costs(struct adapt *adapt, uint64_t costs[static GHOST_CACHES])
+void adapt_costs(struct adapt *adapt, struct adapt_costs *costs)
 {
 	g_mutex_lock(&adapt->replay_lock);
 	count_costs(adapt);
-	for (unsigned int i = 0; i < GHOST_CACHES; i++)
-		costs[i] = adapt->total[i];
+	*costs = adapt->costs;
 	g_mutex_unlock(&adapt->replay_lock);
 }
 

@@ -47,10 +47,16 @@ void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t byte
 /* How memory is.  now: us on a clock that only goes forward. */
 void adapt_feel(struct adapt *adapt, const struct threshold_inputs *inputs, int64_t now);
 
-/* Bytes read from the disk by each of the replayed caches since the start, index as in ghost.h. */
-void adapt_costs(struct adapt *adapt, uint64_t costs[static GHOST_CACHES]);
-
 /* --- any thread --- */
+
+/* Bytes since the start, as the replay has it. */
+struct adapt_costs {
+	uint64_t asked;                /* by all opens */
+	uint64_t spent;                /* read from the disk with the threshold in force */
+	uint64_t caches[GHOST_CACHES]; /* with each of the others, index as in ghost.h */
+};
+
+void adapt_costs(struct adapt *adapt, struct adapt_costs *costs);
 
 /* As a text that adapt_restore() takes.  New string. */
 char *adapt_save(struct adapt *adapt);

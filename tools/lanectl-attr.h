@@ -23,6 +23,9 @@
 #define ATTR_EXPLAIN "user.lanefs.explain"
 #define ATTR_STATS "user.lanefs.stats"
 #define ATTR_CONFIG "user.lanefs.config"
+#define ATTR_RELOAD "user.lanefs.reload"
+#define ATTR_REPORT "user.lanefs.report"
+#define ATTR_TRACE "user.lanefs.trace." /* and the number to begin with */
 
 struct lanectl;
 

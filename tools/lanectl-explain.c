@@ -70,12 +70,73 @@ static void print_explained(const char *path, JsonObject *explained)
 	printf("%s:\n%s\n%s", shown, facts, steps);
 }
 
-static JsonObject *explain(struct lanectl *ctl, const char *path)
+/* What to suppose of the opener and the file; NULL: as it is. */
+struct supposed {
+	char *program;
+	char *size;
+	char *access;
+};
+
+static void add_pair(GString *name, const char *key, const char *value)
+{
+	g_autofree char *escaped = g_uri_escape_string(value, NULL, FALSE);
+
+	g_string_append_printf(name, "%s%s=%s", name->str[name->len - 1] == '.' ? "" : "&", key,
+			       escaped);
+}
+
+/* The attribute that answers; file: one that is not there yet in the directory asked, or NULL. */
+static char *supposed_attribute(const struct supposed *supposed, const char *file)
+{
+	GString *name = g_string_new(ATTR_EXPLAIN ".");
+
+	if (supposed->program)
+		add_pair(name, "program", supposed->program);
+	if (supposed->size)
+		add_pair(name, "size", supposed->size);
+	if (supposed->access)
+		add_pair(name, "access", supposed->access);
+	if (file)
+		add_pair(name, "name", file);
+	return g_string_free(name, FALSE);
+}
+
+/* path may be a file, a directory that stands for a new file, or a file that is not there. */
+static JsonObject *explain_supposed(struct lanectl *ctl, const char *path,
+				    const struct supposed *supposed)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	g_autofree char *directory = NULL;
+	g_autofree char *file = NULL;
+	g_autofree char *name = NULL;
+	JsonObject *explained = NULL;
+	int error;
+
+	if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
+		directory = g_path_get_dirname(path);
+		file = g_path_get_basename(path);
+	}
+	if (!target_open_argument(ctl, directory ? directory : path, &target))
+		return NULL;
+	name = supposed_attribute(supposed, file);
+	error = attr_get_json(target.fd, name, &explained);
+	if (error == -EINVAL)
+		lanectl_fail(ctl, path, "--size takes a size such as 3G, --access read or write");
+	else if (error == -ERANGE || error == -ENAMETOOLONG)
+		lanectl_fail(ctl, path, "its name is too long to ask about");
+	else if (error)
+		lanectl_fail_errno(ctl, path, error);
+	return explained;
+}
+
+static JsonObject *explain(struct lanectl *ctl, const char *path, const struct supposed *supposed)
 {
 	cleanup_target struct target target = TARGET_INIT;
 	JsonObject *explained = NULL;
 	int error;
 
+	if (supposed->program || supposed->size || supposed->access)
+		return explain_supposed(ctl, path, supposed);
 	if (!target_open_argument(ctl, path, &target))
 		return NULL;
 	if (!S_ISREG(target.mode)) {
@@ -93,16 +154,26 @@ static JsonObject *explain(struct lanectl *ctl, const char *path)
 int explain_run(struct lanectl *ctl, int argc, char **argv)
 {
 	g_auto(GStrv) paths = NULL;
+	struct supposed supposed = {0};
 	struct json_list list;
 	bool printed = false;
+	const GOptionEntry entries[] = {
+		{"for", 0, 0, G_OPTION_ARG_STRING, &supposed.program,
+		 "Suppose that this program opens it", "PROGRAM"},
+		{"size", 0, 0, G_OPTION_ARG_STRING, &supposed.size, "Suppose that it is this large",
+		 "SIZE"},
+		{"access", 0, 0, G_OPTION_ARG_STRING, &supposed.access,
+		 "Suppose that it is opened to read or to write", "read|write"},
+		G_OPTION_ENTRY_NULL,
+	};
 
-	if (!lanectl_parse(ctl, argc, argv, NULL, &paths))
+	if (!lanectl_parse(ctl, argc, argv, entries, &paths))
 		return EXIT_USAGE;
 	if (!*paths)
 		return lanectl_usage(ctl, "no file given");
 	json_list_begin(&list, ctl->json, "files");
 	for (char **path = paths; *path; path++) {
-		JsonObject *explained = explain(ctl, *path);
+		JsonObject *explained = explain(ctl, *path, &supposed);
 
 		if (!explained)
 			continue;
@@ -118,5 +189,8 @@ int explain_run(struct lanectl *ctl, int argc, char **argv)
 		json_object_unref(explained);
 	}
 	json_list_end(&list);
+	g_free(supposed.program);
+	g_free(supposed.size);
+	g_free(supposed.access);
 	return EXIT_SUCCESS;
 }

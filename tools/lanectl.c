@@ -208,5 +208,10 @@ static const struct command commands[] = {
 	 "The size from which files below a directory count as large: a size or auto.",
 	 threshold_run},
 	{"stats", "[MOUNTPOINT|FILE…]", "Counters of mounts and files.", stats_run},
+	{"report", "[MOUNTPOINT…]", "What was learned: the threshold, programs, hot files.",
+	 report_run},
+	{"reload", "[MOUNTPOINT…]", "Read configuration files and rules again.", reload_run},
+	{"record", "MOUNTPOINT", "Write one line for each open, as tools/lanesim reads it.",
+	 record_run},
 	{0},
 };

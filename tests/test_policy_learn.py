@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: MIT
+"""What programs do decides the lane of their next opens: real programs on real mounts."""
+import json
+import mmap
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+import util_sys
+from util import Child, need, pattern, run, wait_for
+
+pytestmark = pytest.mark.daemon
+
+MIB = 1 << 20
+SIZE = 12 * MIB
+
+
+@pytest.fixture
+def m(mount):
+    made = mount("threshold=1M", "transport=io_uring")
+    if not made.passthrough:
+        pytest.skip("this kernel has no FUSE passthrough")
+    return made
+
+
+def make(m, name, size=SIZE):
+    """A large file of which nothing is in memory."""
+    path = m.backing(name)
+    with open(path, "wb") as stream:
+        stream.write(pattern(size))
+        os.fsync(stream.fileno())
+    util_sys.drop_pages(path)
+    return m.join(name)
+
+
+def supposed(m, path, program):
+    """The decision on an open of that program, as JSON."""
+    return json.loads(m.attribute(f"explain.program={program}", path))
+
+
+def report(m):
+    return json.loads(m.attribute("report"))
+
+
+def opens(m):
+    return {lane: counts["opens"] for lane, counts in m.stats()["lanes"].items()}
+
+
+def lane_of(m, action):
+    """Which lane the one open in action() got."""
+    before = opens(m)
+    action()
+    after = opens(m)
+    return [lane for lane in after if after[lane] > before[lane]]
+
+
+# Each takes a path and reads the file in its own way.
+
+def dd_small(path):
+    run("dd", f"if={path}", "of=/dev/null", "bs=8k", "status=none")
+
+
+def dd_large(path):
+    run("dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none")
+
+
+def send(path):
+    """sendfile(2), in a process of its own."""
+    def work():
+        left, right = socket.socketpair()
+        done = threading.Thread(target=lambda: drain(right))
+        done.start()
+        with open(path, "rb", buffering=0) as stream:
+            offset = 0
+            while sent := os.sendfile(left.fileno(), stream.fileno(), offset, 256 << 10):
+                offset += sent
+        left.close()
+        done.join()
+    with Child(work) as child:
+        child.result()
+
+
+def drain(sock):
+    while sock.recv(1 << 20):
+        pass
+
+
+def map_all(path):
+    def work():
+        with open(path, "rb", buffering=0) as stream:
+            with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as view:
+                return sum(view[::mmap.PAGESIZE])
+    with Child(work) as child:
+        child.result()
+
+
+def here_and_there(path):
+    def work():
+        fd = os.open(path, os.O_RDONLY)
+        at = 1
+        for _ in range(200):
+            at = (at * 1103515245 + 12345) % (SIZE - 8192)
+            os.pread(fd, 4096, at & ~4095)
+        os.close(fd)
+    with Child(work) as child:
+        child.result()
+
+
+@pytest.mark.parametrize("action, lanes, words", [
+    (dd_small, ["stream"], "8 KiB at a time"),
+    (dd_large, ["direct", "stream"], "sequentially"),
+    (send, ["stream"], "sends or maps pages"),
+    (map_all, ["stream"], "sends or maps pages"),
+    (here_and_there, ["cached"], "here and there"),
+], ids=["small", "large", "sendfile", "mmap", "random"])
+def test_settles_within_ten_opens(m, action, lanes, words):
+    program = "dd" if action in (dd_small, dd_large) else open("/proc/self/comm").read().strip()
+    seen = []
+    for number in range(10):
+        # Files of one kind, each read once: what is known of the kind has to carry over.
+        path = make(m, f"{number}.iso")
+        seen += lane_of(m, lambda: action(path))
+    assert seen[0] == "direct"
+    assert seen[-1] in lanes, seen
+    told = supposed(m, make(m, "next.iso"), program)
+    assert told["rule"] == "learned" and told["lane"] in lanes, told
+    assert words in told["why"] and program in told["why"], told["why"]
+    known = [entry for entry in report(m)["known"] if entry["program"] == program]
+    assert known and known[0]["extension"] == "iso", known
+
+
+def test_kinds_and_programs_are_apart(m):
+    for number in range(4):
+        dd_small(make(m, f"{number}.iso"))
+    assert supposed(m, make(m, "x.iso"), "dd")["lane"] == "stream"
+    assert supposed(m, make(m, "x.mkv"), "dd")["lane"] == "direct"
+    assert supposed(m, make(m, "y.iso"), "cp")["lane"] == "direct"
+    assert "nothing is known" in json.dumps(supposed(m, m.join("y.iso"), "cp"))
+
+
+def test_follows_a_change(m):
+    for number in range(12):
+        dd_small(make(m, f"a{number}.iso"))
+    assert supposed(m, make(m, "x.iso"), "dd")["lane"] == "stream"
+    for number in range(20):
+        dd_large(make(m, f"b{number}.iso"))
+    told = supposed(m, m.join("x.iso"), "dd")
+    assert "sequentially" in told["why"], told["why"]
+
+
+def test_learn_off_is_frozen(mount):
+    m = mount("threshold=1M", "learn=off")
+    for number in range(6):
+        dd_small(make(m, f"{number}.iso"))
+    assert supposed(m, make(m, "x.iso"), "dd")["lane"] == "direct"
+    assert report(m)["known"] == [] and report(m)["learn"] is False
+
+
+def test_read_again_and_again_is_cached(m):
+    path = make(m, "f.bin")
+    lanes = []
+    for _ in range(6):
+        lanes += lane_of(m, lambda: dd_large(path))
+    # What the lane stream or direct left out of memory comes in on the third open, and stays.
+    assert lanes[0] == "direct" and lanes[-1] == "cached", lanes
+    assert lanes[2] == "cached", lanes
+    util_sys.drop_pages(m.backing("f.bin"))
+    # Memory has not kept it, so the next opens are not cached.
+    assert lane_of(m, lambda: dd_large(path)) != ["cached"]
+
+
+def test_files_that_execve_closes(m):
+    """The daemon asks /proc about a thread that waits, in execve(2), for it to answer."""
+    path = make(m, "f.iso")
+    small = ("import os\n"
+             f"fd = os.open({path!r}, os.O_RDONLY)\n"
+             "while os.read(fd, 8192):\n"
+             "    pass\n")
+    closed = ("import os\n"
+              f"fds = [os.open({path!r}, os.O_RDONLY | os.O_CLOEXEC) for _ in range(20)]\n"
+              "for fd in fds:\n"
+              "    os.read(fd, 8192)\n"
+              "os.execv('/bin/true', ['true'])\n")
+    for _ in range(3):
+        run("/usr/bin/python3", "-c", small)
+        util_sys.drop_pages(m.backing("f.iso"))
+    before = opens(m)["stream"]
+    for _ in range(20):
+        util_sys.drop_pages(m.backing("f.iso"))
+        run("/usr/bin/python3", "-c", closed, timeout=20)
+    assert opens(m)["stream"] > before
+    wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "all is closed")
+
+
+def restart(m):
+    run("umount", m.path)
+    assert m.wait_end() == 0
+    m.start()
+
+
+def test_kept_from_mount_to_mount(mount, scratch):
+    state = os.path.join(scratch.directory("state"), "f.state")
+    m = mount("threshold=1M", f"state={state}")
+    if not m.passthrough:
+        pytest.skip("this kernel has no FUSE passthrough")
+    for number in range(5):
+        dd_small(make(m, f"{number}.iso"))
+    before = supposed(m, make(m, "x.iso"), "dd")["why"]
+    restart(m)
+    assert supposed(m, m.join("x.iso"), "dd")["why"] == before
+    assert os.stat(state).st_mode & 0o777 == 0o600
+
+
+def test_damaged_state_is_set_aside(mount, scratch):
+    state = os.path.join(scratch.directory("state"), "f.state")
+    with open(state, "w") as stream:
+        stream.write("lanefs state 1\nnonsense\n")
+    m = mount("threshold=1M", f"state={state}")
+    m.allowed.append(state)
+    assert "WARNING" in m.log() and state in m.log()
+    assert open(state + ".damaged").read() == "lanefs state 1\nnonsense\n"
+    assert not os.path.exists(state)
+    dd_small(make(m, "a.iso"))
+    restart(m)
+    assert open(state).read().startswith("lanefs state 1\n")
+    assert m.log().count("WARNING") == 1
+
+
+def test_state_cannot_be_had(mount):
+    m = mount("threshold=1M", "state=/proc/nowhere/f.state")
+    assert "what is learned is not kept: /proc/nowhere" in m.log()
+    dd_small(make(m, "a.iso"))
+
+
+def test_state_below_the_mount(mount):
+    """The directory of the state file is covered by the mount itself."""
+    m = mount("threshold=1M", over=True)
+    path = os.path.join(m.path, "f.state")
+    m.options = []
+    run("umount", m.path)
+    assert m.wait_end() == 0
+    m.argv[2:2] = ["-o", f"state={path}"]
+    m.start()
+    dd_small(make(m, "a.iso"))
+    run("umount", m.path, timeout=20)
+    assert m.wait_end() == 0
+    assert open(path).read().startswith("lanefs state 1\n")
+    m.start()
+
+
+@pytest.mark.parametrize("program", ["rsync", "cp"])
+def test_copies_are_right_while_learning(m, scratch, program):
+    need(program)
+    target = scratch.directory("target")
+    for number in range(8):
+        path = make(m, f"{number}.iso")
+        argv = [program, path, target] if program == "cp" else [program, "-W", path, target]
+        run(*argv)
+        with open(os.path.join(target, f"{number}.iso"), "rb") as stream:
+            assert stream.read() == pattern(SIZE)
+    assert "sequentially" in supposed(m, path, program)["why"] or program == "cp"
+
+
+def test_shadow(mount):
+    m = mount("threshold=1M", "shadow=on")
+    path = make(m, "f.iso")
+    assert lane_of(m, lambda: dd_large(path)) == ["cached"]
+    assert m.lane(path) == "cached"
+    util_sys.drop_pages(m.backing("f.iso"))
+    assert "shadow=on, would be" in m.why(path), m.why(path)
+    told = report(m)
+    assert told["shadow"] is True
+    assert told["opens"]["direct"]["opens"] == 1 and told["opens"]["direct"]["bytes"] == SIZE
+
+
+def test_report_is_for_administrators(m):
+    with Child(lambda: m.attribute("report"), uid=65534) as child:
+        with pytest.raises(PermissionError):
+            child.result()

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands on whole mounts: reload, report and record. */
+#include "lanectl-attr.h"
+#include "lanectl-json.h"
+#include "lanectl-text.h"
+#include "lanectl.h"
+#include "policy/policy.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECORD_POLL_US 200000
+
+typedef void (*mount_action)(struct lanectl *ctl, const char *path, int fd, void *data);
+
+static void act_on(struct lanectl *ctl, const char *path, mount_action action, void *data)
+{
+	cleanup_target struct target target = TARGET_INIT;
+
+	if (target_open_argument(ctl, path, &target))
+		action(ctl, path, target.fd, data);
+}
+
+/* The mounts named, or all there are. */
+static void act_on_mounts(struct lanectl *ctl, char **paths, mount_action action, void *data)
+{
+	for (char **path = paths; *path; path++)
+		act_on(ctl, *path, action, data);
+	for (guint i = 0; !*paths && i < ctl->mounts->len; i++) {
+		const struct mount *mount = g_ptr_array_index(ctl->mounts, i);
+
+		if (mount_is_lanefs(mount) && !mounts_cover_of(ctl->mounts, mount))
+			act_on(ctl, mount->point, action, data);
+	}
+}
+
+static void fail(struct lanectl *ctl, const char *path, int error)
+{
+	if (error == -ENODATA)
+		lanectl_fail(ctl, path, "name the mountpoint itself");
+	else
+		lanectl_fail_errno(ctl, path, error);
+}
+
+/* A read-only mount takes no attribute, but its daemon takes a signal. */
+static int reload_by_signal(int fd)
+{
+	JsonObject *stats;
+	int error = attr_get_json(fd, ATTR_STATS, &stats);
+	double pid;
+
+	if (error)
+		return error;
+	pid = json_find_number(stats, "pid");
+	json_object_unref(stats);
+	if (pid <= 1)
+		return -ESRCH;
+	return kill((pid_t)pid, SIGHUP) ? -errno : 0;
+}
+
+static void reload(struct lanectl *ctl, const char *path, int fd, void *data)
+{
+	g_autofree char *said = NULL;
+	int error = attr_set(fd, ATTR_RELOAD, "");
+
+	(void)data;
+	if (error == -EROFS)
+		error = reload_by_signal(fd);
+	if (error == -EINVAL && !attr_get(fd, ATTR_RELOAD, &said))
+		lanectl_fail(ctl, path, "%s", said);
+	else if (error)
+		fail(ctl, path, error);
+}
+
+int reload_run(struct lanectl *ctl, int argc, char **argv)
+{
+	g_auto(GStrv) paths = NULL;
+
+	if (!lanectl_parse(ctl, argc, argv, NULL, &paths))
+		return EXIT_USAGE;
+	act_on_mounts(ctl, paths, reload, NULL);
+	return EXIT_SUCCESS;
+}
+
+static char *size_of(JsonObject *object, const char *path)
+{
+	double bytes = json_find_number(object, path);
+
+	return bytes < 0 ? NULL : size_format_human((uint64_t)bytes);
+}
+
+static void print_opens(JsonObject *report)
+{
+	static const char *const titles[] = {"LANE", ">OPENS", ">BYTES", NULL};
+	struct table *table = table_new(titles, false);
+	g_autofree char *text = NULL;
+
+	for (int lane = 0; lane < LANE_COUNT; lane++) {
+		g_autofree char *opens = g_strdup_printf("opens.%s.opens", lane_name(lane));
+		g_autofree char *bytes = g_strdup_printf("opens.%s.bytes", lane_name(lane));
+		g_autofree char *count = text_count((int64_t)json_find_number(report, opens));
+		g_autofree char *size = size_of(report, bytes);
+		const char *cells[] = {lane_name(lane), count, size};
+
+		table_add(table, cells);
+	}
+	text = table_format(table, "  ");
+	table_free(table);
+	printf("%s", text);
+}
+
+static void print_saved(JsonObject *report)
+{
+	g_autofree char *cached = size_of(report, "disk_bytes.cached");
+	g_autofree char *policy = size_of(report, "disk_bytes.threshold");
+	g_autofree char *asked = size_of(report, "disk_bytes.asked");
+
+	printf("  recent opens replayed, of %s asked for: %s from the disk with everything cached, "
+	       "%s with the threshold\n",
+	       asked, cached, policy);
+}
+
+static void print_known(JsonObject *report)
+{
+	static const char *const titles[] = {"LANE", "FILES", "SIZE", "BECAUSE", NULL};
+	JsonNode *node = json_find(report, "known");
+	struct table *table = table_new(titles, false);
+	JsonArray *known = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+	g_autofree char *text = NULL;
+
+	for (guint i = 0; known && i < json_array_get_length(known); i++) {
+		JsonNode *element = json_array_get_element(known, i);
+		JsonObject *entry =
+			JSON_NODE_HOLDS_OBJECT(element) ? json_node_get_object(element) : NULL;
+		const char *extension = json_find_text(entry, "extension");
+		g_autofree char *files = g_strdup_printf("*%s%s", extension && *extension ? "." : "",
+							 extension ? extension : "");
+		const char *cells[] = {json_find_text(entry, "lane"), files,
+				       json_find_text(entry, "sizes"),
+				       json_find_text(entry, "text")};
+
+		table_add(table, cells);
+	}
+	text = table_format(table, "  ");
+	printf("%s", table_rows(table) ? text : "  nothing is known of programs yet\n");
+	table_free(table);
+}
+
+static void print_report(const char *path, JsonObject *report)
+{
+	g_autofree char *shown = text_escape(path);
+	g_autofree char *threshold = size_of(report, "threshold.bytes");
+	const char *text = json_find_text(report, "threshold.text");
+
+	printf("%s:\n  threshold %s (auto: %s)\n", shown, threshold, text ? text : "?");
+	print_saved(report);
+	printf("  hot: %.0f files\n\n", json_find_number(report, "hot.files"));
+	if (json_find_bool(report, "shadow"))
+		puts("  shadow=on: all opens are cached; these lanes they would have had:");
+	print_opens(report);
+	putchar('\n');
+	print_known(report);
+}
+
+static void report(struct lanectl *ctl, const char *path, int fd, void *data)
+{
+	struct json_list *list = data;
+	JsonObject *object;
+	int error = attr_get_json(fd, ATTR_REPORT, &object);
+
+	if (error) {
+		fail(ctl, path, error);
+	} else if (ctl->json) {
+		json_set_path(object, "path", path);
+		json_list_add(list, object);
+	} else {
+		print_report(path, object);
+		json_object_unref(object);
+	}
+}
+
+int report_run(struct lanectl *ctl, int argc, char **argv)
+{
+	g_auto(GStrv) paths = NULL;
+	struct json_list list;
+
+	if (!lanectl_parse(ctl, argc, argv, NULL, &paths))
+		return EXIT_USAGE;
+	json_list_begin(&list, ctl->json, "reports");
+	act_on_mounts(ctl, paths, report, &list);
+	json_list_end(&list);
+	return EXIT_SUCCESS;
+}
+
+/* Set by a signal. */
+static volatile sig_atomic_t record_stopped;
+
+static void record_stop(int signal_number)
+{
+	(void)signal_number;
+	record_stopped = 1;
+}
+
+/* Prints what there is from *next on, and moves it.  0 or -errno. */
+static int record_fetch(struct lanectl *ctl, const char *path, int fd, uint64_t *next)
+{
+	g_autofree char *name = g_strdup_printf(ATTR_TRACE "%" G_GUINT64_FORMAT, *next);
+	g_autofree char *text = NULL;
+	unsigned long long after, lost;
+	int error = attr_get(fd, name, &text);
+	const char *lines;
+
+	if (error)
+		return error;
+	lines = strchr(text, '\n');
+	if (!lines || sscanf(text, "next %llu lost %llu", &after, &lost) != 2)
+		return -EBADMSG;
+	if (lost && *next)
+		lanectl_fail(ctl, path, "%llu opens came too fast and are not recorded", lost);
+	*next = after;
+	fputs(lines + 1, stdout);
+	return fflush(stdout) ? -errno : 0;
+}
+
+static void record(struct lanectl *ctl, const char *path, int fd, void *data)
+{
+	const int *seconds = data;
+	int64_t end = g_get_monotonic_time() + *seconds * G_USEC_PER_SEC;
+	uint64_t next = 0;
+	int error = 0;
+
+	while (!error && !record_stopped && (!*seconds || g_get_monotonic_time() < end)) {
+		error = record_fetch(ctl, path, fd, &next);
+		g_usleep(RECORD_POLL_US);
+	}
+	if (!error)
+		error = record_fetch(ctl, path, fd, &next);
+	if (error)
+		fail(ctl, path, error);
+}
+
+int record_run(struct lanectl *ctl, int argc, char **argv)
+{
+	g_auto(GStrv) paths = NULL;
+	int seconds = 0;
+	struct sigaction stop = {.sa_handler = record_stop};
+	const GOptionEntry entries[] = {
+		{"seconds", 's', 0, G_OPTION_ARG_INT, &seconds, "End after that many; 0: on Ctrl-C",
+		 "N"},
+		G_OPTION_ENTRY_NULL,
+	};
+
+	if (!lanectl_parse(ctl, argc, argv, entries, &paths))
+		return EXIT_USAGE;
+	if (!*paths || paths[1])
+		return lanectl_usage(ctl, "one mountpoint is needed");
+	if (seconds < 0)
+		return lanectl_usage(ctl, "a number of seconds is 0 or more");
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGTERM, &stop, NULL);
+	act_on(ctl, *paths, record, &seconds);
+	return EXIT_SUCCESS;
+}
