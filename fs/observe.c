@@ -36,6 +36,7 @@ struct observed {
 	enum lane lane;            /* fixed, that it was opened in */
 	bool seen;                 /* fixed, READs come to the daemon */
 	bool has_io;               /* fixed, io is known */
+	bool cached;               /* fixed, the policy has it cached, if it is asked */
 	bool learns;               /* fixed, else only replayed */
 	struct caller_io io;       /* fixed, of pid at the open */
 	bool mapped;               /* atomic */
@@ -105,6 +106,7 @@ static void follow(struct file *file, const struct facts *facts,
 	observed->learns = is_large(decision->rule);
 	observed->lane = decision->lane;
 	observed->seen = decision->lane == LANE_DIRECT;
+	observed->cached = decision->would == LANE_CACHED;
 	if (facts->policy.resident > 0)
 		observed->resident = (uint64_t)(facts->policy.resident * (double)size);
 	if (observed->learns && !observed->seen)
@@ -129,7 +131,7 @@ void observe_open(struct file *file, const struct facts *facts,
 	}
 	id = replay_id(file->inode);
 	if (adapt_samples(fs->adapt, id, size))
-		observer_replay(fs->observer, id, size, size);
+		observer_replay(fs->observer, id, size, size, true);
 }
 
 void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
@@ -250,7 +252,8 @@ void observe_end(struct file *file)
 		bytes = sample.size;
 	if (!atomic_read(file->fs->stopping)) {
 		if (bytes && adapt_samples(file->fs->adapt, observed->id, bytes))
-			observer_replay(file->fs->observer, observed->id, observed->size, bytes);
+			observer_replay(file->fs->observer, observed->id, observed->size, bytes,
+					observed->cached);
 		if (observed->learns)
 			adapt_close(file->fs->adapt, &observed->key, &sample);
 	}

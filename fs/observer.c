@@ -13,11 +13,13 @@
 #define ROUND_US (G_USEC_PER_SEC / 4)
 #define SAVE_US (60 * G_USEC_PER_SEC)
 
-void observer_replay(struct observer *observer, uint64_t id, uint64_t size, uint64_t bytes)
+void observer_replay(struct observer *observer, uint64_t id, uint64_t size, uint64_t bytes,
+		     bool cached)
 {
 	g_mutex_lock(&observer->lock);
 	if (observer->count < OBSERVER_QUEUE)
-		observer->queue[observer->count++] = (struct observer_replay){ id, size, bytes };
+		observer->queue[observer->count++] =
+			(struct observer_replay){ id, size, bytes, cached };
 	g_mutex_unlock(&observer->lock);
 }
 
@@ -58,6 +60,11 @@ static void observer_sleep(struct observer *observer, int64_t until)
 		;
 }
 
+static void replay(struct lanefs *fs, const struct observer_replay *open)
+{
+	adapt_replay(fs->adapt, open->id, open->size, open->bytes, open->cached);
+}
+
 static void *observer_run(void *data)
 {
 	struct observer *observer = data;
@@ -72,8 +79,7 @@ static void *observer_run(void *data)
 		observer->count = 0;
 		g_mutex_unlock(&observer->lock);
 		for (unsigned int i = 0; i < count; i++)
-			adapt_replay(fs->adapt, observer->taken[i].id, observer->taken[i].size,
-				     observer->taken[i].bytes);
+			replay(fs, &observer->taken[i]);
 		feel(fs);
 		if (g_get_monotonic_time() - saved >= SAVE_US) {
 			save(fs);

@@ -12,6 +12,7 @@
 
 struct observer_replay {
 	uint64_t id, size, bytes;
+	bool cached;
 };
 
 struct observer_counts {
@@ -31,4 +32,5 @@ struct observer {
 };
 
 /* Has it replayed soon.  Any thread; takes a lock for a moment. */
-void observer_replay(struct observer *observer, uint64_t id, uint64_t size, uint64_t bytes);
+void observer_replay(struct observer *observer, uint64_t id, uint64_t size, uint64_t bytes,
+		     bool cached);

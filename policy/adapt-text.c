@@ -142,7 +142,7 @@ static void add_replay(JsonBuilder *json, struct adapt *adapt)
 	json_builder_begin_object(json);
 	add_int(json, "asked", costs.asked);
 	add_int(json, "cached", costs.caches[GHOST_CACHES - 1]);
-	add_int(json, "threshold", costs.spent);
+	add_int(json, "policy", costs.spent);
 	json_builder_end_object(json);
 	json_builder_set_member_name(json, "replay");
 	json_builder_begin_array(json);

@@ -105,9 +105,8 @@ bool adapt_samples(const struct adapt *adapt, uint64_t id, uint64_t bytes)
 /* What was read since the last time, fading left out.  With replay_lock held. */
 static void count_costs(struct adapt *adapt)
 {
-	unsigned int now = ghost_nearest(adapt->view.bytes);
-
-	adapt->costs.spent += ghost_cost(adapt->ghost, now) - adapt->before[now];
+	adapt->costs.spent += ghost_cost_of_policy(adapt->ghost) - adapt->spent_before;
+	adapt->spent_before = ghost_cost_of_policy(adapt->ghost);
 	adapt->costs.asked += ghost_asked(adapt->ghost) - adapt->asked_before;
 	adapt->asked_before = ghost_asked(adapt->ghost);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
@@ -125,17 +124,18 @@ static void end_epoch(struct adapt *adapt)
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
 		adapt->before[i] = ghost_cost(adapt->ghost, i);
 	adapt->asked_before = ghost_asked(adapt->ghost);
+	adapt->spent_before = ghost_cost_of_policy(adapt->ghost);
 	publish(adapt);
 }
 
-void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes)
+void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes, bool cached)
 {
 	uint64_t step;
 
 	if (is_frozen(adapt))
 		return;
 	g_mutex_lock(&adapt->replay_lock);
-	ghost_note(adapt->ghost, id, size, bytes);
+	ghost_note(adapt->ghost, id, size, bytes, cached);
 	if (ghost_asked(adapt->ghost) >= adapt->epoch) {
 		if (adapt->epoch)
 			end_epoch(adapt);

@@ -41,8 +41,8 @@ void adapt_close(struct adapt *adapt, const struct learn_key *key,
 /* Whether adapt_replay() would follow that file.  Any thread. */
 bool adapt_samples(const struct adapt *adapt, uint64_t id, uint64_t bytes);
 
-/* Some open, of a file of any size, has read so many bytes. */
-void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes);
+/* Some open, of a file of any size, has read so many bytes; cached: the policy had it cached. */
+void adapt_replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes, bool cached);
 
 /* How memory is.  now: us on a clock that only goes forward. */
 void adapt_feel(struct adapt *adapt, const struct threshold_inputs *inputs, int64_t now);
@@ -52,8 +52,8 @@ void adapt_feel(struct adapt *adapt, const struct threshold_inputs *inputs, int6
 /* Bytes since the start, as the replay has it. */
 struct adapt_costs {
 	uint64_t asked;                /* by all opens */
-	uint64_t spent;                /* read from the disk with the threshold in force */
-	uint64_t caches[GHOST_CACHES]; /* with each of the others, index as in ghost.h */
+	uint64_t spent;                /* read from the disk with the policy as it was */
+	uint64_t caches[GHOST_CACHES]; /* with fixed thresholds, index as in ghost.h */
 };
 
 void adapt_costs(struct adapt *adapt, struct adapt_costs *costs);

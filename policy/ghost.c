@@ -14,6 +14,10 @@
 #define BUCKETS 16384
 #define NONE UINT32_MAX
 
+/* One for each threshold, and the one that does as the policy did. */
+#define POLICY GHOST_CACHES
+#define CACHES (GHOST_CACHES + 1)
+
 /* Files are cut into blocks of this size, large ones into so many. */
 #define BLOCK MIB
 #define BLOCKS_MAX 4096
@@ -32,7 +36,7 @@ struct entry {
 	uint64_t bytes;   /* of the block */
 	uint32_t next;    /* in its bucket, or in the list of free entries */
 	uint32_t lists;   /* bit i: cache i has it */
-	struct link link[GHOST_CACHES];
+	struct link link[CACHES];
 };
 
 struct cache {
@@ -47,7 +51,7 @@ struct ghost {
 	struct entry *entries;
 	uint32_t count, size, free;
 	uint32_t buckets[BUCKETS];
-	struct cache caches[GHOST_CACHES];
+	struct cache caches[CACHES];
 	double asked;
 };
 
@@ -85,7 +89,7 @@ struct ghost *ghost_new(uint64_t memory)
 	ghost->memory = memory;
 	ghost->free = NONE;
 	memset(ghost->buckets, 0xff, sizeof(ghost->buckets));
-	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+	for (unsigned int i = 0; i < CACHES; i++)
 		ghost->caches[i].newest = ghost->caches[i].oldest = NONE;
 	return ghost;
 }
@@ -166,7 +170,7 @@ static void list_evict(struct ghost *ghost, unsigned int i, uint64_t room)
 
 static void evict_all(struct ghost *ghost)
 {
-	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+	for (unsigned int i = 0; i < CACHES; i++)
 		list_evict(ghost, i, ghost->memory >> ghost->shift);
 }
 
@@ -183,7 +187,7 @@ static void drop_unsampled(struct ghost *ghost)
 
 		if (!entry->lists || is_sampled(entry->key, ghost->shift))
 			continue;
-		for (unsigned int i = 0; i < GHOST_CACHES; i++)
+		for (unsigned int i = 0; i < CACHES; i++)
 			if (entry->lists & 1U << i)
 				list_remove(ghost, i, at);
 		entry_free(ghost, at);
@@ -240,42 +244,39 @@ static uint32_t entry_make(struct ghost *ghost, uint64_t key, uint64_t bytes)
 /* A block of a file that has grown or shrunk weighs differently in each list that has it. */
 static void entry_resize(struct ghost *ghost, struct entry *entry, uint64_t bytes)
 {
-	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+	for (unsigned int i = 0; i < CACHES; i++)
 		if (entry->lists & 1U << i)
 			ghost->caches[i].bytes += bytes - entry->bytes;
 	entry->bytes = bytes;
 }
 
-static void touch_block(struct ghost *ghost, uint64_t key, uint64_t size, uint64_t bytes)
+static void touch_block(struct ghost *ghost, uint64_t key, uint64_t size, uint64_t bytes,
+			bool cached)
 {
 	uint32_t at = entry_find(ghost, key);
-	unsigned int admits = 0;
-
-	while (admits < GHOST_CACHES && size >= ghost_thresholds[admits])
-		admits++;
+	double weight = (double)bytes * (double)(UINT64_C(1) << ghost->shift);
 	if (at == NONE)
 		at = entry_make(ghost, key, bytes);
 	else if (ghost->entries[at].bytes != bytes)
 		entry_resize(ghost, &ghost->entries[at], bytes);
 	if (at == NONE)
 		return;
-	ghost->asked += (double)bytes * (double)(UINT64_C(1) << ghost->shift);
-	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
+	ghost->asked += weight;
+	for (unsigned int i = 0; i < CACHES; i++) {
+		bool admitted = i == POLICY ? cached : size < ghost_thresholds[i];
 		bool hit = ghost->entries[at].lists & 1U << i;
 
 		if (hit)
 			list_remove(ghost, i, at);
-		if (!hit || i < admits)
-			ghost->caches[i].cost += (double)bytes *
-						 (double)(UINT64_C(1) << ghost->shift);
-		if (i >= admits)
+		if (!hit || !admitted)
+			ghost->caches[i].cost += weight;
+		if (admitted)
 			list_put_first(ghost, i, at);
 	}
 	if (!ghost->entries[at].lists)
 		entry_free(ghost, at);
 	else
-		for (unsigned int i = admits; i < GHOST_CACHES; i++)
-			list_evict(ghost, i, ghost->memory >> ghost->shift);
+		evict_all(ghost);
 }
 
 bool ghost_samples(const struct ghost *ghost, uint64_t id, uint64_t bytes)
@@ -285,7 +286,7 @@ bool ghost_samples(const struct ghost *ghost, uint64_t id, uint64_t bytes)
 	return bytes && (bytes > BLOCK || is_sampled(block_key(mix(id), 0), shift));
 }
 
-void ghost_note(struct ghost *ghost, uint64_t id, uint64_t size, uint64_t bytes)
+void ghost_note(struct ghost *ghost, uint64_t id, uint64_t size, uint64_t bytes, bool cached)
 {
 	uint64_t step = block_size(size), seed = mix(id);
 
@@ -295,13 +296,18 @@ void ghost_note(struct ghost *ghost, uint64_t id, uint64_t size, uint64_t bytes)
 
 		/* A block the file's end cuts short is whole when it was read to there. */
 		if (is_sampled(key, ghost->shift))
-			touch_block(ghost, key, size, MIN(step, size - at));
+			touch_block(ghost, key, size, MIN(step, size - at), cached);
 	}
 }
 
 uint64_t ghost_cost(const struct ghost *ghost, unsigned int i)
 {
 	return (uint64_t)ghost->caches[i].cost;
+}
+
+uint64_t ghost_cost_of_policy(const struct ghost *ghost)
+{
+	return ghost_cost(ghost, POLICY);
 }
 
 uint64_t ghost_asked(const struct ghost *ghost)
@@ -311,7 +317,7 @@ uint64_t ghost_asked(const struct ghost *ghost)
 
 void ghost_fade(struct ghost *ghost, double keep)
 {
-	for (unsigned int i = 0; i < GHOST_CACHES; i++)
+	for (unsigned int i = 0; i < CACHES; i++)
 		ghost->caches[i].cost *= keep;
 	ghost->asked *= keep;
 }

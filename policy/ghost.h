@@ -31,17 +31,22 @@ void ghost_set_memory(struct ghost *ghost, uint64_t memory);
 /* Whether some block of the file is in the sample: what is not needs no ghost_note().  Any thread. */
 bool ghost_samples(const struct ghost *ghost, uint64_t id, uint64_t bytes);
 
-/* An open of file id (any number that stays) of that size that read the first bytes of it. */
-void ghost_note(struct ghost *ghost, uint64_t id, uint64_t size, uint64_t bytes);
+/*
+ * An open of file id (any number that stays) of that size that read the first bytes of it.
+ * cached: what the open really got, for one cache more that holds just that.
+ */
+void ghost_note(struct ghost *ghost, uint64_t id, uint64_t size, uint64_t bytes, bool cached);
 
 /* The thresholds, ascending, bytes; the last is so large that everything is cached. */
 extern const uint64_t ghost_thresholds[GHOST_CACHES];
 
 /*
  * Bytes the cache of thresholds[i] would have read from the disk of late, recent
- * ones counting more; and what all of them were asked for.
+ * ones counting more; the same of what the policy
+ * did; and what all of them were asked for.
  */
 uint64_t ghost_cost(const struct ghost *ghost, unsigned int i);
+uint64_t ghost_cost_of_policy(const struct ghost *ghost);
 uint64_t ghost_asked(const struct ghost *ghost);
 
 /* Lets the past count less: to be called once in so many opens. */

@@ -55,7 +55,7 @@ struct threshold_view {
 	uint64_t base;        /* bytes, without pressure */
 	bool replayed;        /* chosen by replaying recent opens, not from memory */
 	double pressure;      /* 0..1 */
-	uint64_t cost;        /* replayed: bytes read from the disk with it of late */
+	uint64_t cost;        /* replayed: bytes read from the disk of late, as things are */
 	uint64_t cost_memory; /* ... and with the one that memory alone would give */
 };
 

@@ -39,9 +39,20 @@
 /* Pressure that has gone is forgotten by half in this time. */
 #define RELIEF_US 2000000.0
 
-/* Another threshold has to save so much of the bytes to be worth a move, and so often. */
-#define WORTH_MOVING 0.98
-#define TURNS_TO_MOVE 2
+/*
+ * Another threshold has to cost no more than this share of the bytes to be worth a move, and so
+ * often in a row.  Going up takes more: hot files above the threshold are found one by one, which
+ * takes a while and is better in the end than to cache all that is below a higher one.  For the
+ * same reason it goes back after a time, to see.
+ */
+#define WORTH_MOVING_DOWN 0.98
+#define TURNS_TO_MOVE_DOWN 2
+#define WORTH_MOVING_UP 0.80
+#define TURNS_TO_MOVE_UP 20
+#define TURNS_UP 200
+
+/* Nor is it worth one to save less than this share of all bytes. */
+#define SAVING_LEAST 0.01
 
 static uint64_t share_of(uint64_t memory)
 {
@@ -114,29 +125,51 @@ void threshold_feel(struct threshold *threshold, const struct threshold_inputs *
 	threshold->felt = now;
 }
 
+static bool is_better(const struct ghost *ghost, unsigned int best, unsigned int now, uint64_t cost)
+{
+	double worth = best > now ? WORTH_MOVING_UP : WORTH_MOVING_DOWN;
+	double best_cost = (double)ghost_cost(ghost, best);
+
+	return best != now && best_cost <= worth * (double)cost &&
+	       (double)cost - best_cost >= SAVING_LEAST * (double)ghost_asked(ghost);
+}
+
+static void move_to(struct threshold *threshold, unsigned int i)
+{
+	threshold->base = ghost_thresholds[i];
+	threshold->replayed = true;
+	threshold->wish = GHOST_CACHES;
+	threshold->turns_up = 0;
+}
+
 bool threshold_consult(struct threshold *threshold, const struct ghost *ghost)
 {
 	unsigned int now = ghost_nearest(threshold->base);
 	unsigned int start = ghost_nearest(threshold_auto(threshold->memory));
 	unsigned int best = now;
+	bool up;
 
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
 		if (ghost_cost(ghost, i) < ghost_cost(ghost, best))
 			best = i;
-	threshold->cost = ghost_cost(ghost, now);
+	threshold->cost = ghost_cost_of_policy(ghost);
 	threshold->cost_memory = ghost_cost(ghost, start);
-	if ((double)ghost_cost(ghost, best) > WORTH_MOVING * (double)ghost_cost(ghost, now)) {
+	if (now > start && ++threshold->turns_up >= TURNS_UP) {
+		move_to(threshold, start);
+		return true;
+	}
+	if (!is_better(ghost, best, now, threshold->cost)) {
 		threshold->wish = GHOST_CACHES;
 		return false;
 	}
-	threshold->turns = best == threshold->wish ? threshold->turns + 1 : 1;
+	/* The best may change from one to the next; that it is up or down counts. */
+	up = best > now;
+	threshold->turns = threshold->wish != GHOST_CACHES && up == (threshold->wish > now) ?
+		threshold->turns + 1 : 1;
 	threshold->wish = best;
-	if (threshold->turns < TURNS_TO_MOVE)
+	if (threshold->turns < (up ? TURNS_TO_MOVE_UP : TURNS_TO_MOVE_DOWN))
 		return false;
-	threshold->wish = GHOST_CACHES;
-	threshold->base = ghost_thresholds[best];
-	threshold->cost = ghost_cost(ghost, best);
-	threshold->replayed = true;
+	move_to(threshold, best);
 	return true;
 }
 

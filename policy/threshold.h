@@ -36,8 +36,9 @@ struct threshold {
 	double pressure;    /* 0..1 */
 	int64_t felt;       /* us, when it was last told about memory */
 	unsigned int wish;  /* the cache that was best last time, GHOST_CACHES: none */
-	unsigned int turns; /* how often in a row it was */
-	uint64_t cost, cost_memory; /* bytes from the disk: of base, of memory's choice */
+	unsigned int turns; /* how often in a row it was in that direction */
+	unsigned int turns_up; /* since it went up */
+	uint64_t cost, cost_memory; /* bytes from the disk: of the policy, of memory's choice */
 };
 
 void threshold_init(struct threshold *threshold, uint64_t memory);
@@ -47,8 +48,9 @@ void threshold_feel(struct threshold *threshold, const struct threshold_inputs *
 		    int64_t now);
 
 /*
- * Looks at what the caches have cost.  Moves only when another one was better by
- * more than a few percent, and twice in a row.  Whether it moved.
+ * Looks at what the caches have cost.  Moves only when one of them was better than the policy as
+ * it is (that caches hot files above the threshold too) by more than a few percent, and not only
+ * once.  Whether it moved.
  */
 bool threshold_consult(struct threshold *threshold, const struct ghost *ghost);
 

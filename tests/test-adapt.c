@@ -13,6 +13,15 @@ static const struct threshold_inputs plenty = {
 	.group_limit = UINT64_MAX, .group_available = UINT64_MAX, .stall = 0,
 };
 
+/* As an open that no hot file is in the way of. */
+static void replay(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t bytes)
+{
+	struct threshold_view view;
+
+	adapt_view(adapt, &view);
+	adapt_replay(adapt, id, size, bytes, size < view.bytes);
+}
+
 static void test_pressure(void)
 {
 	static const struct {
@@ -100,11 +109,43 @@ static void test_moves_up(void)
 	struct threshold_view view;
 
 	for (unsigned int n = 0; n < 2000; n++)
-		adapt_replay(adapt, n % 100, 40 * MIB, 40 * MIB);
+		replay(adapt, n % 100, 40 * MIB, 40 * MIB);
 	adapt_view(adapt, &view);
 	g_assert_true(view.replayed);
 	g_assert_cmpuint(view.bytes, >, 40 * MIB);
 	g_assert_cmpuint(view.cost, <, view.cost_memory / 10);
+	adapt_free(adapt);
+}
+
+/* What hot files save counts for the policy: there is nothing to be gained by moving. */
+static void test_hot_files_count(void)
+{
+	struct adapt *adapt = adapt_new(8 * GIB, false);
+	struct threshold_view view;
+
+	for (unsigned int n = 0; n < 5000; n++)
+		adapt_replay(adapt, n % 100, 40 * MIB, 40 * MIB, n >= 200);
+	adapt_view(adapt, &view);
+	g_assert_false(view.replayed);
+	g_assert_cmpuint(view.bytes, ==, 8 * MIB);
+	adapt_free(adapt);
+}
+
+/* What moved up goes back after a while, to see whether it is still better. */
+static void test_goes_back(void)
+{
+	struct adapt *adapt = adapt_new(1 * GIB, false);
+	struct threshold_view view;
+	unsigned int up = 0, down = 0;
+
+	for (unsigned int n = 0; n < 20000; n++) {
+		replay(adapt, n % 30, 20 * MIB, 20 * MIB);
+		adapt_view(adapt, &view);
+		up += view.bytes > 1 * MIB;
+		down += view.replayed && view.bytes == 1 * MIB;
+	}
+	g_assert_cmpuint(up, >, 10000);
+	g_assert_cmpuint(down, >, 100);
 	adapt_free(adapt);
 }
 
@@ -115,16 +156,16 @@ static void test_moves_down(void)
 	struct threshold_view view;
 
 	for (uint64_t n = 0; n < 20000; n++) {
-		adapt_replay(adapt, n % 1000, 900 * KIB, 900 * KIB);
+		replay(adapt, n % 1000, 900 * KIB, 900 * KIB);
 		if (n % 2)
-			adapt_replay(adapt, 1000000 + n, 1 * MIB - 1, 1 * MIB - 1);
+			replay(adapt, 1000000 + n, 1 * MIB - 1, 1 * MIB - 1);
 	}
 	adapt_view(adapt, &view);
 	/* It cannot tell these apart: it stays. */
 	g_assert_cmpuint(view.bytes, ==, 1 * MIB);
 	for (uint64_t n = 0; n < 40000; n++) {
-		adapt_replay(adapt, n % 3500, 250 * KIB, 250 * KIB);
-		adapt_replay(adapt, 1000000 + n, 1 * MIB - 1, 1 * MIB - 1);
+		replay(adapt, n % 3500, 250 * KIB, 250 * KIB);
+		replay(adapt, 1000000 + n, 1 * MIB - 1, 1 * MIB - 1);
 	}
 	adapt_view(adapt, &view);
 	g_assert_true(view.replayed);
@@ -139,7 +180,7 @@ static void test_no_reason_to_move(void)
 	struct threshold_view view;
 
 	for (uint64_t n = 0; n < 20000; n++)
-		adapt_replay(adapt, n, 3 * MIB, 3 * MIB);
+		replay(adapt, n, 3 * MIB, 3 * MIB);
 	adapt_view(adapt, &view);
 	g_assert_false(view.replayed);
 	g_assert_cmpuint(view.bytes, ==, 1 * MIB);
@@ -166,7 +207,7 @@ static void test_frozen(void)
 	struct threshold_view view;
 
 	for (unsigned int n = 0; n < 2000; n++) {
-		adapt_replay(adapt, n % 100, 40 * MIB, 40 * MIB);
+		replay(adapt, n % 100, 40 * MIB, 40 * MIB);
 		open_and_close(adapt, 1, &facts);
 	}
 	adapt_view(adapt, &view);
@@ -217,7 +258,7 @@ static char *learned_state(void)
 	for (unsigned int n = 0; n < 40; n++)
 		open_and_close(adapt, n, &facts);
 	for (unsigned int n = 0; n < 2000; n++)
-		adapt_replay(adapt, n % 100, 40 * MIB, 40 * MIB);
+		replay(adapt, n % 100, 40 * MIB, 40 * MIB);
 	text = adapt_save(adapt);
 	adapt_free(adapt);
 	return text;
@@ -312,7 +353,7 @@ static void test_bounded(void)
 		struct learn_key key;
 
 		if (adapt_samples(adapt, n, 16 * KIB))
-			adapt_replay(adapt, n, 16 * KIB, 16 * KIB);
+			replay(adapt, n, 16 * KIB, 16 * KIB);
 		g_snprintf(name, sizeof(name), "p%u", (unsigned int)(n % 5000));
 		g_snprintf(path, sizeof(path), "f.%u", (unsigned int)(n % 77));
 		learn_key_init(&key, name, path, 40 * MIB);
@@ -333,6 +374,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/adapt/room", test_room);
 	g_test_add_func("/adapt/pulled-down", test_pulled_down);
 	g_test_add_func("/adapt/moves-up", test_moves_up);
+	g_test_add_func("/adapt/hot-files-count", test_hot_files_count);
+	g_test_add_func("/adapt/goes-back", test_goes_back);
 	g_test_add_func("/adapt/moves-down", test_moves_down);
 	g_test_add_func("/adapt/no-reason-to-move", test_no_reason_to_move);
 	g_test_add_func("/adapt/frozen", test_frozen);

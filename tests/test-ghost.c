@@ -91,7 +91,7 @@ static void test_exact(void)
 		for (unsigned int n = 0; n < 3000; n++) {
 			uint64_t size, id = random_open(random, &size);
 
-			ghost_note(ghost, id, size, size);
+			ghost_note(ghost, id, size, size, false);
 			model_note(&model, id, size);
 		}
 		g_assert_cmpuint(ghost_sampling(ghost), ==, 0);
@@ -109,18 +109,33 @@ static void test_parts(void)
 	struct ghost *ghost = ghost_new(64 * MIB);
 	unsigned int small = ghost_nearest(1 * MIB), all = GHOST_CACHES - 1;
 
-	ghost_note(ghost, 1, 40 * MIB, 10 * MIB);
+	ghost_note(ghost, 1, 40 * MIB, 10 * MIB, false);
 	g_assert_cmpuint(ghost_cost(ghost, all), ==, 10 * MIB);
-	ghost_note(ghost, 1, 40 * MIB, 12 * MIB);
+	ghost_note(ghost, 1, 40 * MIB, 12 * MIB, false);
 	g_assert_cmpuint(ghost_cost(ghost, all), ==, 12 * MIB);
 	g_assert_cmpuint(ghost_cost(ghost, small), ==, 22 * MIB);
 	g_assert_cmpuint(ghost_asked(ghost), ==, 22 * MIB);
-	ghost_note(ghost, 2, 100, 0);
-	ghost_note(ghost, 2, 0, 100);
+	ghost_note(ghost, 2, 100, 0, false);
+	ghost_note(ghost, 2, 0, 100, false);
 	g_assert_cmpuint(ghost_asked(ghost), ==, 22 * MIB);
 	ghost_fade(ghost, 0.5);
 	g_assert_cmpuint(ghost_cost(ghost, small), ==, 11 * MIB);
 	g_assert_cmpuint(ghost_asked(ghost), ==, 11 * MIB);
+	ghost_free(ghost);
+}
+
+/* What the policy did has a cache of its own: exactly what is said to be cached is in it. */
+static void test_policy(void)
+{
+	struct ghost *ghost = ghost_new(64 * MIB);
+
+	for (unsigned int n = 0; n < 10; n++) {
+		ghost_note(ghost, 1, 40 * MIB, 40 * MIB, n >= 2);
+		ghost_note(ghost, 2, 30 * MIB, 30 * MIB, false);
+	}
+	g_assert_cmpuint(ghost_cost_of_policy(ghost), ==, 3 * 40 * MIB + 10 * 30 * MIB);
+	/* Without it the two would push each other out. */
+	g_assert_cmpuint(ghost_cost(ghost, GHOST_CACHES - 1), ==, 700 * MIB);
 	ghost_free(ghost);
 }
 
@@ -129,19 +144,19 @@ static void test_room_and_growth(void)
 	struct ghost *ghost = ghost_new(64 * MIB);
 	unsigned int all = GHOST_CACHES - 1;
 
-	ghost_note(ghost, 1, 40 * MIB, 40 * MIB);
+	ghost_note(ghost, 1, 40 * MIB, 40 * MIB, false);
 	ghost_set_memory(ghost, 20 * MIB);
 	ghost_set_memory(ghost, 64 * MIB);
 	/* The first 20 of its blocks, in order of use, were the last. */
-	ghost_note(ghost, 1, 40 * MIB, 40 * MIB);
+	ghost_note(ghost, 1, 40 * MIB, 40 * MIB, false);
 	g_assert_cmpuint(ghost_cost(ghost, all), ==, (40 + 20) * MIB);
 	/* A file that grows: its last block was of another size. */
-	ghost_note(ghost, 2, MIB / 2, MIB);
-	ghost_note(ghost, 2, MIB, MIB);
+	ghost_note(ghost, 2, MIB / 2, MIB, false);
+	ghost_note(ghost, 2, MIB, MIB, false);
 	g_assert_cmpuint(ghost_cost(ghost, all), ==, 60 * MIB + MIB / 2);
 	ghost_set_memory(ghost, 0);
-	ghost_note(ghost, 2, MIB, MIB);
-	ghost_note(ghost, 2, MIB, MIB);
+	ghost_note(ghost, 2, MIB, MIB, false);
+	ghost_note(ghost, 2, MIB, MIB, false);
 	g_assert_cmpuint(ghost_cost(ghost, all), ==, 62 * MIB + MIB / 2);
 	ghost_free(ghost);
 }
@@ -157,7 +172,7 @@ static void test_sampled(void)
 	/* A million files of 64 KiB, each as likely: of 64 GiB a sixteenth is found. */
 	for (unsigned int n = 0; n < 3000000; n++) {
 		ghost_note(ghost, (uint64_t)g_rand_int_range(random, 0, 1000000), 64 * KIB,
-			   64 * KIB);
+			   64 * KIB, false);
 		asked += 64 * KIB;
 	}
 	g_assert_cmpuint(ghost_sampling(ghost), >, 0);
@@ -182,9 +197,9 @@ static void test_samples(void)
 	for (uint64_t n = 0; n < 400000; n++) {
 		uint64_t id = n * 2654435761U % 100000, size = 1000 + id;
 
-		ghost_note(one, id, size, size);
+		ghost_note(one, id, size, size, false);
 		if (ghost_samples(two, id, size))
-			ghost_note(two, id, size, size);
+			ghost_note(two, id, size, size, false);
 		else
 			skipped++;
 	}
@@ -202,7 +217,7 @@ static void test_huge(void)
 	struct ghost *ghost = ghost_new(GIB);
 
 	for (uint64_t size = 1; size < UINT64_C(1) << 62; size *= 2)
-		ghost_note(ghost, size, size, size);
+		ghost_note(ghost, size, size, size, false);
 	g_assert_cmpuint(ghost_footprint(ghost), <, 4 * MIB);
 	ghost_free(ghost);
 	ghost_free(NULL);
@@ -225,6 +240,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/ghost/exact", test_exact);
 	g_test_add_func("/ghost/parts", test_parts);
+	g_test_add_func("/ghost/policy", test_policy);
 	g_test_add_func("/ghost/room-and-growth", test_room_and_growth);
 	g_test_add_func("/ghost/sampled", test_sampled);
 	g_test_add_func("/ghost/samples", test_samples);

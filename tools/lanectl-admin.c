@@ -116,11 +116,11 @@ static void print_opens(JsonObject *report)
 static void print_saved(JsonObject *report)
 {
 	g_autofree char *cached = size_of(report, "disk_bytes.cached");
-	g_autofree char *policy = size_of(report, "disk_bytes.threshold");
+	g_autofree char *policy = size_of(report, "disk_bytes.policy");
 	g_autofree char *asked = size_of(report, "disk_bytes.asked");
 
 	printf("  recent opens replayed, of %s asked for: %s from the disk with everything cached, "
-	       "%s with the threshold\n",
+	       "%s as the policy has it\n",
 	       asked, cached, policy);
 }
 

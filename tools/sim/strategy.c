@@ -81,7 +81,8 @@ static enum lane decide_learned(struct play *play, const struct sim_open *open)
 		}
 	}
 	if (!open->writes && adapt_samples(play->adapt, open->id, open->bytes))
-		adapt_replay(play->adapt, open->id, open->size, open->bytes);
+		adapt_replay(play->adapt, open->id, open->size, open->bytes,
+			     decision.lane == LANE_CACHED);
 	return decision.lane;
 }
 
