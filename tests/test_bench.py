@@ -158,7 +158,7 @@ def root():
                                    "memory"])
 def test_suite_runs(root, suite, tmp_path):
     peers = "auto,stream" if suite == "memory" else "native,direct,stream"
-    process = bench(suite, *TINY, "--peers", peers, "--out", str(tmp_path))
+    process = bench(suite, *TINY, "--sizes", "128K", "--peers", peers, "--out", str(tmp_path))
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
     with open(tmp_path / "results.json") as stream:

@@ -276,6 +276,7 @@ int load_random(struct worker *worker)
 		if (!err && spans[opened++].size < (off_t)load->block)
 			err = -EINVAL;
 	}
+	worker->start = now_ns();
 	while (!err && (load->seconds > 0 || worker->calls < load->count) &&
 	       worker_goes_on(worker)) {
 		struct span *span = &spans[random_next(&state) % load->n_files];
