@@ -114,6 +114,7 @@ def plan(options):
 
 def run(bench):
     options = bench.options
+    names = presets.peers(options, "protect", PEERS)
     size = min(options.file_size, 2 << 30)
     with device.backing(bench, options.device, size * 3 + MEMORY) as source, bench.on(source):
         for name in ("hot", "streams"):
@@ -124,5 +125,5 @@ def run(bench):
         for name in "ab":
             bench.file(os.path.join(source, "streams", name), size)
         key = {"suite": "protect", "condition": "", "device": options.device}
-        yield from compare.compare_cases(bench, key, [ALONE, *STREAMS], presets.peers(options, "protect", PEERS),
+        yield from compare.compare_cases(bench, key, [ALONE, *STREAMS], names,
                                          one.measure, unit="us")

@@ -34,11 +34,13 @@ class Random:
 
 
 def plan(options):
-    return len(presets.peers(options, "random", PEERS)) * options.rounds * len(options.conditions) * len(BLOCKS)
+    names = presets.peers(options, "random", PEERS)
+    return len(names) * options.rounds * len(options.conditions) * len(BLOCKS)
 
 
 def run(bench):
     options = bench.options
+    names = presets.peers(options, "random", PEERS)
     with device.backing(bench, options.device, options.file_size + (1 << 20)) as source, \
          bench.on(source):
         bench.file(os.path.join(source, "file"), options.file_size)
@@ -47,5 +49,5 @@ def run(bench):
             for state in condition.conditions(bench):
                 key = {"suite": "random", "case": f"random {sizes.show(block)}",
                        "condition": state.name, "device": options.device}
-                yield from compare.compare(bench, key, presets.peers(options, "random", PEERS),
+                yield from compare.compare(bench, key, names,
                                            Random(bench, source, state, block).measure)

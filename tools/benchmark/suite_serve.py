@@ -99,6 +99,7 @@ def plan(options):
 
 def run(bench):
     options = bench.options
+    names = presets.peers(options, "serve", PEERS)
     room = options.file_size + LENGTH + SMALL * SMALL_SIZE * 2
     with device.backing(bench, options.device, room) as source, bench.on(source):
         bench.file(os.path.join(source, "320"), LENGTH)
@@ -111,7 +112,7 @@ def run(bench):
         key = {"suite": "serve", "condition": "fresh", "device": options.device}
         for case, argv in LOOPS:
             loop = Loop(bench, source, argv)
-            yield from compare.compare(bench, {**key, "case": case}, presets.peers(options, "serve", PEERS),
+            yield from compare.compare(bench, {**key, "case": case}, names,
                                        loop.measure, loop.syscalls)
         for case, server, what, clients in web_cases():
             web = Web(bench, source, server, what, clients)

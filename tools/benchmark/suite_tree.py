@@ -49,17 +49,19 @@ class Suite:
         self.PEERS = PEERS
 
     def plan(self, options):
-        return len(presets.peers(options, self.name, PEERS)) * min(3, options.rounds) * len(self.jobs)
+        names = presets.peers(options, self.name, PEERS)
+        return len(names) * min(3, options.rounds) * len(self.jobs)
 
     def run(self, bench):
         options = bench.options
+        names = presets.peers(options, self.name, PEERS)
         with device.backing(bench, options.device, 2 << 30) as source, bench.on(source):
             bench.progress.say(f"copying {HEADERS}")
             make_tree(source)
             for case, (program, script) in self.jobs.items():
                 key = {"suite": self.name, "case": case, "condition": "fresh",
                        "device": options.device}
-                yield from compare.compare(bench, key, presets.peers(options, self.name, PEERS),
+                yield from compare.compare(bench, key, names,
                                            Tree(bench, source, program, script).measure,
                                            unit="s", rounds=min(3, options.rounds))
 

@@ -78,6 +78,7 @@ def plan(options):
 
 def run(bench):
     options = bench.options
+    names = presets.peers(options, "write", PEERS)
     with device.backing(bench, options.device, options.file_size * 2) as source, \
          bench.on(source):
         original = os.path.join(source, "original")
@@ -86,5 +87,5 @@ def run(bench):
             key = {"suite": "write", "case": case, "condition": "fresh",
                    "device": options.device}
             one = Writing(bench, source, original, argv)
-            yield from compare.compare(bench, key, presets.peers(options, "write", PEERS), one.measure,
+            yield from compare.compare(bench, key, names, one.measure,
                                        one.footprint)
