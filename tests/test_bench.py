@@ -18,8 +18,9 @@ from benchmark import check, compare, contenders, instructions, sizes, stats, ta
 from benchmark.build import Failure
 
 pytestmark = pytest.mark.daemon
-TINY = ["--hurry", "--rounds", "2", "--file-size", "24M", "--steady-memory", "256M", "--tree",
-        "300", "--inodes", "300", "--readers", "4", "--seconds", "0.3"]
+TINY = ["--hurry", "--rounds", "1", "--file-size", "24M", "--steady-memory", "256M", "--tree",
+        "300", "--inodes", "300", "--readers", "4", "--seconds", "0.3", "--source-tree",
+        os.path.join(ROOT, "policy")]
 
 
 def test_sizes():
@@ -155,7 +156,7 @@ def root():
 
 @pytest.mark.limit(300)
 @pytest.mark.parametrize("suite", ["read", "random", "small", "many", "write", "protect", "sync",
-                                   "memory"])
+                                   "meta", "memory"])
 def test_suite_runs(root, suite, tmp_path):
     peers = "auto,stream" if suite == "memory" else "native,direct,stream"
     process = bench(suite, *TINY, "--sizes", "128K", "--peers", peers, "--out", str(tmp_path))

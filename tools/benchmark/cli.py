@@ -101,6 +101,8 @@ def parser():
                       help="of the suite many: 100,1000")
     what.add_argument("--tree", type=positive, metavar="N",
                       help="files of the suite small: 100000, with --quick 20000")
+    what.add_argument("--source-tree", default="/usr/include", metavar="DIR",
+                      help="of the suites sync and meta (/usr/include)")
     what.add_argument("--inodes", type=positive, metavar="N",
                       help="of the suite memory: 1000000")
     what.add_argument("--seconds", type=float, metavar="S",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What people do with trees of small files: rsync, and untar, clone, build.
 
-The tree is the system's own C headers, copied to the backing directory, so it is real and is on
-every machine that can build lanefs.
+The tree is, unless told otherwise, that of the system's C headers, copied to the backing directory:
+a real one, and there is one wherever lanefs can be built.
 """
 import glob
 import os
@@ -15,7 +15,6 @@ from .condition import Fresh
 from .session import session
 
 PEERS = ["native", "auto", "auto:transport=dev", "passthrough_hp", "bindfs", "mergerfs"]
-HEADERS = "/usr/include"
 
 
 class Tree:
@@ -44,8 +43,8 @@ class Tree:
 class Suite:
     """A suite of such jobs; a module's worth of them twice."""
 
-    def __init__(self, name, title, jobs):
-        self.name, self.TITLE, self.jobs = name, title, jobs
+    def __init__(self, name, title, prepare, jobs):
+        self.name, self.TITLE, self.prepare, self.jobs = name, title, prepare, jobs
         self.PEERS = PEERS
 
     def plan(self, options):
@@ -56,8 +55,9 @@ class Suite:
         options = bench.options
         names = presets.peers(options, self.name, PEERS)
         with device.backing(bench, options.device, 2 << 30) as source, bench.on(source):
-            bench.progress.say(f"copying {HEADERS}")
-            make_tree(source)
+            bench.progress.say(f"copying {options.source_tree}")
+            self.prepare(source, options.source_tree)
+            os.sync()
             for case, (program, script) in self.jobs.items():
                 key = {"suite": self.name, "case": case, "condition": "fresh",
                        "device": options.device}
@@ -66,30 +66,31 @@ class Suite:
                                            unit="s", rounds=min(3, options.rounds))
 
 
-def make_tree(source):
-    tree = os.path.join(source, "tree")
-    shutil.copytree(HEADERS, tree, symlinks=True)
-    command(["tar", "-C", source, "-cf", os.path.join(source, "tree.tar"), "tree"])
+def copy_tree(source, tree):
+    shutil.copytree(tree, os.path.join(source, "tree"), symlinks=True)
+
+
+def pack_tree(source, tree):
+    """As an archive and as a git repository, and some programs to build."""
+    command(["tar", "-C", tree, "-cf", os.path.join(source, "tree.tar"), "."])
     repository = os.path.join(source, "repository")
-    shutil.copytree(HEADERS, repository, symlinks=True)
-    git = ["git", "-C", repository, "-c", "user.name=bench", "-c", "user.email=bench@localhost",
-           "-c", "gc.auto=0"]
-    command([*git, "init", "-q"])
+    command(["git", "init", "-q", "--bare", repository])
+    git = ["git", f"--git-dir={repository}", f"--work-tree={tree}", "-c", "user.name=bench", "-c",
+           "user.email=bench@localhost", "-c", "gc.auto=0", "-c", "core.bare=false"]
     command([*git, "add", "-A"])
     command([*git, "commit", "-qm", "tree"])
     code = os.path.join(source, "code")
     os.mkdir(code)
     for path in glob.glob(os.path.join(ROOT, "tools", "bench-load*.[ch]")):
         shutil.copy(path, code)
-    os.sync()
 
 
-SYNC = Suite("sync", "rsync of a tree of small files", {
+SYNC = Suite("sync", "rsync of a tree of small files", copy_tree, {
     "rsync, new": ("rsync", "rsync -a tree/ out/"),
     "rsync, nothing to do": ("rsync", "rsync -a --link-dest=../tree tree/ out/"),
 })
 
-META = Suite("meta", "Programs that work on names", {
+META = Suite("meta", "Programs that work on names", pack_tree, {
     "untar": ("tar", "tar -C out -xf tree.tar"),
     "git clone": ("git", "git -c safe.directory='*' clone -q --no-local repository out/clone"),
     "build": ("gcc", "for f in code/*.c; do gcc -D_GNU_SOURCE -O1 -c $f -o out/$(basename $f).o; "
