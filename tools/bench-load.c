@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,6 +33,12 @@ static const struct method {
 };
 
 static pthread_barrier_t barrier;
+static volatile sig_atomic_t stopping;
+
+static void stop(int number)
+{
+	stopping = number;
+}
 
 uint64_t now_ns(void)
 {
@@ -55,6 +62,8 @@ bool worker_goes_on(struct worker *worker)
 
 	if (load->rate > 0)
 		sleep_until(worker->start + (uint64_t)(worker->bytes / load->rate * 1e9));
+	if (stopping)
+		return false;
 	return load->seconds <= 0 || now_ns() < worker->start + (uint64_t)(load->seconds * 1e9);
 }
 
@@ -217,7 +226,7 @@ static void usage(FILE *out)
 		     "  --workers=N      threads (1)\n"
 		     "  --length=BYTES   of each worker (its file once)\n"
 		     "  --count=N        calls of each worker\n"
-		     "  --seconds=S      go on for so long, again and again\n"
+		     "  --seconds=S      go on for so long, or until SIGTERM, again and again\n"
 		     "  --rate=BYTES     per second and worker\n"
 		     "  --spread         workers begin at different places of the file\n"
 		     "  --direct         open with O_DIRECT\n"
@@ -273,6 +282,7 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
+	signal(SIGTERM, stop);
 	load.files = argv + optind + 1;
 	load.n_files = argc - optind - 1;
 	return run(&load, method);

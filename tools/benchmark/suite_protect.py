@@ -62,10 +62,12 @@ class Protect:
         with contextlib.ExitStack() as stack:
             running = [stack.enter_context(self.bench.guard.process(
                 [self.bench.build.load, *(str(word).format(**names) for word in argv),
-                 "--seconds", str(self.seconds + 2 * SETTLE)], at.group,
+                 "--seconds", str(self.bench.options.timeout)], at.group,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
                 for argv in commands]
             yield
+            for process in running:
+                process.terminate()
             for process in running:
                 out, _ = process.communicate(timeout=self.bench.options.timeout)
                 if process.returncode:
@@ -73,7 +75,7 @@ class Protect:
                 results.append(json.loads(out))
 
     def warm(self, at):
-        for _ in range(3):
+        for _ in range(2):
             self.bench.load(["openclose", "--block", HOT_FILE, at.path("hot")], at.group)
 
     def measure(self, contender):
