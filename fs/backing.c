@@ -194,6 +194,8 @@ static int acquire_mount(struct backing *backing, int mount_id, int fd, mode_t m
 	}
 	*unused = (struct backing_mount){ .id = mount_id, .fd = opened, .users = 1 };
 	index = (int)(unused - backing->mounts);
+	if (backing->met)
+		backing->met(backing->met_data, (unsigned int)index, opened);
 out:
 	g_mutex_unlock(&backing->lock);
 	return index;

@@ -47,6 +47,9 @@ struct backing {
 	uint64_t local_dev; /* st_dev of SOURCE if its attributes are always up to date, else 0; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
+	/* A mount is met, for the first time or again: before attributes below are relied on. */
+	void (*met)(void *data, unsigned int index, int fd); /* fixed before requests, or NULL */
+	void *met_data;     /* fixed before requests */
 	GMutex lock;
 	struct backing_mount mounts[BACKING_MOUNTS_MAX]; /* the first is SOURCE's */
 };

@@ -31,8 +31,13 @@ struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key
 /* Back from being retained, before a reference is taken. */
 void inode_revive_locked(struct inodes *inodes, struct inode *inode);
 
-void inode_count_lookup_locked(struct inode *inode);
+/* True for the first, before which the kernel knew nothing of it. */
+bool inode_count_lookup_locked(struct inode *inode);
 void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *name);
+
+/* In and out of by_handle, where there is one. */
+void inode_index_locked(struct inodes *inodes, struct inode *inode);
+void inode_unindex_locked(struct inodes *inodes, struct inode *inode);
 
 /* Whether its descriptor, which has no users, may be closed to make room. */
 void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);

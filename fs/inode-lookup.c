@@ -6,14 +6,34 @@
 #include <unistd.h>
 
 /*
+ * Who watches for changes from outside passes over inodes that the kernel does not know, so what
+ * was read before it did may be old.
+ */
+static void look_again(struct inodes *inodes, struct inode *inode, struct stat *attr)
+{
+	struct stat now;
+	int fd;
+
+	if (!inodes->entered)
+		return;
+	fd = inode_fd_get(inodes, inode);
+	if (fd < 0)
+		return;
+	if (!backing_stat(fd, "", &now, NULL))
+		*attr = now;
+	inode_fd_put(inodes, inode);
+}
+
+/*
  * Enters fd's object into the tables, or finds that another thread has.  Takes
  * fd over.  parent NULL: nothing is said of its name.
  */
 static struct inode *enter(struct inodes *inodes, struct inode *parent, const char *name,
-			   int fd, const struct stat *attr, const struct backing_key *key)
+			   int fd, struct stat *attr, const struct backing_key *key)
 {
 	struct backing_handle handle;
 	struct inode *fresh, *inode;
+	bool first = false;
 	int close_fd = fd;
 
 	backing_identify(&inodes->backing, fd, attr->st_mode, &handle);
@@ -27,13 +47,14 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 		if (fresh->id) {
 			inode = g_steal_pointer(&fresh);
 			g_hash_table_add(inodes->by_key, inode);
+			inode_index_locked(inodes, inode);
 			inode_set_fd_locked(inodes, inode, fd);
 			inode_set_idle_locked(inodes, inode);
 			close_fd = inodes_excess_fd_locked(inodes);
 		}
 	}
 	if (inode) {
-		inode_count_lookup_locked(inode);
+		first = inode_count_lookup_locked(inode);
 		if (inode != inodes->root && parent)
 			inode_set_name_locked(inode, parent->id, name);
 	}
@@ -42,6 +63,8 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 		close(close_fd);
 	if (fresh)
 		inode_free(inodes, fresh);
+	if (first)
+		look_again(inodes, inode, attr);
 	return inode;
 }
 
@@ -63,19 +86,22 @@ int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, 
 
 /* Counts a lookup of an inode that is already known by key; NULL when it is not. */
 static struct inode *lookup_known(struct inodes *inodes, struct inode *parent, const char *name,
-				  const struct backing_key *key)
+				  const struct backing_key *key, struct stat *attr)
 {
 	struct inode *inode;
+	bool first = false;
 
 	g_mutex_lock(&inodes->lock);
 	inode = inodes_find_locked(inodes, key);
 	if (inode) {
 		inode_revive_locked(inodes, inode);
-		inode_count_lookup_locked(inode);
+		first = inode_count_lookup_locked(inode);
 		if (inode != inodes->root)
 			inode_set_name_locked(inode, parent->id, name);
 	}
 	g_mutex_unlock(&inodes->lock);
+	if (first)
+		look_again(inodes, inode, attr);
 	return inode;
 }
 
@@ -84,6 +110,7 @@ static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode 
 		       struct stat *attr)
 {
 	struct backing_key key;
+	bool first = false;
 	int fd, err;
 
 	fd = inode_fd_get(inodes, inode);
@@ -100,8 +127,10 @@ static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode 
 	if (inode->dead)
 		err = -ESTALE;
 	else
-		inode_count_lookup_locked(inode);
+		first = inode_count_lookup_locked(inode);
 	g_mutex_unlock(&inodes->lock);
+	if (first)
+		look_again(inodes, inode, attr);
 	*out = inode;
 	return err;
 }
@@ -174,11 +203,13 @@ int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
 		return lookup_self(inodes, parent, out, attr);
 	if (!strcmp(name, ".."))
 		return lookup_parent(inodes, parent, out, attr);
+	if (inodes->entered)
+		inodes->entered(inodes->entered_data, parent);
 	dir_fd = inode_fd_get(inodes, parent);
 	if (dir_fd < 0)
 		return dir_fd;
 	err = backing_stat_entry(&inodes->backing, dir_fd, name, attr, &key);
-	if (!err && (*out = lookup_known(inodes, parent, name, &key)))
+	if (!err && (*out = lookup_known(inodes, parent, name, &key, attr)))
 		goto out;
 	if (err)
 		goto out;

@@ -64,6 +64,7 @@ static void unhash(struct inodes *inodes, struct inode *inode)
 {
 	if (g_hash_table_lookup(inodes->by_key, inode) == inode)
 		g_hash_table_remove(inodes->by_key, inode);
+	inode_unindex_locked(inodes, inode);
 }
 
 void inode_revive_locked(struct inodes *inodes, struct inode *inode)
@@ -112,16 +113,19 @@ struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key
 	return inode;
 }
 
-void inode_count_lookup_locked(struct inode *inode)
+bool inode_count_lookup_locked(struct inode *inode)
 {
-	if (!inode->nlookup++)
-		inode->refs++;
+	if (inode->nlookup++)
+		return false;
+	inode->refs++;
+	return true;
 }
 
 void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *name)
 {
 	if (inode->parent == parent && g_strcmp0(inode->name, name) == 0)
 		return;
+	inode->several_names |= inode->name && name;
 	g_free(inode->name);
 	inode->name = g_strdup(name);
 	inode->parent = parent;
@@ -188,6 +192,7 @@ void inodes_finish(struct inodes *inodes)
 {
 	table_foreach(&inodes->table, inode_free_alone);
 	g_hash_table_unref(inodes->by_key);
+	g_clear_pointer(&inodes->by_handle, g_hash_table_unref);
 	table_finish(&inodes->table);
 	backing_finish(&inodes->backing);
 	g_mutex_clear(&inodes->lock);
@@ -309,6 +314,16 @@ bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **p
 	g_mutex_unlock(&inodes->lock);
 	*parent = dir;
 	return dir != NULL;
+}
+
+bool inode_has_several_names(struct inodes *inodes, struct inode *inode)
+{
+	bool several;
+
+	g_mutex_lock(&inodes->lock);
+	several = inode->several_names;
+	g_mutex_unlock(&inodes->lock);
+	return several;
 }
 
 char *inode_path(struct inodes *inodes, struct inode *inode)
