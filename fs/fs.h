@@ -25,6 +25,7 @@ struct observer;
 struct callers;
 struct state;
 struct trace;
+struct notify;
 
 struct lanefs {
 	struct config *config;          /* fixed, borrowed; see live.h for rules and policy */
@@ -65,6 +66,7 @@ struct lanefs {
 	struct trace *trace;            /* fixed */
 	struct state *state;            /* fixed, NULL: none; the observer's thread, then who joined it */
 	char *state_text;               /* the same, what the file holds, NULL: unknown */
+	struct notify *notify;          /* fixed, NULL: notify=off */
 	GMutex thresholds_lock;
 	GHashTable *thresholds;         /* directory id -> uint64_t, protected by thresholds_lock */
 	unsigned int backing_ids;       /* atomic */

@@ -11,6 +11,7 @@
 #include "live.h"
 #include "locks.h"
 #include "memory.h"
+#include "notify.h"
 #include "observe.h"
 #include "reaper.h"
 #include "ring.h"
@@ -149,6 +150,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	fs->drop_behind = drop_behind_new(fs);
 	fs->windows = windows_new(fs);
 	fs->observer = observer_new(fs);
+	fs->notify = fs->config->notify ? notify_new(fs) : NULL;
 	return 0;
 }
 
@@ -180,7 +182,8 @@ bool lanefs_stop(struct lanefs *fs)
 	observer_stop(fs->observer);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
-	return drop_behind_stop(fs->drop_behind, MAX(end - g_get_monotonic_time(), 0)) &&
+	return notify_stop(fs->notify, MAX(end - g_get_monotonic_time(), 0)) &&
+	       drop_behind_stop(fs->drop_behind, MAX(end - g_get_monotonic_time(), 0)) &&
 	       !__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE);
 }
 
@@ -204,6 +207,7 @@ void lanefs_free(struct lanefs *fs)
 	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
 	close_leftovers(fs);
+	notify_free(fs->notify);
 	drop_behind_free(fs->drop_behind);
 	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);

@@ -2,6 +2,7 @@
 #include "stats.h"
 #include "bufpool.h"
 #include "fs.h"
+#include "notify.h"
 #include "ring.h"
 #include "window.h"
 
@@ -83,6 +84,24 @@ static void add_window(JsonBuilder *builder, struct window_counts *window)
 	json_builder_end_array(builder);
 }
 
+static void add_notify(JsonBuilder *builder, struct notify *notify)
+{
+	struct notify_counts *counts = notify_counts(notify);
+
+	begin_object(builder, "notify");
+	json_add_text(builder, "means", notify_means(notify));
+	json_add_text(builder, "reason", notify_reason(notify));
+	if (counts) {
+		add_int(builder, "events", atomic_read(counts->events));
+		add_int(builder, "own", atomic_read(counts->own));
+		add_int(builder, "invalidations", atomic_read(counts->invalidations));
+		add_int(builder, "overflows", atomic_read(counts->overflows));
+		add_int(builder, "watches", atomic_read(counts->watches));
+		add_int(builder, "unwatched", atomic_read(counts->unwatched));
+	}
+	json_builder_end_object(builder);
+}
+
 static void add_pool(JsonBuilder *builder, struct bufpool *pool)
 {
 	struct bufpool_counts counts;
@@ -126,6 +145,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_available(builder, "passthrough", "available", fs->no_passthrough);
 	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);
 	add_available(builder, "direct", "io_uring", ring_no_io_uring(fs->ring));
+	add_notify(builder, fs->notify);
 	add_inodes(builder, fs);
 	add_open(builder, "files", table_count(&fs->files));
 	add_open(builder, "directories", table_count(&fs->dirs));

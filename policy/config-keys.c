@@ -240,6 +240,9 @@ const struct config_key config_keys[] = {
 	{ "attr-timeout", GROUP_MOUNT, "1", "SEC", "seconds from 0 to 86400, such as 1 or 0.5",
 	  "how long the kernel may keep names and attributes",
 	  FIELD(attr_timeout, seconds) },
+	{ "notify", GROUP_MOUNT, "off", "on|off", "on or off",
+	  "be told of changes made in SOURCE from outside, and show them at once",
+	  FIELD(notify, switch) },
 };
 
 const unsigned int config_keys_count = G_N_ELEMENTS(config_keys);

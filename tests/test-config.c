@@ -116,7 +116,7 @@ static void check(const struct fixture *f, const char *key, const char *value, c
 
 #define POLICY_KEYS \
 	"threshold, lane, profile, learn, shadow, read-ahead, stream-window"
-#define MOUNT_KEYS "pool, transport, passthrough, state, attr-timeout"
+#define MOUNT_KEYS "pool, transport, passthrough, state, attr-timeout, notify"
 
 static const struct {
 	const char *key;
@@ -129,6 +129,7 @@ static const struct {
 	{ "stream-window", "policy", "32M" }, { "pool", "mount", "64M" },
 	{ "transport", "mount", "auto" },     { "passthrough", "mount", "auto" },
 	{ "state", "mount", "auto" },         { "attr-timeout", "mount", "1" },
+	{ "notify", "mount", "off" },
 };
 
 static void test_defaults(struct fixture *f, gconstpointer data)
@@ -149,6 +150,7 @@ static void test_defaults(struct fixture *f, gconstpointer data)
 	g_assert_cmpint(f->config->transport, ==, TRANSPORT_AUTO);
 	g_assert_true(f->config->passthrough);
 	g_assert_cmpfloat(f->config->attr_timeout, ==, 1.0);
+	g_assert_false(f->config->notify);
 	g_assert_cmpuint(f->config->rules->len, ==, 0);
 	g_assert_cmpuint(f->config->mount_options->len, ==, 0);
 	g_assert_true(config_validate(f->config, 0, NULL));
@@ -190,6 +192,8 @@ static const struct {
 	{ "attr-timeout", "mount", "2.50", "2.5" },
 	{ "attr-timeout", "mount", "86399.999", NULL },
 	{ "attr-timeout", "mount", "86400", NULL },
+	{ "notify", "mount", "on", NULL },
+	{ "notify", "mount", "off", NULL },
 };
 
 static void test_good_values(struct fixture *f, gconstpointer data)
