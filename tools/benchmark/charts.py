@@ -20,6 +20,12 @@ def _plot():
     return pyplot
 
 
+def _plain(axis):
+    """1000 instead of a power of ten."""
+    from matplotlib.ticker import FuncFormatter
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
 def _colour(name, index=0):
     rest = ["#888800", "#008888", "#880088", "#555599"]
     return COLOURS.get(name.split("+")[0].split(":")[0], rest[index % len(rest)])
@@ -90,6 +96,7 @@ def protection(rows, device, path, case="2 streams, read 128K"):
     if alone:
         _distribution(panel, alone[0], "#999999", "native, no streams", linestyle=":")
     panel.set_yscale("log")
+    _plain(panel.yaxis)
     panel.set_xlabel("percent of reads that take no longer")
     panel.set_ylabel("microseconds (log)")
     panel.set_title("64 KiB reads of a hot set next to two endless streams,\n"
@@ -121,10 +128,11 @@ def footprint(rows, device, path, case="read 128K"):
         panel.plot([x for x, _ in row["series"]], [y / MIB for _, y in row["series"]],
                    label=name, color=_colour(name, index), **_style(name))
     panel.set_yscale("symlog", linthresh=1)
+    _plain(panel.yaxis)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("seconds")
     panel.set_ylabel("MiB of page cache (log)")
-    panel.set_title(f"What a cold file leaves in memory while it is read ({case})")
+    panel.set_title(f"Page cache while a cold file is read, and a second after ({case})")
     panel.legend(fontsize=9)
     figure.savefig(path)
     plot.close(figure)

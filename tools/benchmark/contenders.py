@@ -150,6 +150,9 @@ class Lanefs(Daemon):
         options = list(self.options)
         if not any(option.startswith("transport=") for option in options):
             options.append(f"transport={bench.options.transport}")
+        if not any(option.startswith("state=") for option in options):
+            # What one measurement teaches it is not for the next to profit from.
+            options.append("state=off")
         return [bench.build.lanefs, "-f", "-o", ",".join(options), source, target]
 
 

@@ -95,7 +95,7 @@ def count(bench, source, run_name):
     target = os.path.join(bench.scratch, f"mount.{bench.guard.number()}")
     out = os.path.join(bench.scratch, "callgrind.out")
     argv = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--quiet",
-            bench.build.lanefs, "-f", "-o", "lane=auto,transport=dev", source, target]
+            bench.build.lanefs, "-f", "-o", "lane=auto,transport=dev,state=off", source, target]
     os.mkdir(target)
     shim = os.path.join(bench.build.path, "tools", "libbench-callgrind.so")
     with bench.guard.step("mount", target, lambda: take_down(target)), \

@@ -64,7 +64,7 @@ class Footprint:
         end = round(time.monotonic() - begin, 3), self._now() - start
         time.sleep(1)
         self.after = max(0, self._now() - start)
-        self.series += [end, (end[0] + 1, self.after)]
-        self.peak = max(size for _, size in self.series)
+        self.peak = max(size for _, size in [*self.series, end])
         # Enough for a chart.
         self.series = self.series[::1 + len(self.series) // 200]
+        self.series += [end, (end[0] + 1, self.after)]
