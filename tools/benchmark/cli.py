@@ -96,7 +96,7 @@ def parser():
     what.add_argument("--sizes", type=size_list, metavar="LIST",
                       help="of one read: 8K,32K,128K,1M")
     what.add_argument("--file-size", type=size, metavar="SIZE",
-                      help="of the large file: 4G, with --quick 1G")
+                      help="of the large file: 2G, with --quick 1G")
     what.add_argument("--readers", type=counts, metavar="LIST",
                       help="of the suite many: 100,1000")
     what.add_argument("--tree", type=positive, metavar="N",
@@ -106,7 +106,7 @@ def parser():
     what.add_argument("--inodes", type=positive, metavar="N",
                       help="of the suite memory: 1000000")
     what.add_argument("--seconds", type=float, metavar="S",
-                      help="of a load that goes on until it is ended: 4, with --quick 2")
+                      help="of a load that goes on until it is ended: 3, with --quick 2")
     where = p.add_argument_group("where and how")
     where.add_argument("--backing", default="/var/tmp", metavar="DIR",
                        help="a directory of the disk to use (/var/tmp)")

@@ -9,7 +9,7 @@ a machine that has been up for a day, so every page is a recycled one.
 import contextlib
 import time
 
-from . import cgroup, system
+from . import cgroup, presets, system
 from .build import Failure
 
 SETTLE = 2.5
@@ -59,5 +59,6 @@ class Steady:
             raise Failure("the memory cgroup did not fill")
 
 
-def conditions(bench):
-    return [{"fresh": Fresh, "steady": Steady}[name](bench) for name in bench.options.conditions]
+def conditions(bench, suite):
+    return [{"fresh": Fresh, "steady": Steady}[name](bench)
+            for name in presets.conditions(bench.options, suite)]

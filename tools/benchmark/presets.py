@@ -5,13 +5,13 @@ GIB = 1 << 30
 
 WHOLE = {
     "rounds": 5,
-    "file_size": 4 * GIB,
+    "file_size": 2 * GIB,
     "sizes": [8 << 10, 32 << 10, 128 << 10, 1 << 20],
     "how": ["read", "sendfile", "mmap", "hot"],
     "readers": [100, 1000],
     "tree": 100000,
     "inodes": 1000000,
-    "seconds": 4,
+    "seconds": 3,
 }
 
 QUICK = {
@@ -32,6 +32,10 @@ QUICK_PEERS = {
 }
 
 
+# What says the same in both is measured in one.
+QUICK_CONDITIONS = {"many": ["fresh"]}
+
+
 def apply(options, suites):
     """Fill in what was not given."""
     values = QUICK if options.quick else WHOLE
@@ -44,6 +48,12 @@ def apply(options, suites):
                                for name in suites}
     else:
         options.suite_peers = {}
+
+
+def conditions(options, suite):
+    """Those of memory that a suite is measured in."""
+    some = QUICK_CONDITIONS.get(suite) if options.quick else None
+    return [name for name in options.conditions if not some or name in some]
 
 
 def peers(options, suite, default):

@@ -35,7 +35,7 @@ class Random:
 
 def plan(options):
     names = presets.peers(options, "random", PEERS)
-    return len(names) * options.rounds * len(options.conditions) * len(BLOCKS)
+    return len(names) * options.rounds * len(presets.conditions(options, "random")) * len(BLOCKS)
 
 
 def run(bench):
@@ -46,7 +46,7 @@ def run(bench):
         bench.file(os.path.join(source, "file"), options.file_size)
         bench.file(os.path.join(source, "warm"), 1 << 20)
         for block in BLOCKS:
-            for state in condition.conditions(bench):
+            for state in condition.conditions(bench, "random"):
                 key = {"suite": "random", "case": f"random {sizes.show(block)}",
                        "condition": state.name, "device": options.device}
                 yield from compare.compare(bench, key, names,

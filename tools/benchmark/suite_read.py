@@ -87,7 +87,7 @@ def plan(options):
     total = 0
     for case, _ in cases(options):
         names = len(names_for(options, case))
-        for state in options.conditions if case != HOT else ("",):
+        for state in presets.conditions(options, "read") if case != HOT else ("",):
             total += names * (options.rounds + (state == "fresh"))
     return total
 
@@ -106,7 +106,7 @@ def run(bench):
                 reading = Reading(bench, source, Fresh(bench), argv)
                 yield from compare.compare(bench, {**key, "condition": ""}, names, reading.hot)
                 continue
-            for state in condition.conditions(bench):
+            for state in condition.conditions(bench, "read"):
                 reading = Reading(bench, source, state, argv)
                 # Memory that is full already shows nothing of what is added to it.
                 finish = reading.footprint if state.name == "fresh" else None

@@ -14,7 +14,7 @@ from .build import ROOT, Failure, run as command
 from .condition import Fresh
 from .session import session
 
-PEERS = ["native", "auto", "auto:transport=dev", "passthrough_hp", "bindfs", "mergerfs"]
+PEERS = ["native", "auto", "passthrough_hp", "mergerfs"]
 
 
 class Tree:
