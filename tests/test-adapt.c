@@ -124,7 +124,7 @@ static void test_hot_files_count(void)
 	struct threshold_view view;
 
 	for (unsigned int n = 0; n < 5000; n++)
-		adapt_replay(adapt, n % 100, 40 * MIB, 40 * MIB, n >= 30);
+		adapt_replay(adapt, n % 100, 40 * MIB, 40 * MIB, n >= 10);
 	adapt_view(adapt, &view);
 	g_assert_false(view.replayed);
 	g_assert_cmpuint(view.bytes, ==, 8 * MIB);
