@@ -263,6 +263,16 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 	return copied < 0 ? (int)copied : (size_t)copied < io->length ? -EIO : 0;
 }
 
+/* O_DSYNC and O_SYNC may be of this write alone (fuse_write_flags() in fs/fuse/file.c). */
+static int write_flags(const struct fuse_file_info *fi)
+{
+	int flags = fi->flags & O_APPEND ? RWF_APPEND : 0;
+
+	if ((fi->flags & O_SYNC) == O_SYNC)
+		return flags | RWF_SYNC;
+	return fi->flags & O_DSYNC ? flags | RWF_DSYNC : flags;
+}
+
 static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *data, off_t offset,
 			const struct fuse_file_info *fi, int rw_flags)
 {
@@ -272,7 +282,7 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 	if (!io)
 		return;
 	io->length = io->size;
-	io->ring.rw_flags = rw_flags | (fi->flags & O_APPEND ? RWF_APPEND : 0);
+	io->ring.rw_flags = rw_flags | write_flags(fi);
 	err = write_take_data(io, data);
 	if (!err) {
 		io->ring.fd = file_fd(file);

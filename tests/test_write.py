@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+import util_sys
 from util import pattern, read_file, sha256
 from util_sys import resident
 
@@ -24,6 +25,18 @@ def write_all(path, data, piece, flags=os.O_WRONLY | os.O_CREAT):
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def dirty(path):
+    """Pages of the file that are still to be written."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        counts = util_sys.cachestat_all(fd)
+    finally:
+        os.close(fd)
+    if counts is None:
+        pytest.skip("this kernel has no cachestat(2)")
+    return counts.dirty + counts.writeback
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
@@ -110,3 +123,25 @@ def test_written_through_another_lane_is_read(mount):
         assert got == data[:len(got)]
         os.close(out)
     os.close(reader)
+
+
+@pytest.mark.parametrize("options", [("lane=direct", "passthrough=off", "transport=io_uring"),
+                                     ("lane=direct", "passthrough=off", "transport=dev"),
+                                     ("lane=cached", "passthrough=off"), ("lane=cached",)])
+@pytest.mark.parametrize("flag", [os.RWF_DSYNC, os.RWF_SYNC])
+def test_write_that_is_synchronous_by_itself(mount, options, flag):
+    """pwritev2(2) with RWF_DSYNC on a descriptor that is not: nothing is left to be written."""
+    m = mount(*options, backing="ext4")
+    write_all(m.join("f"), pattern(MIB), MIB)
+    fd = os.open(m.join("f"), os.O_WRONLY)
+    try:
+        os.pwritev(fd, [b"x" * 4096], 8192)
+        # A folio that is dirty counts with all its pages.
+        before = dirty(m.backing("f"))
+        os.pwritev(fd, [b"y" * 4096], 8192, flag)
+        after = dirty(m.backing("f"))
+    finally:
+        os.close(fd)
+    assert before > 0
+    assert after == 0
+    assert read_file(m.backing("f"))[8192:12288] == b"y" * 4096

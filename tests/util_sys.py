@@ -85,8 +85,9 @@ class _Cachestat(ctypes.Structure):
                 ("cache", "dirty", "writeback", "evicted", "recently_evicted")]
 
 
-def cachestat(fd, offset=0, length=0):
-    """Pages of fd's file in the page cache (length 0: to the end); None on kernels before 6.5."""
+def cachestat_all(fd, offset=0, length=0):
+    """What the page cache has of fd's file, in pages (length 0: to the end); None on kernels before
+    6.5."""
     span = (ctypes.c_uint64 * 2)(offset, length)
     result = _Cachestat()
     try:
@@ -95,7 +96,13 @@ def cachestat(fd, offset=0, length=0):
         if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
             return None
         raise
-    return result.cache
+    return result
+
+
+def cachestat(fd, offset=0, length=0):
+    """Pages of fd's file in the page cache (length 0: to the end); None on kernels before 6.5."""
+    result = cachestat_all(fd, offset, length)
+    return result and result.cache
 
 
 def mincore(fd, length):
