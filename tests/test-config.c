@@ -737,7 +737,8 @@ static void test_json_round_trip(struct fixture *f, gconstpointer data)
 
 	load_good(f, RULES "stream-window=3M\nprofile=web\nlearn=off\nshadow=on\n"
 			   "[mount]\nstate=/var/x\nro=true\nfsname=my \"media\"\nnodev=true\n"
-			   "transport=dev\npassthrough=off\nattr-timeout=0.5\npool=32M\n");
+			   "transport=dev\npassthrough=off\nattr-timeout=0.5\nnotify=on\n"
+			   "pool=32M\n");
 	load_good(f, "[policy]\nread-ahead=1M\nlane=cached\n");
 	before = config_to_json(f->config);
 	text = file_from_json(before);
