@@ -87,13 +87,15 @@ void notify_fanotify_met(void *data, unsigned int index, int fd)
 	if (marked)
 		memcpy(mark->fsid, &info.f_fsid, sizeof(mark->fsid));
 	atomic_write(mark->marked, marked);
-	own->count = MAX(own->count, index + 1);
+	atomic_write(own->count, MAX(own->count, index + 1));
 	g_mutex_unlock(&own->lock);
 }
 
 bool notify_fanotify_covers(struct notify *notify, const struct inode *inode)
 {
-	return inode->handle_bytes && atomic_read(notify->fanotify.marks[inode->handle_mount].marked);
+	const struct notify_mark *mark = &notify->fanotify.marks[inode->handle_mount];
+
+	return inode->handle_bytes && atomic_read(mark->marked);
 }
 
 /* Bit i: mount i is of that filesystem.  Bind mounts below SOURCE make several, seldom so many. */
@@ -102,9 +104,12 @@ static uint64_t mounts_of(struct notify_fanotify *own, const void *fsid, unsigne
 	uint64_t mounts = 0;
 
 	g_mutex_lock(&own->lock);
-	for (unsigned int i = from; i < MIN(own->count, from + 64); i++)
-		if (own->marks[i].marked && !memcmp(own->marks[i].fsid, fsid, sizeof(own->marks[i].fsid)))
+	for (unsigned int i = from; i < MIN(own->count, from + 64); i++) {
+		const struct notify_mark *mark = &own->marks[i];
+
+		if (mark->marked && !memcmp(mark->fsid, fsid, sizeof(mark->fsid)))
 			mounts |= (uint64_t)1 << (i - from);
+	}
 	g_mutex_unlock(&own->lock);
 	return mounts;
 }
@@ -113,13 +118,14 @@ static struct inode *find(struct notify *notify, const struct fanotify_event_inf
 {
 	const struct file_handle *given = (const struct file_handle *)info->handle;
 	struct backing_handle handle = { .type = given->handle_type };
+	unsigned int count = atomic_read(notify->fanotify.count);
 	struct inode *inode = NULL;
 
 	if (given->handle_bytes > BACKING_HANDLE_MAX)
 		return NULL;
 	handle.bytes = (uint8_t)given->handle_bytes;
 	memcpy(handle.data, given->f_handle, given->handle_bytes);
-	for (unsigned int from = 0; !inode && from < BACKING_MOUNTS_MAX; from += 64) {
+	for (unsigned int from = 0; !inode && from < count; from += 64) {
 		uint64_t mounts = mounts_of(&notify->fanotify, &info->fsid, from);
 
 		for (; mounts && !inode; mounts &= mounts - 1) {
@@ -130,11 +136,9 @@ static struct inode *find(struct notify *notify, const struct fanotify_event_inf
 	return inode;
 }
 
-/* What the records after the event say. */
-static struct told look_up(struct notify *notify, const struct fanotify_event_metadata *event)
+/* What the records from at to end say, which follow an event. */
+static struct told look_up(struct notify *notify, const char *at, const char *end)
 {
-	const char *at = (const char *)event + event->metadata_len;
-	const char *end = (const char *)event + event->event_len;
 	struct told told = { 0 };
 
 	while (at < end) {
@@ -168,7 +172,9 @@ static void take_entry(struct notify *notify, struct told *told)
 	notify_note(notify, told->object, NOTIFY_ATTRIBUTES);
 }
 
-static void take_event(struct notify *notify, const struct fanotify_event_metadata *event)
+/* at: where event was copied from. */
+static void take_event(struct notify *notify, const struct fanotify_event_metadata *event,
+		       const char *at)
 {
 	struct told told;
 
@@ -181,7 +187,7 @@ static void take_event(struct notify *notify, const struct fanotify_event_metada
 		atomic_add(notify->counts.own, 1);
 		return;
 	}
-	told = look_up(notify, event);
+	told = look_up(notify, at + event->metadata_len, at + event->event_len);
 	if (event->mask & ENTRIES) {
 		take_entry(notify, &told);
 		return;
@@ -194,6 +200,19 @@ static void take_event(struct notify *notify, const struct fanotify_event_metada
 		    event->mask & CHANGES ? NOTIFY_CONTENTS : NOTIFY_ATTRIBUTES);
 }
 
+/* Events follow one another at multiples of four, so that none can be read where it is. */
+static void take_events(struct notify *notify, const char *at, const char *end)
+{
+	struct fanotify_event_metadata event;
+
+	for (; at + sizeof(event) <= end; at += event.event_len) {
+		memcpy(&event, at, sizeof(event));
+		if (event.vers != FANOTIFY_METADATA_VERSION || event.event_len < sizeof(event))
+			break;
+		take_event(notify, &event, at);
+	}
+}
+
 bool notify_fanotify_read(struct notify *notify)
 {
 	char buffer[BUFFER_SIZE] __attribute__((aligned(8)));
@@ -202,14 +221,12 @@ bool notify_fanotify_read(struct notify *notify)
 	if (notify->fanotify.fd < 0)
 		return false;
 	for (int i = 0; i < BUFFERS && !atomic_read(notify->stopping); i++) {
-		const struct fanotify_event_metadata *event = (void *)buffer;
-		ssize_t left = read(notify->fanotify.fd, buffer, sizeof(buffer));
+		ssize_t got = read(notify->fanotify.fd, buffer, sizeof(buffer));
 
-		if (left <= 0)
+		if (got <= 0)
 			break;
 		any = true;
-		for (; FAN_EVENT_OK(event, left); event = FAN_EVENT_NEXT(event, left))
-			take_event(notify, event);
+		take_events(notify, buffer, buffer + got);
 	}
 	return any;
 }

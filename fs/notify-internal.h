@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between notify.c (the thread), notify-fanotify.c and notify-inotify.c (what comes from the kernel)
- * and notify-apply.c (what it is told); nobody else's.
+ * Between notify.c (the thread), notify-fanotify.c and notify-inotify.c (what comes from the
+ * kernel) and notify-apply.c (what it is told); nobody else's.
  */
 #pragma once
 
@@ -22,7 +22,7 @@ struct notify_mark {
 struct notify_fanotify {
 	int fd;                   /* fixed, -1: none */
 	GMutex lock;
-	unsigned int count;       /* lock, of marks ever used */
+	unsigned int count;       /* atomic, marks ever used */
 	struct notify_mark marks[BACKING_MOUNTS_MAX]; /* by the number of the mount */
 };
 
