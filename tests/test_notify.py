@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """notify=on: what changes in the backing directory shows on the mount at once, whatever the kernel
 was told to keep.  attr-timeout=60, so that no test passes by waiting."""
-import contextlib
 import mmap
 import os
 import random
@@ -11,7 +10,8 @@ import time
 import pytest
 
 import util_sys
-from util import Child, need, pattern, read_file, run, wait_for, write_file
+from util import Child, need, pattern, read_file, run, sysctl, wait_for, write_file
+from util_mount import LANECTL
 
 pytestmark = pytest.mark.daemon
 
@@ -33,20 +33,6 @@ def soon(condition, what=""):
     while not condition():
         assert time.monotonic() < end, f"not seen within {SOON} s: {what}"
         time.sleep(0.001)
-
-
-@contextlib.contextmanager
-def sysctl(name, value):
-    path = "/proc/sys/" + name.replace(".", "/")
-    with open(path) as stream:
-        before = stream.read()
-    with open(path, "w") as stream:
-        stream.write(str(value))
-    try:
-        yield
-    finally:
-        with open(path, "w") as stream:
-            stream.write(before)
 
 
 def notice(m):
@@ -482,6 +468,8 @@ def test_neither(mount):
     assert status["means"] == "none"
     assert "fanotify: " in status["reason"] and "inotify: " in status["reason"]
     assert status["reason"] in m.log()
+    text = run(LANECTL, "status", check=False).stdout
+    assert f"{m.path}: no fanotify: {status['reason']}" in text
     write_file(m.backing("f"), b"1")
     known(m, "f")
     write_file(m.backing("f"), b"123")

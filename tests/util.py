@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Processes, waiting and test data: helpers that know nothing of lanefs."""
+import contextlib
 import faulthandler
 import hashlib
 import os
@@ -49,6 +50,21 @@ def need(*programs):
         if not any(os.access(os.path.join(path, program), os.X_OK) for path in
                    os.environ["PATH"].split(":") + ["/usr/sbin", "/sbin"]):
             pytest.skip(f"{program} is not installed")
+
+
+@contextlib.contextmanager
+def sysctl(name, value):
+    """A setting of the kernel is value meanwhile."""
+    path = "/proc/sys/" + name.replace(".", "/")
+    with open(path) as stream:
+        before = stream.read()
+    with open(path, "w") as stream:
+        stream.write(str(value))
+    try:
+        yield
+    finally:
+        with open(path, "w") as stream:
+            stream.write(before)
 
 
 class Child:
