@@ -15,9 +15,9 @@
 #define ENTRIES (FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO)
 #define MASK (CHANGES | ENTRIES | FAN_ATTRIB | FAN_MOVE_SELF | FAN_ONDIR)
 
-#define BUFFER_SIZE (64 << 10)
+#define BUFFER_SIZE (16 << 10)
 /* Read in one round: the rest waits for what these make necessary. */
-#define BUFFERS 16
+#define BUFFERS 64
 
 /* What an event says, of its object and of the directory with the name it has there. */
 struct told {

@@ -13,7 +13,7 @@
 #define ENTRIES (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 #define MASK (CHANGES | ENTRIES | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR)
 
-#define BUFFER_SIZE (64 << 10)
+#define BUFFER_SIZE (16 << 10)
 /* When there was no watch to be had, how long none is asked for. */
 #define FULL_US G_USEC_PER_SEC
 
