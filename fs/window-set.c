@@ -98,12 +98,13 @@ void window_set_check(struct window_set *set, const struct stat *attr, int64_t n
 	set->checked = now;
 }
 
-uint64_t window_set_limit(struct window_set *set, const struct stream *stream)
+uint64_t window_set_limit(struct window_reader *reader, const struct stream *stream)
 {
+	struct window_set *set = reader->set;
 	struct windows *windows = set->windows;
 	unsigned int active = MAX(atomic_read(windows->active), 1);
 	/* A quarter is for what was read and is about to be freed. */
-	uint64_t limit = MIN(windows->most, windows->pool_size / 4 * 3 / active);
+	uint64_t limit = MIN(reader->most, windows->pool_size / 4 * 3 / active);
 
 	return stream_window(stream, limit, (set->wasted + set->doubtful) * WASTE_SHARE > set->asked);
 }
@@ -117,7 +118,7 @@ static bool is_wanted(struct window_set *set, const struct chunk *chunk, int64_t
 
 		for (int i = 0; i < STREAMS; i++) {
 			const struct stream *stream = &reader->streams.stream[i];
-			uint64_t reach = stream->proven ? window_set_limit(set, stream) : stream->run;
+			uint64_t reach = stream->proven ? window_set_limit(reader, stream) : stream->run;
 
 			/* What is ahead of a stream was asked for while its limit was larger. */
 			if (!pressure && stream->proven && stream->frontier > stream->next)
@@ -228,7 +229,7 @@ void window_set_advance(struct window_reader *reader, struct stream *stream, uin
 	size_t step;
 
 	set->doubtful = streams_doubtful(&reader->streams);
-	window = window_set_limit(set, stream);
+	window = window_set_limit(reader, stream);
 	step = stream_step(stream, window, BUFPOOL_SLAB);
 	/* With a share so small there is more to gain from a read of its own. */
 	if (window < size)

@@ -30,7 +30,7 @@ struct windows {
 	struct lanefs *fs;        /* fixed */
 	struct bufpool *pool;     /* fixed */
 	uint64_t pool_size;       /* fixed, bytes */
-	uint64_t most;            /* fixed, bytes, the largest window */
+	bool off;                 /* fixed, there is no memory to read ahead with */
 	unsigned int active;      /* atomic, streams that are being read */
 	int64_t reclaimed;        /* atomic, us, when memory was last looked for */
 	bool pressed;             /* atomic, the pool was found empty */
@@ -45,6 +45,7 @@ struct windows {
 /* An open file that reads through a window. */
 struct window_reader {
 	struct window_set *set;   /* fixed */
+	uint64_t most;            /* fixed, bytes, its largest window */
 	GList link;               /* set->lock, in set->readers */
 	struct streams streams;   /* set->lock */
 };
@@ -86,7 +87,7 @@ void window_set_sweep(struct window_set *set, int64_t now, bool pressure);
 void window_set_pass(struct window_set *set, uint64_t offset, int64_t now);
 
 /* What may be read ahead of stream now, bytes. */
-uint64_t window_set_limit(struct window_set *set, const struct stream *stream);
+uint64_t window_set_limit(struct window_reader *reader, const struct stream *stream);
 
 /*
  * Chunks for what is not there yet in [begin, end), each at most to the next multiple of step.

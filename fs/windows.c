@@ -91,7 +91,7 @@ struct windows *windows_new(struct lanefs *fs)
 	windows->fs = fs;
 	windows->pool = fs->pool;
 	windows->pool_size = counts.size;
-	windows->most = fs->memory_limit < MEMORY_LEAST ? 0 : fs->config->read_ahead;
+	windows->off = fs->memory_limit < MEMORY_LEAST;
 	g_mutex_init(&windows->lock);
 	g_cond_init(&windows->wake);
 	windows->thread = g_thread_new("lanefs-windows", windows_run, windows);
@@ -180,6 +180,7 @@ int window_open(struct file *file, bool passthrough)
 	reader = g_new0(struct window_reader, 1);
 	passthrough = passthrough && is_cold(file, &attr);
 	reader->set = window_set_of(windows, inode_mode(file->fs, file->inode));
+	reader->most = windows->off ? 0 : file->read_ahead;
 	reader->link.data = reader;
 	file->reader = reader;
 	g_mutex_lock(&reader->set->lock);

@@ -131,13 +131,13 @@ static void fixture_set_up(struct fixture *f, const void *slabs)
 	f->windows.fs = &f->fs;
 	f->windows.pool = f->fs.pool;
 	f->windows.pool_size = GPOINTER_TO_SIZE(slabs) * BUFPOOL_SLAB;
-	f->windows.most = 16 * M;
 	g_mutex_init(&f->windows.lock);
 	f->set = window_set_new(&f->windows, false);
 	f->set->size = 1000 * M + 5;
 	f->set->used = 1;
 	f->reader.link.data = &f->reader;
 	f->reader.set = f->set;
+	f->reader.most = 16 * M;
 	g_queue_push_tail_link(&f->set->readers, &f->reader.link);
 }
 
@@ -297,7 +297,7 @@ static void test_careful(struct fixture *f, const void *slabs)
 /* What one has read is kept for the one behind it, not for nobody. */
 static void test_shared(struct fixture *f, const void *slabs)
 {
-	struct window_reader second = { .set = f->set };
+	struct window_reader second = { .set = f->set, .most = 16 * M };
 	uint64_t bytes = 0;
 	enum stream_place place;
 	bool proved;

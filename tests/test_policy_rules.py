@@ -162,6 +162,17 @@ def test_rules_see_the_opener(mount, config):
     assert '"old"' in m.why(path)
 
 
+def test_read_ahead_of_a_rule(mount, config):
+    """A file that a rule gives no read-ahead is read without windows, another with."""
+    config.write("[policy]\nthreshold=1M\nlearn=off\n[rule none]\npath=none\nread-ahead=0\n")
+    m = mount(argv=("-c", config.path))
+    for name in ("none", "some"):
+        run("dd", f"if={make(m, name, 16 * MIB)}", "of=/dev/null", "bs=128k", "status=none")
+    hits = {name: m.stats(m.join(name))["window"] for name in ("none", "some")}
+    assert hits["none"]["hits"] + hits["none"]["waits"] == 0, hits
+    assert hits["some"]["hits"] + hits["some"]["waits"] > 0, hits
+
+
 def test_rules_see_the_cgroup(mount, config):
     with memory_cgroup("rules", 512 * MIB) as group:
         name = os.path.basename(group.path)
