@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "facts.h"
 #include "caller.h"
-#include "residency.h"
+#include "residency-sample.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,7 +129,7 @@ static void look_resident(struct lanefs *fs, struct inode *inode, struct facts *
 	fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME);
 	if (fd < 0)
 		return;
-	facts->policy.resident = residency_share(fd, facts->policy.size);
+	facts->policy.resident = residency_sample(fd, facts->policy.size);
 	close(fd);
 }
 

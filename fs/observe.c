@@ -5,7 +5,7 @@
 #include "caller.h"
 #include "live.h"
 #include "observer.h"
-#include "residency.h"
+#include "residency-sample.h"
 #include "trace.h"
 #include "worker.h"
 
@@ -62,7 +62,7 @@ static uint64_t resident_bytes(struct file *file, uint64_t size)
 
 	if (fd < 0)
 		return 0;
-	share = residency_share(fd, size);
+	share = residency_sample(fd, size);
 	close(fd);
 	return share > 0 ? (uint64_t)(share * (double)size) : 0;
 }
