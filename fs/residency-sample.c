@@ -2,6 +2,7 @@
 #include "residency-sample.h"
 
 #include <glib.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,20 +22,38 @@ struct cache_counts {
 	uint64_t cached, dirty, writeback, evicted, recently_evicted; /* pages */
 };
 
-double residency_sample(int fd, uint64_t size)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages = 0, cached = 0;
-	/* A small file whole, a large one in RANGES parts of which each begins with a range. */
-	uint64_t step = size <= RANGES * RANGE ? RANGE : size / RANGES / RANGE * RANGE;
+struct sample {
+	uint64_t pages, cached;
+};
 
-	for (uint64_t at = 0; at < size; at += step) {
+/* False where the kernel cannot say. */
+static bool look(int fd, uint64_t size, uint64_t begin, uint64_t step, struct sample *sample)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	for (uint64_t at = begin; at < size; at += step) {
 		struct cache_range range = { .offset = at, .length = MIN(RANGE, size - at) };
 		struct cache_counts counts;
 
 		if (syscall(SYS_cachestat, fd, &range, &counts, 0))
-			return -1;
-		cached += counts.cached;
-		pages += (range.length + page - 1) / page;
+			return false;
+		sample->cached += counts.cached;
+		sample->pages += (range.length + page - 1) / page;
 	}
-	return pages ? (double)cached / (double)pages : -1;
+	return true;
+}
+
+double residency_sample(int fd, uint64_t size)
+{
+	/* A small file whole, a large one in RANGES parts of which each begins with a range. */
+	uint64_t step = size <= RANGES * RANGE ? RANGE : size / RANGES / RANGE * RANGE;
+	struct sample sample = { 0 };
+
+	/* Where a few places are empty, more than half is not there. */
+	if (!look(fd, size, 0, 4 * step, &sample))
+		return -1;
+	if (sample.cached)
+		for (uint64_t begin = step; begin < 4 * step; begin += step)
+			look(fd, size, begin, 4 * step, &sample);
+	return sample.pages ? (double)sample.cached / (double)sample.pages : -1;
 }
