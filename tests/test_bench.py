@@ -155,8 +155,8 @@ def root():
 
 
 @pytest.mark.limit(300)
-@pytest.mark.parametrize("suite", ["read", "random", "small", "many", "write", "protect", "sync",
-                                   "meta", "memory"])
+@pytest.mark.parametrize("suite", ["read", "random", "adapt", "small", "many", "write", "protect",
+                                   "sync", "meta", "memory"])
 def test_suite_runs(root, suite, tmp_path):
     peers = "auto,stream" if suite == "memory" else "native,direct,stream"
     process = bench(suite, *TINY, "--sizes", "128K", "--peers", peers, "--out", str(tmp_path))

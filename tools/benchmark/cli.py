@@ -6,8 +6,8 @@ import os
 import sys
 
 from . import (check, condition, contenders, device, instructions, presets, report, results,
-               sizes, suite_many, suite_memory, suite_protect, suite_random, suite_read,
-               suite_serve, suite_small, suite_tree, suite_write, targets, text)
+               sizes, suite_adapt, suite_many, suite_memory, suite_protect, suite_random,
+               suite_read, suite_serve, suite_small, suite_tree, suite_write, targets, text)
 from .bench import Bench
 from .build import Failure
 
@@ -16,6 +16,7 @@ SUITES = {
     "protect": suite_protect,
     "read": suite_read,
     "random": suite_random,
+    "adapt": suite_adapt,
     "small": suite_small,
     "many": suite_many,
     "write": suite_write,
@@ -169,6 +170,10 @@ def finish(options, rows):
     good = check.check(rows, say) if options.check else True
     if options.accept:
         check.accept(rows)
+    broken = [row for row in rows if "failed" in row
+              and row["contender"].split(":")[0] in contenders.LANES]
+    if broken:
+        raise Failure("lanefs itself failed: " + broken[0]["failed"])
     return 0 if good else 3
 
 

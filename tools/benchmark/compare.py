@@ -10,7 +10,8 @@ from .build import Failure
 GIB = 1 << 30
 
 # Whom everyone else is compared with, pair by pair, where they take part.
-BASES = ("native", "odirect", "fio", "cached", "passthrough_hp", "bindfs", "mergerfs")
+BASES = ("native", "odirect", "fio", "cached", "direct", "stream", "passthrough_hp", "bindfs",
+         "mergerfs")
 
 # Units of which less is better: their speed is the inverse.
 LESS = ("us", "s", "B/inode", "instructions")
@@ -44,7 +45,7 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
             if name not in failed:
                 try:
                     sample = measure(contenders.contender(name))
-                except Failure as error:
+                except (Failure, OSError) as error:
                     failed[name] = str(error)
                     bench.progress.say(f"left out: {what}: {name}: {error}")
             samples[name].append(sample)
@@ -54,8 +55,9 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
         if name not in failed:
             try:
                 more[name] = finish(contenders.contender(name))
-            except Failure as error:
+            except (Failure, OSError) as error:
                 failed[name] = str(error)
+                bench.progress.say(f"left out: {what}: {name}: {error}")
     for case in cases:
         for name in names:
             row = {**key, "case": case, "contender": name, "unit": unit,

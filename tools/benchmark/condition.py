@@ -1,19 +1,40 @@
 # SPDX-License-Identifier: MIT
 """The two conditions of memory.
 
-fresh: caches were just dropped, and what was free for two seconds went back to the host where
-this is a virtual machine that reports free pages, so every page read into is a new one.
+fresh: caches were just dropped, and where this is a virtual machine that gives free pages back to
+its host they have gone there, so every page read into is a new one.
 steady: reader and daemon are in a memory cgroup that is full of clean page cache, as memory is on
 a machine that has been up for a day, so every page is a recycled one.
 """
 import contextlib
+import os
 import time
 
 from . import cgroup, presets, system
 from .build import Failure
 
-SETTLE = 2.5
 NAMES = ("fresh", "steady")
+
+# How long the kernel waits before it reports free pages to the host, and a bit; where it counts
+# what it reported, the end of it can be seen, else all of it is given this long.
+PASS = 2.3
+LONGEST = 20
+REPORTED = "/sys/module/page_reporting/parameters/reported_kib"
+
+
+def give_back():
+    """Wait until what is free has gone back to the host: half of it new and half of it not would
+    be no condition at all."""
+    if not os.path.exists(REPORTED):
+        time.sleep(2 * PASS)
+        return
+    end = time.monotonic() + LONGEST
+    last, since = system.read(REPORTED), time.monotonic()
+    while time.monotonic() < min(end, since + PASS):
+        time.sleep(0.1)
+        now = system.read(REPORTED)
+        if now != last:
+            last, since = now, time.monotonic()
 
 
 class Fresh:
@@ -34,7 +55,8 @@ class Fresh:
     def prepare(self, group):
         """Right before the measurement, with the daemon running."""
         system.drop_caches()
-        time.sleep(0 if self.bench.options.hurry else SETTLE)
+        if not self.bench.options.hurry:
+            give_back()
 
 
 class Steady:

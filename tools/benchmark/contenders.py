@@ -30,13 +30,17 @@ class Served:
         """Bytes of memory the daemon has, huge pages among them."""
         return system.process_memory(self.pid) if self.pid else 0
 
-    def backing_bytes(self):
-        """What lanefs has read of backing files so far; None from anyone else."""
+    def stats(self):
+        """The counters of lanefs; None from anyone else."""
         try:
-            stats = json.loads(os.getxattr(self.path, "user.lanefs.stats"))
+            return json.loads(os.getxattr(self.path, "user.lanefs.stats"))
         except OSError:
             return None
-        return stats["reads"]["backing_bytes"]
+
+    def backing_bytes(self):
+        """What lanefs has read of backing files so far."""
+        stats = self.stats()
+        return stats and stats["reads"]["backing_bytes"]
 
 
 class Native:
@@ -108,6 +112,7 @@ class Daemon:
                 yield Served(target, process.pid)
             finally:
                 self._unmount(process, target)
+            self.check_end(process)
 
     def _wait(self, process, target, log, patience=15):
         end = time.monotonic() + patience
@@ -125,6 +130,9 @@ class Daemon:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
 
+    def check_end(self, process):
+        """What its exit status says is its own affair."""
+
     @staticmethod
     def _take_down(target):
         while system.mounted(target) and system.detach(target):
@@ -139,6 +147,10 @@ class Lanefs(Daemon):
         super().__init__(name)
         lane, *options = name.split(":")
         self.options = [f"lane={lane}"] + options
+
+    def check_end(self, process):
+        if process.returncode:
+            raise Failure(f"lanefs ended with status {process.returncode}")
 
     def steer_by_policy(self):
         """Leave the choice of lanes to the files' own policies; the lane that was meant."""

@@ -52,6 +52,8 @@ def known(values):
 
 
 def middle(values):
-    """The median of those that are known, else None."""
+    """The median of those that are known, else None; of words, the last one."""
     values = known(values)
+    if values and isinstance(values[0], str):
+        return values[-1]
     return median(values) if values else None

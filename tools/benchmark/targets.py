@@ -6,10 +6,9 @@ Each target finds its figure in the rows of a run; one whose row is not there wa
 from dataclasses import dataclass
 from typing import Callable
 
-from . import text
+from . import suite_adapt, text
 
 MIB = 1 << 20
-MB = "MiB"
 
 
 @dataclass
@@ -106,10 +105,23 @@ def _others():
                          middle, False)
             yield Target("protect", case, "", lane, "mean x alone", extra("mean x alone"), mean,
                          False)
+    for program in suite_adapt.PROGRAMS:
+        case = suite_adapt.describe(program)
+        for condition in ("fresh", "steady"):
+            yield Target("adapt", case, condition, "auto", "x native", against("native"), 0.95)
+            yield Target("adapt", case, condition, "auto", "x the best lane", best_lane, 0.95)
     hot = "open+read+close of 64K, hot"
     yield Target("small", hot, "", "auto", "time x native", inverse("native"), 3.0, False)
     for peer in ("passthrough_hp", "bindfs", "mergerfs"):
         yield Target("small", hot, "", "auto", f"time x {peer}", inverse(peer), 0.4, False)
+
+
+def best_lane(row):
+    """Times the best of the lanes that were forced."""
+    found = [row["against"][lane] for lane in ("direct", "stream", "cached")
+             if row["against"].get(lane)]
+    worst = min(found, key=lambda one: one["ratio"], default=None)
+    return worst and (worst["ratio"], worst["low"], worst["high"])
 
 
 def inverse(base):

@@ -60,6 +60,8 @@ def extra_columns(rows):
 
 
 def extra(value):
+    if isinstance(value, str):
+        return value
     return "" if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
 
 
