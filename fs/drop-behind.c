@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "drop-behind.h"
 #include "fs.h"
+#include "kernel-pages.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ struct drop_behind {
 	GMutex lock;
 	GCond wake, ended;
 	GQueue jobs;         /* lock, of struct job */
+	bool look;           /* lock, kernel_pages_look() is wanted */
 	gsize opened;        /* g_once, a direct file was */
 	bool stop, over;     /* lock */
 };
@@ -65,21 +67,35 @@ static void job_free(struct drop_behind *drop, struct job *job)
 	g_free(job);
 }
 
+/* With the lock held: sleeps until there is something to do; us: at most so long, negative: for ever. */
+static void drop_behind_sleep(struct drop_behind *drop, int64_t us)
+{
+	if (us < 0)
+		g_cond_wait(&drop->wake, &drop->lock);
+	else if (!g_cond_wait_until(&drop->wake, &drop->lock, g_get_monotonic_time() + us))
+		drop->look = true;
+}
+
 static void *drop_behind_run(void *data)
 {
 	struct drop_behind *drop = data;
+	int64_t next_look = -1;
 
 	g_mutex_lock(&drop->lock);
 	while (!drop->stop) {
 		struct job *job = g_queue_pop_head(&drop->jobs);
 
-		if (!job) {
-			g_cond_wait(&drop->wake, &drop->lock);
+		if (!job && !drop->look) {
+			drop_behind_sleep(drop, next_look);
 			continue;
 		}
+		drop->look = false;
 		g_mutex_unlock(&drop->lock);
-		job_run(drop, job);
-		job_free(drop, job);
+		next_look = kernel_pages_look(drop->fs->kernel_pages);
+		if (job) {
+			job_run(drop, job);
+			job_free(drop, job);
+		}
 		g_mutex_lock(&drop->lock);
 	}
 	drop->over = true;
@@ -141,6 +157,16 @@ void drop_behind_opened(struct drop_behind *drop)
 		return;
 	set_read_ahead(drop->fs);
 	g_once_init_leave(&drop->opened, 1);
+}
+
+void drop_behind_look(void *data)
+{
+	struct drop_behind *drop = data;
+
+	g_mutex_lock(&drop->lock);
+	drop->look = true;
+	g_cond_signal(&drop->wake);
+	g_mutex_unlock(&drop->lock);
 }
 
 static void push(struct drop_behind *drop, struct job *job)

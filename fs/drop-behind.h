@@ -4,9 +4,8 @@
  * reader.
  *
  * Up to kernel 6.18 FOPEN_DIRECT_IO says nothing to splice: it reads through the FUSE inode's page
- * cache, and so does a mapping where there is no passthrough.  The kernel does not say which READ
- * is which, so what was read is invalidated whatever it was for; where nothing is cached that costs
- * a system call every few megabytes.
+ * cache, and so does a mapping where there is no passthrough.  What was read is invalidated whatever
+ * it was for; where nothing is cached that costs a system call every few megabytes.
  *
  * Invalidating waits for pages that are being read, that is for READs being answered: it is done on
  * one thread that serves no requests.
@@ -32,6 +31,9 @@ struct drop_behind *drop_behind_new(struct lanefs *fs);
  */
 bool drop_behind_stop(struct drop_behind *drop, int64_t timeout);
 void drop_behind_free(struct drop_behind *drop); /* NULL is fine */
+
+/* kernel_pages_look() is wanted at once; data: the struct drop_behind.  Any thread. */
+void drop_behind_look(void *data);
 
 /* A direct file is about to be read: the first one makes the mount's read-ahead larger. */
 void drop_behind_opened(struct drop_behind *drop);

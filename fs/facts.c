@@ -61,6 +61,7 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.memory = fs->memory,
 		.resident = -1,
 		.no_passthrough = why_no_passthrough(fs, inode),
+		.no_direct = inode_mode_denies_direct(fs, inode),
 	};
 	adapt_view(fs->adapt, &facts->policy.automatic);
 }

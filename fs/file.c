@@ -52,7 +52,7 @@ void file_unref(struct file *file)
 
 		atomic_sub(mode->lanes[file->lane].open, 1);
 		atomic_sub(file->fs->lanes[file->lane].open, 1);
-		inode_mode_close(file->fs, file->inode, file->writable);
+		inode_mode_close(file->fs, file->inode, file->direct_io, file->writable);
 	}
 	inode_unref(&file->fs->inodes, file->inode);
 	g_clear_pointer(&file->lock_owners, g_array_unref);

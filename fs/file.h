@@ -36,6 +36,7 @@ struct file {
 	enum lane lane;             /* fixed after open */
 	int flags;                  /* fixed, as the application opened */
 	bool writable;              /* fixed */
+	bool direct_io;             /* fixed after open, FOPEN_DIRECT_IO: read(2) and write(2) come here */
 	int refs;                   /* atomic */
 	GMutex lock;                /* protects opening of fd and read_fd */
 	int fd;                     /* atomic, -1 until needed, then fixed */

@@ -17,6 +17,7 @@ struct bufpool;
 struct reaper;
 struct windows;
 struct drop_behind;
+struct kernel_pages;
 struct worker;
 struct lock_waits;
 struct live;
@@ -54,6 +55,7 @@ struct lanefs {
 	struct reaper *reaper;          /* fixed */
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */
+	struct kernel_pages *kernel_pages; /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
 	GMutex live_lock;
 	struct live *live;              /* by live_lock */

@@ -15,7 +15,7 @@
 static int direct_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
 {
 	fi->backing_id = backing_id;
-	fi->direct_io = window || !backing_id;
+	fi->direct_io = file->direct_io;
 	/* Each WRITE is atomic in the backing file; the kernel itself serialises appends. */
 	fi->parallel_direct_writes = fi->direct_io;
 	return window ? window_open(file, backing_id != 0) : 0;

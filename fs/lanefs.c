@@ -6,6 +6,7 @@
 #include "caller.h"
 #include "dir.h"
 #include "drop-behind.h"
+#include "kernel-pages.h"
 #include "file.h"
 #include "fs.h"
 #include "live.h"
@@ -148,6 +149,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	fs->lock_waits = lock_waits_new();
 	fs->reaper = reaper_new(fs);
 	fs->drop_behind = drop_behind_new(fs);
+	fs->kernel_pages = kernel_pages_new(fs, drop_behind_look, fs->drop_behind);
 	fs->windows = windows_new(fs);
 	fs->observer = observer_new(fs);
 	fs->notify = fs->config->notify ? notify_new(fs) : NULL;
@@ -209,6 +211,7 @@ void lanefs_free(struct lanefs *fs)
 	close_leftovers(fs);
 	notify_free(fs->notify);
 	drop_behind_free(fs->drop_behind);
+	kernel_pages_free(fs->kernel_pages);
 	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);
 	windows_free(fs->windows);

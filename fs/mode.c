@@ -88,50 +88,58 @@ static int register_read_only(struct lanefs *fs, int fd)
 	return id;
 }
 
-/* With mode->lock held, on a first open. */
-static void choose_kind(struct lanefs *fs, struct inode_mode *mode, int fd, bool passthrough)
+/* With mode->lock held, on a first open: whether it may be in passthrough. */
+static bool get_backing_id(struct lanefs *fs, struct inode_mode *mode, int fd)
 {
-	mode->kind = IO_MODE_FUSE;
-	if (!passthrough)
-		return;
-	if (!mode->backing_id) {
-		int id = register_read_only(fs, fd);
+	int id;
 
-		if (id < 0) {
-			/* Out of memory or descriptors passes; the others stay as they are. */
-			mode->refused = refusal(id);
-			return;
-		}
-		mode->backing_id = id;
+	if (mode->backing_id)
+		return true;
+	id = register_read_only(fs, fd);
+	if (id < 0) {
+		/* Out of memory or descriptors passes; the others stay as they are. */
+		mode->refused = refusal(id);
+		return false;
 	}
-	mode->kind = IO_MODE_PASSTHROUGH;
+	mode->backing_id = id;
+	return true;
 }
 
-int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough, bool writable)
+int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough)
 {
 	struct inode_mode *mode = inode_mode(fs, inode);
 	int id = 0;
 
 	passthrough = passthrough && fs->passthrough;
 	g_mutex_lock(&mode->lock);
-	if (!mode->opens && passthrough && !mode->backing_id && fd < 0) {
+	if (!mode->opens.count && passthrough && !mode->backing_id && fd < 0) {
 		g_mutex_unlock(&mode->lock);
 		return -EAGAIN;
 	}
-	if (!mode->opens++)
-		choose_kind(fs, mode, fd, passthrough);
-	if (mode->kind == IO_MODE_PASSTHROUGH) {
+	if (!mode->opens.count)
+		passthrough = passthrough && get_backing_id(fs, mode, fd);
+	if (mode_table_begin(&mode->opens, passthrough) == IO_MODE_PASSTHROUGH)
 		id = mode->backing_id;
-		if (writable) {
-			mode->unseen_writers++;
-			window_set_block(mode->windows, true);
-		}
-	}
 	g_mutex_unlock(&mode->lock);
 	return id;
 }
 
-void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable)
+bool inode_mode_settle(struct lanefs *fs, struct inode *inode, bool direct_io, bool writable)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+
+	g_mutex_lock(&mode->lock);
+	direct_io = mode_table_settle(&mode->opens, direct_io, writable);
+	if (mode_table_is_unseen(&mode->opens)) {
+		window_set_block(mode->windows, true);
+		/* The kernel drops its pages with this open; the next ones are to be noted anew. */
+		atomic_write(mode->paged, false);
+	}
+	g_mutex_unlock(&mode->lock);
+	return direct_io;
+}
+
+void inode_mode_close(struct lanefs *fs, struct inode *inode, bool direct_io, bool writable)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 	bool leaving = inode_is_leaving(&fs->inodes, inode);
@@ -139,23 +147,18 @@ void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable)
 	int drop_id = 0;
 
 	g_mutex_lock(&mode->lock);
-	if (writable && mode->kind == IO_MODE_PASSTHROUGH && !--mode->unseen_writers) {
-		/* A mapping holds the backing file alone: RELEASE comes while it lives. */
-		mode->maybe_mapped = true;
-		expire = !mode->expiring;
-		mode->expiring = true;
-	}
-	if (!--mode->opens) {
-		mode->kind = IO_MODE_NONE;
+	mode_table_end(&mode->opens, direct_io, writable);
+	if (!mode->opens.count) {
 		mode->idle_since = g_get_monotonic_time();
 		if (leaving) {
 			/* The id holds the deleted file's blocks. */
 			drop_id = mode->backing_id;
 			mode->backing_id = 0;
-		} else if (mode->backing_id && !mode->expiring) {
-			expire = mode->expiring = true;
 		}
 	}
+	if (!mode->expiring)
+		expire = mode->expiring = (!mode->opens.count && mode->backing_id) ||
+					  (mode->opens.maybe_mapped && !mode->opens.writers);
 	g_mutex_unlock(&mode->lock);
 	if (drop_id)
 		passthrough_unregister(fs, drop_id);
@@ -171,7 +174,7 @@ void inode_mode_unlinked(struct lanefs *fs, struct inode *inode)
 	if (!mode)
 		return;
 	g_mutex_lock(&mode->lock);
-	if (!mode->opens) {
+	if (!mode->opens.count) {
 		drop_id = mode->backing_id;
 		mode->backing_id = 0;
 	}
@@ -204,7 +207,7 @@ static bool is_maybe_mapped(struct inode_mode *mode)
 	bool maybe;
 
 	g_mutex_lock(&mode->lock);
-	maybe = mode->maybe_mapped && !mode->unseen_writers;
+	maybe = mode->opens.maybe_mapped && !mode->opens.writers;
 	g_mutex_unlock(&mode->lock);
 	return maybe;
 }
@@ -218,17 +221,17 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 	bool over;
 
 	g_mutex_lock(&mode->lock);
-	if (!mapped && !mode->unseen_writers) {
-		mode->maybe_mapped = false;
+	if (!mapped && !mode->opens.writers) {
+		mode->opens.maybe_mapped = false;
 		window_set_block(mode->windows, false);
 	}
 	/* Opened again: the next last close queues it anew. */
-	over = mode->opens || forgotten || g_get_monotonic_time() - mode->idle_since >= idle;
-	if (over && !mode->opens) {
+	over = mode->opens.count || forgotten || g_get_monotonic_time() - mode->idle_since >= idle;
+	if (over && !mode->opens.count) {
 		drop_id = mode->backing_id;
 		mode->backing_id = 0;
 	}
-	over = over && (!mode->maybe_mapped || forgotten);
+	over = over && (!mode->opens.maybe_mapped || forgotten);
 	if (over)
 		mode->expiring = false;
 	g_mutex_unlock(&mode->lock);
@@ -245,7 +248,7 @@ bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode)
 	if (!mode)
 		return false;
 	g_mutex_lock(&mode->lock);
-	has = mode->unseen_writers > 0 || mode->maybe_mapped;
+	has = mode_table_is_unseen(&mode->opens);
 	g_mutex_unlock(&mode->lock);
 	return has;
 }
@@ -263,6 +266,32 @@ const char *inode_mode_refused(struct lanefs *fs, struct inode *inode)
 	return refused;
 }
 
+const char *inode_mode_denies_direct(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool denied;
+
+	if (!mode)
+		return NULL;
+	g_mutex_lock(&mode->lock);
+	denied = mode_table_denies_direct(&mode->opens);
+	g_mutex_unlock(&mode->lock);
+	return denied ? "the file is being written in passthrough" : NULL;
+}
+
+bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool passthrough;
+
+	if (!mode)
+		return false;
+	g_mutex_lock(&mode->lock);
+	passthrough = mode->opens.kind == IO_MODE_PASSTHROUGH;
+	g_mutex_unlock(&mode->lock);
+	return passthrough;
+}
+
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
@@ -271,7 +300,7 @@ bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
 	if (!mode)
 		return false;
 	g_mutex_lock(&mode->lock);
-	open = mode->opens > 0;
+	open = mode->opens.count > 0;
 	g_mutex_unlock(&mode->lock);
 	return open;
 }

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What opens exist on an inode, and from that what the next one may be.
+ * What opens exist on an inode, and from that, by mode-table.h, what the next one may be.
  *
- * The kernel's rules (fs/fuse/iomode.c): while an inode has a passthrough open,
- * every other open of it must carry the same backing id; while it has an open that uses
- * the FUSE page cache, a passthrough open fails with EIO.  So the first open
- * fixes the I/O mode of the inode, and it lasts until the last is released.  The kernel leaves
- * a mode before it sends RELEASE, so that keeping to it until then is safe.
+ * The first open fixes the I/O mode of the inode, and it lasts until the last is released.  The
+ * kernel leaves a mode before it sends RELEASE, so that keeping to it until then is safe.
  *
  * A mode object exists once an inode was opened, and is freed with the inode or when
  * the inode is retired.  It is also where counters of the file are kept.
@@ -15,6 +12,8 @@
  * registers or drops a backing id, never over I/O.
  */
 #pragma once
+
+#include "mode-table.h"
 
 #include "policy/policy.h"
 
@@ -25,12 +24,6 @@
 struct lanefs;
 struct inode;
 struct window_set;
-
-enum io_mode {
-	IO_MODE_NONE,
-	IO_MODE_PASSTHROUGH, /* the kernel does the I/O on the backing file */
-	IO_MODE_FUSE,        /* requests come to the daemon */
-};
 
 struct lane_counts {
 	uint64_t opens;      /* atomic, since the inode is known */
@@ -52,16 +45,16 @@ struct window_counts {       /* all atomic */
 
 struct inode_mode {
 	GMutex lock;
-	enum io_mode kind;          /* M */
-	unsigned int opens;         /* M */
-	unsigned int unseen_writers; /* M, writable passthrough opens: mtime moves without the daemon */
-	bool maybe_mapped;          /* M, such a writer has closed, but may have left a mapping */
+	struct mode_opens opens;    /* M */
 	int backing_id;             /* M, 0: none */
 	int64_t idle_since;         /* M, us on the monotonic clock, when the last open left */
 	bool expiring;              /* M, queued with the reaper */
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
+	bool paged, watched;        /* atomic, see kernel-pages.h */
+	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages were read from */
+	int64_t pages_size;         /* the same */
 	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
@@ -83,10 +76,16 @@ void inode_mode_free(struct inode_mode *mode);
  * when the open must do without, or -EAGAIN with nothing counted when it takes
  * a descriptor to say.
  */
-int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough, bool writable);
+int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough);
 
-/* An open is over (release, or an open that failed after inode_mode_open). */
-void inode_mode_close(struct lanefs *fs, struct inode *inode, bool writable);
+/*
+ * Its lane is known, direct_io: reads and writes shall come to the daemon.  Whether they shall
+ * indeed, for FOPEN_DIRECT_IO.
+ */
+bool inode_mode_settle(struct lanefs *fs, struct inode *inode, bool direct_io, bool writable);
+
+/* A settled open is over (release, or an open that failed after that); direct_io: what settle said. */
+void inode_mode_close(struct lanefs *fs, struct inode *inode, bool direct_io, bool writable);
 
 /* Its last name is gone: a backing id kept for later opens holds the deleted file's blocks. */
 void inode_mode_unlinked(struct lanefs *fs, struct inode *inode);
@@ -100,6 +99,12 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle);
 
 /* Whether the file may change without the daemon seeing it: its attributes are not to be cached. */
 bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode);
+
+/* Why an open for reading cannot be in the lane direct now, NULL when it can; static. */
+const char *inode_mode_denies_direct(struct lanefs *fs, struct inode *inode);
+
+/* Whether its opens have a backing id. */
+bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode);
 
 /* Whether it has opens at all. */
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode);

@@ -60,12 +60,32 @@ static int enter_mode(struct file *file, const struct stat *attr)
 	bool passthrough = !file->writable || !(attr->st_mode & (S_ISUID | S_ISGID));
 	struct lanefs *fs = file->fs;
 	int fd, id = inode_mode_open(fs, file->inode, __atomic_load_n(&file->fd, __ATOMIC_RELAXED),
-				     passthrough, file->writable);
+				     passthrough);
 
 	if (id != -EAGAIN)
 		return id;
 	fd = file_fd(file);
-	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, passthrough, file->writable);
+	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, passthrough);
+}
+
+/*
+ * What is open already may not go together with what was decided: then the lane is another.  id: the
+ * backing id, 0 without passthrough.
+ */
+static void fit_lane(struct file *file, int id, struct policy_decision *decision, GString *why)
+{
+	/* An application that asks for O_DIRECT gets the kernel's own where that is to be had. */
+	bool wished = decision->lane == LANE_DIRECT && (decision->window || !id);
+
+	file->direct_io = inode_mode_settle(file->fs, file->inode, wished, file->writable);
+	if (file->direct_io == wished)
+		return;
+	decision->lane = file->direct_io ? LANE_DIRECT : LANE_STREAM;
+	decision->window = false;
+	if (why)
+		g_string_append_printf(why, "; %s, as another open of the file %s",
+				       lane_name(decision->lane),
+				       file->direct_io ? "is" : "writes in passthrough");
 }
 
 static void count_open(struct file *file, enum lane lane)
@@ -124,6 +144,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	if (!id && !facts.policy.no_passthrough)
 		facts.policy.no_passthrough = "set-ID bits, or another open of the file without it";
 	facts_decide(fs, file->inode, &facts, &decision, why);
+	fit_lane(file, id, &decision, why);
 	count_open(file, decision.lane);
 	file->read_ahead = decision.read_ahead;
 	file->stream_window = decision.stream_window;

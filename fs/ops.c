@@ -2,12 +2,12 @@
 /*
  * Every FUSE request enters here; the table at the end is the index.  A handler finds the objects
  * the kernel named, has the work done by the part that owns it, and replies once, now or later.
- * After the reply nothing of the request or the inode is touched: a FORGET or a RELEASE may
- * already have freed it.
+ * After that nothing of the request or the inode is touched: FORGET or RELEASE may have freed it.
  */
 #include "attr.h"
 #include "dir.h"
 #include "file.h"
+#include "kernel-pages.h"
 #include "locks.h"
 #include "names.h"
 #include "observe.h"
@@ -22,7 +22,7 @@
 #include <fcntl.h>
 #include <linux/limits.h>
 
-/* The daemon's limit on descriptors is not the caller's own. */
+/* The daemon's limit on descriptors is not the caller's. */
 static void reply_err(fuse_req_t req, int err)
 {
 	fuse_reply_err(req, err == -EMFILE ? ENFILE : -err);
@@ -75,7 +75,7 @@ static void reply_attr(fuse_req_t req, int err, struct inode *inode, const struc
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 {
 	struct lanefs *fs = fs_of(req);
-	/* By file handle a client may ask for an inode the kernel has forgotten. */
+	/* By file handle, also of what the kernel has forgotten. */
 	struct inode *inode, *parent = inodes_get(&fs->inodes, parent_ino);
 	struct stat attr;
 	int err;
@@ -276,6 +276,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	struct file *file = file_of(req, fi);
 
 	observe_read(file, size, offset, !fi->lock_owner);
+	kernel_pages_note(file->fs->kernel_pages, file, fi->lock_owner);
 	file->ops->read(file, req, size, offset);
 }
 

@@ -140,8 +140,7 @@ static struct window_set *window_set_of(struct windows *windows, struct inode_mo
 	g_mutex_lock(&mode->lock);
 	if (!mode->windows)
 		__atomic_store_n(&mode->windows,
-				 window_set_new(windows, mode->unseen_writers ||
-							       mode->maybe_mapped),
+				 window_set_new(windows, mode_table_is_unseen(&mode->opens)),
 				 __ATOMIC_RELEASE);
 	g_mutex_unlock(&mode->lock);
 	return mode->windows;

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel-pages.h"
+#include "attr.h"
+#include "file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* What an outside change may take to be seen is twice this. */
+#define LOOK_US (G_USEC_PER_SEC / 2)
+/* A reader gets on in the meantime. */
+#define LOOK_SOON_US (2 * G_TIME_SPAN_MILLISECOND)
+
+struct kernel_pages {
+	struct lanefs *fs;          /* fixed */
+	void (*wake)(void *data);   /* fixed */
+	void *data;                 /* fixed */
+	GMutex lock;
+	GQueue watched;             /* lock, of struct inode with a reference */
+	int64_t looked;             /* us, when all were looked at; the looking thread only */
+};
+
+struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data)
+{
+	struct kernel_pages *pages = g_new0(struct kernel_pages, 1);
+
+	pages->fs = fs;
+	pages->wake = wake;
+	pages->data = data;
+	g_mutex_init(&pages->lock);
+	return pages;
+}
+
+void kernel_pages_free(struct kernel_pages *pages)
+{
+	struct inode *inode;
+
+	if (!pages)
+		return;
+	while ((inode = g_queue_pop_head(&pages->watched)))
+		inode_unref(&pages->fs->inodes, inode);
+	g_mutex_clear(&pages->lock);
+	g_free(pages);
+}
+
+static void watch(struct kernel_pages *pages, struct inode_mode *mode, struct inode *inode)
+{
+	struct stat attr = { 0 };
+
+	attr_get(pages->fs, inode, &attr);
+	g_mutex_lock(&pages->lock);
+	if (!atomic_read(mode->watched)) {
+		mode->pages_version = attr_version_of(&attr);
+		mode->pages_size = attr.st_size;
+		atomic_write(mode->watched, true);
+		g_queue_push_tail(&pages->watched, inode_ref(&pages->fs->inodes, inode));
+	}
+	g_mutex_unlock(&pages->lock);
+}
+
+void kernel_pages_note(struct kernel_pages *pages, struct file *file, uint64_t owner)
+{
+	struct inode_mode *mode;
+	bool first;
+
+	if (owner)
+		return;
+	mode = inode_mode_peek(pages->fs, file->inode);
+	if (atomic_read(mode->paged) && atomic_read(mode->watched))
+		return;
+	first = !atomic_read(mode->watched);
+	if (first)
+		watch(pages, mode, file->inode);
+	if (!__atomic_exchange_n(&mode->paged, true, __ATOMIC_RELAXED) &&
+	    (first || inode_mode_has_unseen_writer(pages->fs, file->inode)))
+		pages->wake(pages->data);
+}
+
+static void drop(struct lanefs *fs, struct inode *inode)
+{
+	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, 0, 0);
+}
+
+/*
+ * The kernel asks for the size only when somebody asks for attributes, which sendfile does not: it
+ * learns a larger one from data that lies there.  For passthrough, where no page is ever dirty.
+ */
+static void tell_size(struct lanefs *fs, struct inode *inode, off_t size)
+{
+	struct fuse_bufvec data = FUSE_BUFVEC_INIT(1);
+	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME);
+	char byte;
+
+	if (fd < 0)
+		return;
+	data.buf[0].mem = &byte;
+	if (pread(fd, &byte, 1, size - 1) == 1)
+		fuse_lowlevel_notify_store(fs->se, inode->id, size - 1, &data, 0);
+	close(fd);
+}
+
+static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode_mode *mode)
+{
+	struct stat attr;
+	uint64_t version;
+
+	if (attr_get(fs, inode, &attr))
+		return;
+	version = attr_version_of(&attr);
+	if (version == mode->pages_version)
+		return;
+	if (attr.st_size > mode->pages_size && inode_mode_is_passthrough(fs, inode))
+		tell_size(fs, inode, attr.st_size);
+	mode->pages_version = version;
+	mode->pages_size = attr.st_size;
+	drop(fs, inode);
+}
+
+/* all: it is time for the versions.  Whether the file is to be watched on; *soon: and closely. */
+static bool look_at(struct lanefs *fs, struct inode *inode, bool all, bool *soon)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+
+	if (!inode_mode_is_open(fs, inode)) {
+		atomic_write(mode->watched, false);
+		return false;
+	}
+	if (inode_mode_has_unseen_writer(fs, inode)) {
+		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED)) {
+			drop(fs, inode);
+			*soon = true;
+		}
+	} else if (all) {
+		look_at_version(fs, inode, mode);
+	}
+	return true;
+}
+
+int64_t kernel_pages_look(struct kernel_pages *pages)
+{
+	int64_t now = g_get_monotonic_time();
+	bool all = now - pages->looked >= LOOK_US, soon = false;
+	GQueue watched, later = G_QUEUE_INIT;
+	struct inode *inode;
+	bool any;
+
+	if (all)
+		pages->looked = now;
+	g_mutex_lock(&pages->lock);
+	watched = pages->watched;
+	g_queue_init(&pages->watched);
+	g_mutex_unlock(&pages->lock);
+	while ((inode = g_queue_pop_head(&watched))) {
+		if (look_at(pages->fs, inode, all, &soon))
+			g_queue_push_tail(&later, inode);
+		else
+			inode_unref(&pages->fs->inodes, inode);
+	}
+	g_mutex_lock(&pages->lock);
+	while ((inode = g_queue_pop_tail(&later)))
+		g_queue_push_head(&pages->watched, inode);
+	any = !g_queue_is_empty(&pages->watched);
+	g_mutex_unlock(&pages->lock);
+	if (soon)
+		return LOOK_SOON_US;
+	return any ? MAX(pages->looked + LOOK_US - now, 1000) : -1;
+}
