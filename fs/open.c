@@ -17,7 +17,7 @@
  * Attributes by the name the inode was last seen under, which also tells whether that name is
  * still this file: one system call for both.
  */
-static int stat_by_name(struct lanefs *fs, struct inode *inode, struct stat *attr)
+static int stat_by_name(struct lanefs *fs, struct inode *inode, pid_t opener, struct stat *attr)
 {
 	g_autofree char *name = NULL;
 	struct backing_key key;
@@ -36,14 +36,21 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, struct stat *att
 	inode_unref(&fs->inodes, parent);
 	if (!err && !memcmp(&key, &inode->key, sizeof(key)))
 		return 0;
-	/* Only once: what was opened without a name (/proc/PID/fd, a file handle) must get through. */
-	inode_set_name(&fs->inodes, inode, 0, NULL);
-	return -ESTALE;
+	/*
+	 * Once to each: the kernel tries again, and finds by the name what is there now; what was
+	 * opened without one (/proc/PID/fd, a file handle) comes here again and must get through.
+	 */
+	if (__atomic_exchange_n(&inode->stale_opener, (uint32_t)opener + 1, __ATOMIC_RELAXED) !=
+	    (uint32_t)opener + 1)
+		return -ESTALE;
+	atomic_write(inode->stale_opener, 0);
+	return -ENOENT;
 }
 
-static int stat_to_open(struct lanefs *fs, struct inode *inode, struct stat *attr)
+static int stat_to_open(struct lanefs *fs, struct inode *inode, pid_t opener, struct stat *attr)
 {
-	int err = inode_is_leaving(&fs->inodes, inode) ? -ENOENT : stat_by_name(fs, inode, attr);
+	int err = inode_is_leaving(&fs->inodes, inode) ? -ENOENT :
+							 stat_by_name(fs, inode, opener, attr);
 
 	return err == -ENOENT ? attr_get(fs, inode, attr) : err;
 }
@@ -184,7 +191,7 @@ int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fu
 	struct stat attr;
 	int err;
 
-	err = stat_to_open(fs, inode, &attr);
+	err = stat_to_open(fs, inode, fuse_req_ctx(req)->pid, &attr);
 	if (err)
 		return err;
 	file = file_new(fs, inode, fi->flags, -1);
