@@ -47,6 +47,7 @@ struct inode {
 	bool is_idle;            /* L, has a descriptor without users that may be closed */
 	bool retired;            /* L */
 	bool dead;               /* L, the last link is gone */
+	bool several_names;      /* L, it was seen under more than one */
 	/* In a word of their own: the compiler may read neighbours of what L protects with it. */
 	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
 	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
@@ -57,6 +58,7 @@ struct inode {
 	uint32_t type;           /* fixed, S_IFMT part of st_mode */
 	int32_t handle_type;     /* fixed */
 	uint16_t handle_mount;   /* fixed */
+	uint8_t watched;         /* atomic, directories: the notify thread has a watch on it */
 	uint8_t handle_bytes;    /* fixed, 0: no handle */
 	uint8_t handle_data[];   /* fixed, handle_bytes of them */
 };
@@ -66,6 +68,10 @@ struct inodes {
 	struct table table;
 	GMutex lock;
 	GHashTable *by_key;      /* L, set of struct inode */
+	GHashTable *by_handle;   /* L, set of those that have one, NULL: nobody asks by handle */
+	/* A directory is about to be looked into; fixed before requests, NULL: nobody wants to know. */
+	void (*entered)(void *data, struct inode *dir);
+	void *entered_data;      /* fixed before requests */
 	GQueue idle;             /* L, least recently used first */
 	GQueue retained;         /* L, oldest first */
 	unsigned int fds;        /* L, descriptors in inodes */
@@ -86,6 +92,18 @@ struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id);
 
 /* The inode of a backing object, with a reference, or NULL when it is not known. */
 struct inode *inodes_find(struct inodes *inodes, const struct backing_key *key);
+
+/* From now on what the kernel knows is found by handle, too.  Before requests. */
+void inodes_index_handles(struct inodes *inodes);
+
+/*
+ * The inode of a handle of one of backing's mounts, with a reference; NULL when the kernel does not
+ * know it.
+ */
+struct inode *inodes_find_handle(struct inodes *inodes, const struct backing_handle *handle);
+
+/* All inodes the kernel knows, with a reference to each. */
+GPtrArray *inodes_known(struct inodes *inodes);
 
 struct inode *inode_ref(struct inodes *inodes, struct inode *inode);
 void inode_unref(struct inodes *inodes, struct inode *inode); /* NULL is fine */
@@ -140,6 +158,9 @@ void inode_lost_name(struct inodes *inodes, struct inode *inode, uint64_t parent
 
 /* The directory and name it was last seen under, with a reference to parent; false when unknown. */
 bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **parent, char **name);
+
+/* Whether it was ever seen under another name, too. */
+bool inode_has_several_names(struct inodes *inodes, struct inode *inode);
 
 /* Path below SOURCE, "" for SOURCE, NULL when unknown.  New string. */
 char *inode_path(struct inodes *inodes, struct inode *inode);
