@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every FUSE request enters here; the table at the end is the index.  A handler finds the objects
- * the kernel named, has the work done by the part that owns it, and replies once, now or later.
- * After that nothing of the request or the inode is touched: FORGET or RELEASE may have freed it.
+ * Every FUSE request enters here; the table at the end is the index.  A handler has the work done
+ * and replies once, now or later; then FORGET or RELEASE may have freed what it was about.
  */
 #include "attr.h"
 #include "dir.h"
