@@ -29,7 +29,7 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 
 	/* Refused only when used: O_DIRECT by its alignment, RWF_DONTCACHE by the filesystem. */
 	if ((result == -EINVAL || result == -EOPNOTSUPP) && read->how != FILE_READ_BUFFERED &&
-	    !read->done) {
+	    !read->done && !(read->file->flags & O_DIRECT)) {
 		file_lower_read(read->file, read->how);
 		backing_read_start(read);
 		return;

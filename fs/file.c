@@ -12,7 +12,7 @@
  * What of the application's flags a backing descriptor is opened with.  O_APPEND
  * comes with each write, since fcntl(2) changes it.
  */
-#define FLAGS_KEPT (O_ACCMODE | O_SYNC | O_DSYNC | O_NOATIME | O_NOCTTY | O_LARGEFILE)
+#define FLAGS_KEPT (O_ACCMODE | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME | O_NOCTTY | O_LARGEFILE)
 
 struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
 {

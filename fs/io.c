@@ -158,8 +158,12 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 		read_reply(io, fd);
 		return;
 	}
-	io->skip = (size_t)offset & (file->align - 1);
-	io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
+	io->length = size;
+	/* What is not aligned of an application that opened with O_DIRECT, is for the backing to refuse. */
+	if (!(file->flags & O_DIRECT)) {
+		io->skip = (size_t)offset & (file->align - 1);
+		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
+	}
 	io->buffer = io->skip ? NULL : payload_of(req, io->length);
 	if (!io->buffer) {
 		io->buffer = bufpool_get_any(file->fs->pool, io->length);
@@ -249,8 +253,9 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 	struct fuse_bufvec copy = FUSE_BUFVEC_INIT(io->length);
 	ssize_t copied;
 
+	/* For O_DIRECT it has to be aligned, too. */
 	if (data->count == 1 && !(data->buf[0].flags & FUSE_BUF_IS_FD) &&
-	    fuse_req_is_uring(io->req)) {
+	    fuse_req_is_uring(io->req) && !(io->file->flags & O_DIRECT)) {
 		io->buffer = (char *)data->buf[0].mem + data->off;
 		return 0;
 	}
@@ -307,7 +312,7 @@ void io_write_uncached(struct file *file, fuse_req_t req, struct fuse_bufvec *da
 		       const struct fuse_file_info *fi)
 {
 	/* Writing out every small one by itself is slower than what the page cache makes of them. */
-	bool large = fuse_buf_size(data) >= UNCACHED_LEAST;
+	bool large = fuse_buf_size(data) >= UNCACHED_LEAST && !(file->flags & O_DIRECT);
 
 	write_start(file, req, data, offset, fi,
 		    large && !atomic_read(file->no_dontcache) ? RWF_DONTCACHE : 0);
