@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +59,7 @@ static _Noreturn void run_worker(const struct config *config, struct shared *sha
 {
 	struct worker worker;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGBUS, on_fault);
 	worker_init(&worker, config, shared, index);
 	worker.outside = config->outside && index == plan->workers - 1;
@@ -204,6 +206,8 @@ int main(int argc, char **argv)
 	end = now() + options.seconds * NS_PER_SEC;
 	while (rounds < options.rounds && (!options.seconds || now() < end)) {
 		for (unsigned int i = 0; i < options.repeat; i++) {
+			if (i && options.seconds && now() >= end)
+				break;
 			if (!run_round(&options, shared)) {
 				printf("FAILED: seed %lu (repetition %u), after %lu operations\n",
 				       options.config.seed, i, done);
