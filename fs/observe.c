@@ -160,6 +160,8 @@ static void io_look(struct work *work)
 	struct caller_io io;
 	bool known = caller_io(observed->pid, &io);
 
+	/* Less than before: the thread is gone and another one has its number. */
+	known = known && io.bytes >= observed->io.bytes && io.calls >= observed->io.calls;
 	g_mutex_lock(&observed->lock);
 	if (known) {
 		observed->io_bytes = io.bytes - observed->io.bytes;
