@@ -57,6 +57,8 @@ struct lanefs {
 	struct drop_behind *drop_behind; /* fixed */
 	struct kernel_pages *kernel_pages; /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
+	GMutex reload_lock;             /* held while files are read again; before live_lock */
+	bool reload_asked;              /* atomic, a thread is about to read them */
 	GMutex live_lock;
 	struct live *live;              /* by live_lock */
 	char *live_said;                /* by live_lock, NULL: nothing yet */

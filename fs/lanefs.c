@@ -81,6 +81,7 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	fs->root_daemon = geteuid() == 0;
 	fs->noatime = has_mount_option(config, "noatime");
 	fs->log_opens = !g_log_writer_default_would_drop(G_LOG_LEVEL_DEBUG, "lanefs-open");
+	g_mutex_init(&fs->reload_lock);
 	g_mutex_init(&fs->live_lock);
 	live_put(fs, config, false);
 	start_learning(fs, config);
@@ -224,6 +225,7 @@ void lanefs_free(struct lanefs *fs)
 	live_unref(fs->live);
 	g_free(fs->live_said);
 	g_mutex_clear(&fs->live_lock);
+	g_mutex_clear(&fs->reload_lock);
 	g_hash_table_unref(fs->thresholds);
 	g_mutex_clear(&fs->thresholds_lock);
 	table_finish(&fs->dirs);

@@ -63,18 +63,24 @@ char *live_said(struct lanefs *fs)
 	return text;
 }
 
-bool live_reload(struct lanefs *fs)
+/* With reload_lock held. */
+static bool reload(struct lanefs *fs)
 {
 	g_autoptr(GError) error = NULL;
 	struct config *config = fs->reload ? fs->reload(fs->reload_data, &error) : NULL;
 
+	if (config) {
+		config_keep_mount(config, fs->config);
+		/* Again: read-ahead has to fit the pool there is, not the one the files now name. */
+		if (!config_validate(config, 0, &error))
+			g_clear_pointer(&config, config_free);
+	}
 	if (!config) {
 		say(fs, error ? error->message : "this mount has nothing to read again");
 		g_message("reload refused, what was in force stays: %s",
 			  error ? error->message : "nothing to read again");
 		return false;
 	}
-	config_keep_mount(config, fs->config);
 	adapt_freeze(fs->adapt, !config->learn);
 	live_put(fs, config, true);
 	say(fs, "ok");
@@ -82,11 +88,26 @@ bool live_reload(struct lanefs *fs)
 	return true;
 }
 
+bool live_reload(struct lanefs *fs)
+{
+	bool done;
+
+	/* In turn: what was read first must not come into force last. */
+	g_mutex_lock(&fs->reload_lock);
+	done = reload(fs);
+	g_mutex_unlock(&fs->reload_lock);
+	return done;
+}
+
 static void *reload_run(void *data)
 {
 	struct lanefs *fs = data;
 
-	live_reload(fs);
+	g_mutex_lock(&fs->reload_lock);
+	/* Before the files are read: who asks from here on may have changed them since. */
+	__atomic_store_n(&fs->reload_asked, false, __ATOMIC_SEQ_CST);
+	reload(fs);
+	g_mutex_unlock(&fs->reload_lock);
 	later_end(fs);
 	return NULL;
 }
@@ -95,12 +116,18 @@ void live_reload_later(struct lanefs *fs)
 {
 	GThread *thread;
 
+	/* One that has not begun to read yet will do for this too. */
+	if (__atomic_exchange_n(&fs->reload_asked, true, __ATOMIC_SEQ_CST))
+		return;
 	/* Counted, so that the mount is not freed under it. */
 	if (!later_begin(fs))
 		return;
 	thread = g_thread_try_new("lanefs-reload", reload_run, fs, NULL);
-	if (thread)
+	if (thread) {
 		g_thread_unref(thread);
-	else
-		later_end(fs);
+		return;
+	}
+	g_message("%s: no thread to read the configuration again", fs->mountpoint);
+	__atomic_store_n(&fs->reload_asked, false, __ATOMIC_SEQ_CST);
+	later_end(fs);
 }

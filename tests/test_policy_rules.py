@@ -78,6 +78,7 @@ def test_reload(mount, config):
     ("[rule x]\nkind=films\nlane=direct\n", '[rule x] kind: value "films"'),
     ("no group\n", "lanefs.conf: "),
     ("[policy]\nread-ahead=3T\n", "pool 64M holds less than one window"),
+    ("[mount]\npool=256M\n[policy]\nread-ahead=128M\n", "pool 64M holds less than one window"),
 ])
 def test_bad_reload_changes_nothing(mount, config, text, message):
     config.write(RULES)
