@@ -133,8 +133,9 @@ void state_save(struct state *state, const char *text)
 	g_autofree char *temporary = g_strconcat(state->name, ".new", NULL);
 	int fd, err;
 
-	fd = openat(state->dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-		    0600);
+	/* Never into what somebody else has put there. */
+	unlinkat(state->dir_fd, temporary, 0);
+	fd = openat(state->dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	err = fd < 0 ? -errno : write_all(fd, text);
 	/* Without it a crash could leave the new name with nothing behind it. */
 	if (!err && fdatasync(fd))
@@ -156,6 +157,9 @@ void state_set_aside(struct state *state, const char *problem)
 {
 	g_autofree char *aside = g_strconcat(state->name, ".damaged", NULL);
 
-	g_warning("%s: %s; set aside as %s", state->path, problem, aside);
-	renameat(state->dir_fd, state->name, state->dir_fd, aside);
+	if (renameat(state->dir_fd, state->name, state->dir_fd, aside))
+		g_warning("%s: %s; not used, and not set aside: %s", state->path, problem,
+			  g_strerror(errno));
+	else
+		g_warning("%s: %s; set aside as %s", state->path, problem, aside);
 }

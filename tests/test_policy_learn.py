@@ -231,6 +231,20 @@ def test_damaged_state_is_set_aside(mount, scratch):
     assert m.log().count("WARNING") == 1
 
 
+def test_state_is_not_written_into_what_is_in_the_way(mount, scratch):
+    directory = scratch.directory("state")
+    state = os.path.join(directory, "f.state")
+    other = os.path.join(directory, "other")
+    with open(other, "w") as stream:
+        stream.write("not a state")
+    os.link(other, state + ".new")
+    m = mount("threshold=1M", f"state={state}")
+    dd_small(make(m, "a.iso"))
+    restart(m)
+    assert open(other).read() == "not a state"
+    assert open(state).read().startswith("lanefs state 1\n")
+
+
 def test_state_cannot_be_had(mount):
     m = mount("threshold=1M", "state=/proc/nowhere/f.state")
     assert "what is learned is not kept: /proc/nowhere" in m.log()
