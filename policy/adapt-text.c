@@ -164,11 +164,13 @@ static void add_known(const struct learn_key *key, const struct learn_view *view
 {
 	struct known *known = data;
 	g_autoptr(GString) text = g_string_new(NULL);
-	g_autofree char *sizes = learn_class_text(key->size_class);
+	g_autofree char *sizes = NULL;
 	JsonBuilder *json = known->json;
 
-	if (known->count++ >= KNOWN_MAX || view->shape == SHAPE_UNKNOWN)
+	/* What cannot be told takes no place of what can. */
+	if (view->shape == SHAPE_UNKNOWN || known->count++ >= KNOWN_MAX)
 		return;
+	sizes = learn_class_text(key->size_class);
 	learn_say(view, key->program, text);
 	json_builder_begin_object(json);
 	json_add_text(json, "program", key->program);
