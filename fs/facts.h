@@ -31,7 +31,8 @@ void facts_clear(struct facts *facts);
 
 /*
  * Supposes another opener: "program=NAME&size=SIZE&access=read|write&name=FILE", each
- * optional, values percent-encoded.  name: a file in the directory that facts are of.  0 or -EINVAL.
+ * optional, values percent-encoded.  name: a file in the directory that facts are of.  0 or
+ * -EINVAL.
  */
 int facts_suppose(struct facts *facts, const char *what);
 

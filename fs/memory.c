@@ -62,7 +62,8 @@ static const struct group_version {
 };
 
 /* "max" and what cannot be read are UINT64_MAX. */
-static uint64_t read_number(const struct group_version *version, const char *group, const char *file)
+static uint64_t read_number(const struct group_version *version, const char *group,
+			    const char *file)
 {
 	g_autofree char *path = g_build_filename(version->root, group, file, NULL);
 	g_autofree char *text = NULL;

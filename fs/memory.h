@@ -26,7 +26,7 @@ double memory_stall(void);
 /* A memory control group, or the one above it that has the least left. */
 struct memory_group {
 	uint64_t limit;      /* bytes, UINT64_MAX: none */
-	uint64_t available;  /* bytes of it that are unused or easily freed; UINT64_MAX with no limit */
+	uint64_t available;  /* bytes of it that are free or easily freed, UINT64_MAX: no limit */
 };
 
 /* That of a process or thread, 0: of this one.  What cannot be read is no limit. */

@@ -12,7 +12,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Reads that begin this near to where the last one ended go on: several may be under way at once. */
+/* Reads that begin this near to where the last one ended go on: several may be under way. */
 #define NEAR (1 << 20)
 
 /* Pages that come by themselves, as with a look at the beginning of a file. */

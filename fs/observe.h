@@ -8,8 +8,8 @@
  * times a second, or by a worker.
  *
  * Where the kernel does the reading no READ comes.  What the thread that opened has read meanwhile
- * (/proc/TID/task/TID/io) tells small pieces from large ones; pages that appear without any read are
- * a mapping.
+ * (/proc/TID/task/TID/io) tells small pieces from large ones; pages that appear without any read
+ * are a mapping.
  */
 #pragma once
 
@@ -31,8 +31,8 @@ void observe_open(struct file *file, const struct facts *facts,
 		  const struct policy_decision *decision, pid_t pid);
 
 /*
- * A READ of file.  by_cache: not read(2) but the page cache wants it, for sendfile or a mapping: the
- * kernel then names no lock owner (fuse_send_read() and fuse_read_args_fill() in fs/fuse/file.c).
+ * A READ of file.  by_cache: not read(2) but the page cache wants it, for sendfile or a mapping:
+ * the kernel then names no lock owner (fuse_send_read() and fuse_read_args_fill() in fs/fuse/file.c).
  */
 void observe_read(struct file *file, size_t size, off_t offset, bool by_cache);
 

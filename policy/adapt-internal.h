@@ -20,7 +20,8 @@ struct adapt {
 	struct threshold threshold;
 	uint64_t epoch;              /* ghost_asked() at the next look at the costs */
 	struct adapt_costs costs;    /* up to now, as far as counted */
-	uint64_t asked_before, spent_before, before[GHOST_CACHES]; /* the ghost cache's figures when they were */
+	/* the ghost cache's figures when they were counted */
+	uint64_t asked_before, spent_before, before[GHOST_CACHES];
 
 	GMutex view_lock;            /* protects view; held for a copy; changes under both */
 	struct threshold_view view;

@@ -4,7 +4,7 @@
 /* Of memory's room, what hot files may take together: the rest is for everything else. */
 #define HEAT_SHARE 0.6
 
-/* How often the thresholds are compared, in shares of what memory holds, and how long is remembered. */
+/* How often thresholds are compared, in shares of what memory holds, and what is remembered. */
 #define EPOCH_SHARE 16
 #define EPOCH_LEAST (UINT64_C(16) << 20)
 #define EPOCH_KEEP 0.9

@@ -41,7 +41,7 @@ struct config_rule {
 	char *source;           /* the file it was read from */
 	char *path;             /* glob against the path below SOURCE, NULL: any */
 	char **programs;        /* globs against the opener's comm, NULL: any */
-	char *cgroup;           /* glob against its control group, without '/' in front, NULL: any */
+	char *cgroup;           /* glob against its control group without the first '/', NULL: any */
 	bool has_uid;
 	int64_t min_uid, max_uid; /* of the opener, inclusive */
 	unsigned int kinds;     /* classes of extensions, see kind.h; 0: any */

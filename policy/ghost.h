@@ -28,7 +28,7 @@ void ghost_free(struct ghost *ghost); /* NULL is fine */
 /* The page cache has more or less room from now on. */
 void ghost_set_memory(struct ghost *ghost, uint64_t memory);
 
-/* Whether some block of the file is in the sample: what is not needs no ghost_note().  Any thread. */
+/* Whether some block of it is in the sample: what is not needs no ghost_note().  Any thread. */
 bool ghost_samples(const struct ghost *ghost, uint64_t id, uint64_t bytes);
 
 /*

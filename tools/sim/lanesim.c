@@ -175,7 +175,9 @@ static void add_row(const struct workload *workload, uint64_t memory, const stru
 /* All workloads and three sizes of memory in one table. */
 static void print_table(const struct arguments *args)
 {
-	static const uint64_t sizes[] = { UINT64_C(512) << 20, UINT64_C(2) << 30, UINT64_C(8) << 30 };
+	static const uint64_t sizes[] = {
+		UINT64_C(512) << 20, UINT64_C(2) << 30, UINT64_C(8) << 30,
+	};
 	struct sums sums = { 0 };
 	double least = INFINITY;
 
@@ -186,7 +188,8 @@ static void print_table(const struct arguments *args)
 			add_row(&workloads[i], sizes[j], args, &sums);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
 		least = MIN(least, sums.fixed[i]);
-	printf("worst ratio %.3f; all together %.3f of the best threshold that is the same for all\n",
+	printf("worst ratio %.3f; all together %.3f of the best threshold that is the same for "
+	       "all\n",
 	       sums.worst, sums.policy / least);
 }
 
@@ -200,7 +203,8 @@ static int run(const struct arguments *args, uint64_t memory)
 		return EXIT_SUCCESS;
 	}
 	if (args->workload && !workload) {
-		fprintf(stderr, "lanesim: no workload \"%s\"; see lanesim --help\n", args->workload);
+		fprintf(stderr, "lanesim: no workload \"%s\"; see lanesim --help\n",
+			args->workload);
 		return USAGE;
 	}
 	if (workload) {
@@ -232,8 +236,8 @@ static char *describe(void)
 	for (unsigned int i = 0; i < workloads_count; i++)
 		g_string_append_printf(text, "  %-10s %s\n", workloads[i].name,
 				       workloads[i].meaning);
-	g_string_append(text, "\nA trace has one open a line, \"TIME PROGRAM r|w SIZE BYTES PATH\", "
-			      "as lanectl record\nwrites them: seconds, the program, read or "
+	g_string_append(text, "\nA trace has one open a line, \"TIME PROGRAM r|w SIZE BYTES "
+			      "PATH\", as lanectl record\nwrites them: seconds, the program, read or "
 			      "write, bytes of the file, bytes read\nof it, and its path; "
 			      "\\040 stands for a space.  Lines that begin with # are comments.");
 	return g_string_free(text, FALSE);

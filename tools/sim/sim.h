@@ -58,7 +58,7 @@ double memory_share(const struct memory *memory, uint64_t id, uint64_t size);
 
 struct outcome {
 	uint64_t disk, asked;            /* bytes */
-	uint64_t small_opens, small_hits; /* files below SIM_SMALL; hit: nothing came from the disk */
+	uint64_t small_opens, small_hits; /* below SIM_SMALL; hit: nothing came from the disk */
 	uint64_t opens[LANE_COUNT];
 	uint64_t footprint;              /* bytes the policy takes at the end */
 };
