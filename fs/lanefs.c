@@ -63,6 +63,8 @@ static void start_learning(struct lanefs *fs, const struct config *config)
 	text = fs->state ? state_load(fs->state) : NULL;
 	if (text && !adapt_restore(fs->adapt, text, &problem))
 		state_set_aside(fs->state, problem);
+	else
+		fs->state_text = g_steal_pointer(&text);
 }
 
 struct lanefs *lanefs_new(struct config *config, int source_fd, const char *source,

@@ -42,7 +42,8 @@ static void save(struct lanefs *fs)
 {
 	g_autofree char *text = NULL;
 
-	if (!fs->state)
+	/* A mount of which nothing is to be kept leaves no file. */
+	if (!fs->state || (!fs->state_text && adapt_is_empty(fs->adapt)))
 		return;
 	text = adapt_save(fs->adapt);
 	if (g_strcmp0(text, fs->state_text) == 0)

@@ -18,6 +18,19 @@ static char *seal(GString *text)
 	return g_string_free(text, FALSE);
 }
 
+bool adapt_is_empty(struct adapt *adapt)
+{
+	bool empty;
+
+	g_mutex_lock(&adapt->replay_lock);
+	empty = !adapt->threshold.replayed;
+	g_mutex_unlock(&adapt->replay_lock);
+	g_mutex_lock(&adapt->lock);
+	empty = empty && !learn_count(adapt->learn);
+	g_mutex_unlock(&adapt->lock);
+	return empty;
+}
+
 char *adapt_save(struct adapt *adapt)
 {
 	GString *text = g_string_new(HEADER "\n");

@@ -58,6 +58,9 @@ struct adapt_costs {
 
 void adapt_costs(struct adapt *adapt, struct adapt_costs *costs);
 
+/* Whether there is nothing to save. */
+bool adapt_is_empty(struct adapt *adapt);
+
 /* As a text that adapt_restore() takes.  New string. */
 char *adapt_save(struct adapt *adapt);
 

@@ -274,7 +274,9 @@ static void test_saved(void)
 	struct threshold_view view;
 	struct learn_key key;
 
+	g_assert_true(adapt_is_empty(adapt));
 	g_assert_true(adapt_restore(adapt, text, &problem));
+	g_assert_false(adapt_is_empty(adapt));
 	g_assert_null(problem);
 	again = adapt_save(adapt);
 	g_assert_cmpstr(again, ==, text);

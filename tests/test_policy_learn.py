@@ -216,6 +216,13 @@ def test_kept_from_mount_to_mount(mount, scratch):
     assert os.stat(state).st_mode & 0o777 == 0o600
 
 
+def test_nothing_learned_leaves_no_file(mount, scratch):
+    state = os.path.join(scratch.directory("state"), "f.state")
+    m = mount("threshold=1M", f"state={state}")
+    restart(m)
+    assert not os.path.exists(state)
+
+
 def test_damaged_state_is_set_aside(mount, scratch):
     state = os.path.join(scratch.directory("state"), "f.state")
     with open(state, "w") as stream:
