@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The programs that are measured and those that measure."""
+import functools
 import os
 import subprocess
 
@@ -28,8 +29,8 @@ class Build:
     is not there."""
 
     def __init__(self, say):
-        self.path = os.environ.get("LANEFS_BUILD")
-        if not self.path:
+        self.path = os.path.abspath(os.environ.get("LANEFS_BUILD") or "")
+        if not os.environ.get("LANEFS_BUILD"):
             self.path = os.path.join(ROOT, "build-bench")
             self._make(say)
         self.lanefs = os.path.join(self.path, "fs", "lanefs")
@@ -45,6 +46,7 @@ class Build:
             run(["meson", "setup", self.path, ROOT])
         run(["ninja", "-C", self.path])
 
+    @functools.cached_property
     def version(self):
         commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"],
                                 capture_output=True, text=True, check=False).stdout.strip()
