@@ -7,7 +7,6 @@ steady: reader and daemon are in a memory cgroup that is full of clean page cach
 a machine that has been up for a day, so every page is a recycled one.
 """
 import contextlib
-import os
 import time
 
 from . import cgroup, presets, system
@@ -15,26 +14,24 @@ from .build import Failure
 
 NAMES = ("fresh", "steady")
 
-# How long the kernel waits before it reports free pages to the host, and a bit; where it counts
-# what it reported, the end of it can be seen, else all of it is given this long.
+# Free pages are reported to the host in passes this far apart, and a bit (seconds); where the
+# kernel counts what it reported, the last one that matters can be told, else two are enough.
 PASS = 2.3
-LONGEST = 20
+PASSES = 6
 REPORTED = "/sys/module/page_reporting/parameters/reported_kib"
+TRICKLE = 64 << 10  # KiB, what the machine gives back of itself at any time
 
 
 def give_back():
     """Wait until what is free has gone back to the host: half of it new and half of it not would
     be no condition at all."""
-    if not os.path.exists(REPORTED):
-        time.sleep(2 * PASS)
-        return
-    end = time.monotonic() + LONGEST
-    last, since = system.read(REPORTED), time.monotonic()
-    while time.monotonic() < min(end, since + PASS):
-        time.sleep(0.1)
+    last = system.read(REPORTED)
+    for _ in range(PASSES if last else 2):
+        time.sleep(PASS)
         now = system.read(REPORTED)
-        if now != last:
-            last, since = now, time.monotonic()
+        if last and int(now) - int(last) < TRICKLE:
+            break
+        last = now
 
 
 class Fresh:
