@@ -107,7 +107,7 @@ def parser():
     what.add_argument("--inodes", type=positive, metavar="N",
                       help="of the suite memory: 1000000")
     what.add_argument("--seconds", type=float, metavar="S",
-                      help="of a load that goes on until it is ended: 3, with --quick 2")
+                      help="of a load that goes on until it is ended: 3, with --quick 1.2")
     where = p.add_argument_group("where and how")
     where.add_argument("--backing", default="/var/tmp", metavar="DIR",
                        help="a directory of the disk to use (/var/tmp)")

@@ -22,7 +22,7 @@ QUICK = {
     "readers": [100],
     "tree": 20000,
     "inodes": 100000,
-    "seconds": 2,
+    "seconds": 1.2,
     "suites": ["instructions", "protect", "read", "small", "many"],
 }
 
