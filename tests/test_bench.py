@@ -131,35 +131,43 @@ def test_callgrind_output(tmp_path):
     assert instructions.parse(path) == {"window_read": (5, 4500)}
 
 
-def leftovers():
-    with open("/proc/self/mountinfo") as stream:
-        mounts = [line for line in stream if "lanefs-bench-" in line]
-    return mounts + glob.glob("/var/tmp/lanefs-bench-*") + \
-        glob.glob("/sys/fs/cgroup/**/lanefs-bench-*", recursive=True)
+class Runs:
+    """Runs of the benchmark in a directory of their own, where what they leave shows."""
 
+    def __init__(self, directory):
+        self.directory = directory
+        self.pids = []
 
-def bench(*argv, **kwargs):
-    env = {**os.environ, "LANEFS_BUILD": BUILD}
-    return subprocess.Popen([os.path.join(ROOT, "tools", "bench"), *argv], env=env, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+    def start(self, *argv, **kwargs):
+        env = {**os.environ, "LANEFS_BUILD": BUILD}
+        process = subprocess.Popen([os.path.join(ROOT, "tools", "bench"), *argv, "--backing",
+                                    self.directory], env=env, text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, **kwargs)
+        self.pids.append(process.pid)
+        return process
+
+    def left(self):
+        with open("/proc/self/mountinfo") as stream:
+            found = [line for line in stream if self.directory in line]
+        for pid in self.pids:
+            found += glob.glob(f"/sys/fs/cgroup/**/lanefs-bench-{pid}-*", recursive=True)
+        return found + os.listdir(self.directory)
 
 
 @pytest.fixture
-def root():
-    if os.geteuid() != 0:
-        pytest.skip("needs root: the benchmark mounts")
+def runs(scratch):
     need_uring()
-    before = leftovers()
-    yield
-    assert leftovers() == before
+    one = Runs(scratch.directory("bench"))
+    yield one
+    assert one.left() == []
 
 
 @pytest.mark.limit(300)
 @pytest.mark.parametrize("suite", ["read", "random", "adapt", "small", "many", "write", "protect",
                                    "sync", "meta", "memory"])
-def test_suite_runs(root, suite, tmp_path):
+def test_suite_runs(runs, suite, tmp_path):
     peers = "auto,stream" if suite == "memory" else "native,direct,stream"
-    process = bench(suite, *TINY, "--sizes", "128K", "--peers", peers, "--out", str(tmp_path))
+    process = runs.start(suite, *TINY, "--sizes", "128K", "--peers", peers, "--out", str(tmp_path))
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
     with open(tmp_path / "results.json") as stream:
@@ -179,17 +187,18 @@ def test_suite_runs(root, suite, tmp_path):
 
 @pytest.mark.limit(90)
 @pytest.mark.parametrize("number", [2, 15, 9])
-def test_ended_early_leaves_nothing(root, number):
-    process = bench("read", *TINY, "--rounds", "50", "--peers", "direct", start_new_session=True)
+def test_ended_early_leaves_nothing(runs, number):
+    process = runs.start("read", *TINY, "--rounds", "50", "--peers", "direct",
+                         start_new_session=True)
     end = time.monotonic() + 30
-    while not any("fuse.lanefs" in line for line in leftovers()):
+    while not any("fuse.lanefs" in line for line in runs.left()):
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == (130 if number != 9 else -9)
     end = time.monotonic() + 30
-    while leftovers() and time.monotonic() < end:
+    while runs.left() and time.monotonic() < end:
         time.sleep(0.1)
 
 
@@ -201,6 +210,6 @@ def test_ended_early_leaves_nothing(root, number):
     (["--report", "/nonexistent"], "there are no results in /nonexistent"),
 ])
 def test_bad_command_lines(argv, says):
-    process = bench(*argv)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode in (1, 2) and says in err
+    done = subprocess.run([os.path.join(ROOT, "tools", "bench"), *argv], text=True, timeout=30,
+                          capture_output=True, check=False)
+    assert done.returncode in (1, 2) and says in done.stderr
