@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "residency.h"
 
+#include <errno.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,13 +19,199 @@ struct cache_counts {
 	uint64_t cached, dirty, writeback, evicted, recently_evicted; /* pages */
 };
 
+/* Into how many parts a range with pages is split to find them. */
+#define FAN_OUT 8
+/* How many questions residency_find() asks below the size of a block. */
+#define FIND_CALLS 4096
+/* What is mapped at once for mincore(2). */
+#define MAP_BYTES ((uint64_t)256 << 20)
+
+static uint64_t page_size(void)
+{
+	static uint64_t page;
+
+	if (!page)
+		page = (uint64_t)sysconf(_SC_PAGESIZE);
+	return page;
+}
+
+int residency_count(int fd, uint64_t begin, uint64_t end, struct residency_counts *counts)
+{
+	struct cache_range range = { .offset = begin, .length = end ? end - begin : 0 };
+	struct cache_counts found;
+
+	if (syscall(SYS_cachestat, fd, &range, &found, 0))
+		return -errno;
+	*counts = (struct residency_counts){ found.cached, found.dirty, found.writeback };
+	return 0;
+}
+
+bool residency_is_cheap(void)
+{
+	struct residency_counts counts;
+
+	return residency_count(-1, 0, 0, &counts) != -ENOSYS;
+}
+
 double residency_share(int fd, uint64_t size)
 {
-	struct cache_range range = { .offset = 0, .length = size };
-	struct cache_counts counts;
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t page = page_size();
+	struct residency_counts counts;
 
-	if (!size || syscall(SYS_cachestat, fd, &range, &counts, 0))
+	if (!size || residency_count(fd, 0, size, &counts))
 		return -1;
-	return (double)counts.cached / (double)((size + page - 1) / page);
+	return (double)counts.pages / (double)((size + page - 1) / page);
+}
+
+/* What a search for pages needs to know on its way down. */
+struct search {
+	int fd;
+	uint64_t block;    /* the smallest that is told apart */
+	GArray *blocks;    /* of struct residency_block, or NULL: */
+	GArray *ranges;    /* of struct residency_range */
+	uint64_t coarse;   /* where calls are used up, this is the smallest */
+	unsigned int calls; /* left */
+};
+
+static void add_range(GArray *ranges, uint64_t begin, uint64_t end)
+{
+	struct residency_range *last = NULL;
+
+	if (ranges->len)
+		last = &g_array_index(ranges, struct residency_range, ranges->len - 1);
+	if (last && last->end == begin) {
+		last->end = end;
+	} else {
+		struct residency_range range = { begin, end };
+
+		g_array_append_val(ranges, range);
+	}
+}
+
+static void add_found(struct search *search, uint64_t begin, uint64_t end,
+		      const struct residency_counts *counts)
+{
+	struct residency_block block = {
+		.index = begin / search->block,
+		.pages = (uint32_t)counts->pages,
+		.dirty = (uint32_t)counts->dirty,
+		.writeback = (uint32_t)counts->writeback,
+	};
+
+	if (search->blocks)
+		g_array_append_val(search->blocks, block);
+	else
+		add_range(search->ranges, begin, end);
+}
+
+/* The size of the parts of a range of length bytes: a power of two times the smallest. */
+static uint64_t part_of(const struct search *search, uint64_t length)
+{
+	uint64_t part = search->block;
+
+	while (part * FAN_OUT < length)
+		part *= FAN_OUT;
+	return part;
+}
+
+/* begin is a multiple of every part of the range. */
+static int search_range(struct search *search, uint64_t begin, uint64_t end)
+{
+	bool fine = search->blocks || search->calls || end - begin > search->coarse;
+	struct residency_counts counts;
+	uint64_t part;
+	int err;
+
+	err = residency_count(search->fd, begin, end, &counts);
+	if (err || !counts.pages)
+		return err;
+	if (search->calls)
+		search->calls--;
+	if (end - begin <= search->block || !fine ||
+	    (search->ranges && counts.pages * page_size() >= end - begin)) {
+		add_found(search, begin, end, &counts);
+		return 0;
+	}
+	part = part_of(search, end - begin);
+	for (uint64_t at = begin; at < end && !err; at += part)
+		err = search_range(search, at, MIN(at + part, end));
+	return err;
+}
+
+/* Pages of a mapped part of the file, as blocks or ranges. */
+static void search_vector(struct search *search, uint64_t begin, uint64_t end,
+			  const unsigned char *vector)
+{
+	uint64_t page = page_size();
+
+	for (uint64_t at = begin; at < end; at += search->block) {
+		uint64_t limit = MIN(at + search->block, end);
+		struct residency_counts counts = { 0 };
+
+		for (uint64_t byte = at; byte < limit; byte += page)
+			counts.pages += vector[(byte - begin) / page] & 1;
+		if (counts.pages)
+			add_found(search, at, limit, &counts);
+	}
+}
+
+static int search_mapped(struct search *search, uint64_t begin, uint64_t end)
+{
+	g_autofree unsigned char *vector = g_try_malloc(MAP_BYTES / page_size());
+	int err = vector ? 0 : -ENOMEM;
+
+	for (uint64_t at = begin; at < end && !err; at += MAP_BYTES) {
+		size_t length = (size_t)MIN(end - at, MAP_BYTES);
+		void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, search->fd, (off_t)at);
+
+		if (map == MAP_FAILED)
+			return -errno;
+		if (mincore(map, length, vector))
+			err = -errno;
+		else
+			search_vector(search, at, at + length, vector);
+		munmap(map, length);
+	}
+	return err;
+}
+
+/* The range from a multiple of what it will be split into. */
+static int search_all(struct search *search, uint64_t begin, uint64_t end)
+{
+	uint64_t part, length;
+	int err = 0;
+
+	if (!residency_is_cheap())
+		return search_mapped(search, begin, end);
+	while (begin < end && !err) {
+		part = part_of(search, end - begin) * FAN_OUT;
+		while (begin & (part - 1))
+			part /= FAN_OUT;
+		part = MAX(part, search->block);
+		length = MIN(end - begin, part);
+		err = search_range(search, begin, begin + length);
+		begin += length;
+	}
+	return err;
+}
+
+int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks)
+{
+	struct search search = { .fd = fd, .block = size, .blocks = blocks };
+
+	return search_all(&search, begin, end);
+}
+
+int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
+{
+	struct search search = {
+		.fd = fd,
+		.block = page_size(),
+		.coarse = block,
+		.ranges = ranges,
+		.calls = FIND_CALLS,
+	};
+	uint64_t page = page_size();
+
+	return search_all(&search, 0, (size + page - 1) & ~(page - 1));
 }

@@ -1,13 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much of a backing file is in the page cache: cachestat(2), kernel 6.5.
+ * How much of a backing file is in the page cache, and where: cachestat(2) of kernel 6.5, before
+ * that mincore(2) on a mapping.
+ *
+ * Any thread; no state.  cachestat walks what is cached, so that a large file of which little is
+ * cost little; mincore walks the whole range it is asked about.
  */
 #pragma once
 
+#include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
  * The share (0..1) of the first size bytes of the file that is resident;
- * negative where the kernel cannot say.  fd: open for reading.
+ * negative where the kernel has no cachestat(2).  fd: open for reading.
  */
 double residency_share(int fd, uint64_t size);
+
+struct residency_counts {
+	uint64_t pages, dirty, writeback;
+};
+
+/* Whether cachestat(2) is there. */
+bool residency_is_cheap(void);
+
+/* The pages of [begin, end); end 0: to the end.  0 or -errno, -ENOSYS without cachestat(2). */
+int residency_count(int fd, uint64_t begin, uint64_t end, struct residency_counts *counts);
+
+/* One block of a file that has pages in the page cache. */
+struct residency_block {
+	uint64_t index;                   /* in blocks from the start of the file */
+	uint32_t pages, dirty, writeback; /* all count as clean without cachestat(2) */
+};
+
+/*
+ * Appends the blocks of [begin, end) that have pages, in order, to blocks (of struct
+ * residency_block).  size: a power of two, a page or more; begin a multiple of it.  0 or -errno.
+ */
+int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks);
+
+/* A part of a file, in bytes. */
+struct residency_range {
+	uint64_t begin, end;
+};
+
+/*
+ * Appends what of [0, size) is resident to ranges (of struct residency_range), page by page as
+ * long as that takes no more than some thousand system calls, else whole blocks.  0 or -errno.
+ */
+int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges);

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/* What of a streamed file is dropped and written out, and what the page cache is found to hold. */
+#include "fs/residency-plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define M ((uint64_t)1024 * 1024)
+#define PAGE ((uint64_t)4096)
+#define BLOCK (1 * M)
+#define FULL (BLOCK / PAGE)
+
+/* A page cache to sample, block by block. */
+struct model {
+	struct residency_plan plan;
+	struct plan_limits limits;
+	uint32_t pages[4096], dirty[4096], writeback[4096];
+	GArray *found, *drop, *write;
+	int64_t now;
+};
+
+static void model_init(struct model *model)
+{
+	*model = (struct model){
+		.limits = { .window = 32 * M, .ahead = 4 * M, .readers = 1, .memory = 64 * M },
+		.found = g_array_new(FALSE, FALSE, sizeof(struct residency_block)),
+		.drop = g_array_new(FALSE, FALSE, sizeof(struct residency_range)),
+		.write = g_array_new(FALSE, FALSE, sizeof(struct residency_range)),
+	};
+	residency_plan_init(&model->plan, BLOCK, PAGE);
+}
+
+static void model_finish(struct model *model)
+{
+	residency_plan_finish(&model->plan);
+	g_array_unref(model->found);
+	g_array_unref(model->drop);
+	g_array_unref(model->write);
+}
+
+static void find(struct model *model, uint64_t begin, uint64_t end)
+{
+	g_array_set_size(model->found, 0);
+	for (uint64_t i = begin; i < end; i++) {
+		struct residency_block block = { i, model->pages[i], model->dirty[i],
+						 model->writeback[i] };
+
+		if (block.pages)
+			g_array_append_val(model->found, block);
+	}
+}
+
+static void sample(struct model *model)
+{
+	model->now += 10000;
+	find(model, 0, G_N_ELEMENTS(model->pages));
+	residency_plan_update(&model->plan, model->found, &model->limits, model->now);
+	residency_plan_choose(&model->plan, &model->limits, model->drop, model->write);
+}
+
+/* What was chosen goes. */
+static void drop(struct model *model)
+{
+	for (guint i = 0; i < model->drop->len; i++) {
+		struct residency_range *range =
+			&g_array_index(model->drop, struct residency_range, i);
+
+		for (uint64_t at = range->begin; at < range->end; at += PAGE)
+			model->pages[at / BLOCK] -= model->pages[at / BLOCK] > 0;
+		find(model, range->begin / BLOCK, (range->end + BLOCK - 1) / BLOCK);
+		residency_plan_dropped(&model->plan, range, model->found, model->now);
+	}
+}
+
+static void fill(struct model *model, uint64_t begin, uint64_t end)
+{
+	for (uint64_t i = begin; i < end; i++)
+		model->pages[i] = FULL;
+}
+
+static uint64_t resident(const struct model *model)
+{
+	uint64_t pages = 0;
+
+	for (guint i = 0; i < G_N_ELEMENTS(model->pages); i++)
+		pages += model->pages[i];
+	return pages * PAGE;
+}
+
+static bool is_chosen(const GArray *ranges, uint64_t at)
+{
+	for (guint i = 0; i < ranges->len; i++) {
+		const struct residency_range *range =
+			&g_array_index(ranges, struct residency_range, i);
+
+		if (at >= range->begin && at < range->end)
+			return true;
+	}
+	return false;
+}
+
+/* A stream that grows by 8 MiB from sample to sample: bounded, and never what it will read next. */
+static void test_stream(void)
+{
+	struct model model;
+
+	model_init(&model);
+	for (uint64_t front = 8; front <= 1024; front += 8) {
+		fill(&model, front - 8, front);
+		sample(&model);
+		for (uint64_t block = front - 4; block < front; block++)
+			g_assert_false(is_chosen(model.drop, block * BLOCK));
+		drop(&model);
+		g_assert_cmpuint(resident(&model), <=, 32 * M);
+	}
+	g_assert_cmpuint(model.plan.fetched, ==, 1024 * M);
+	g_assert_cmpuint(model.plan.again, ==, 0);
+	g_assert_false(residency_plan_is_hot(&model.plan, &model.limits, 0));
+	model_finish(&model);
+}
+
+static void test_small_is_left(void)
+{
+	struct model model;
+
+	model_init(&model);
+	fill(&model, 0, 20);
+	for (int i = 0; i < 100; i++) {
+		sample(&model);
+		g_assert_cmpuint(model.drop->len, ==, 0);
+	}
+	model_finish(&model);
+}
+
+/* What has just come stays, however much it is; at the next sample it is old. */
+static void test_fresh_stays(void)
+{
+	struct model model;
+
+	model_init(&model);
+	fill(&model, 0, 200);
+	sample(&model);
+	g_assert_cmpuint(model.drop->len, ==, 0);
+	sample(&model);
+	drop(&model);
+	g_assert_cmpuint(resident(&model), ==, 16 * M);
+	model_finish(&model);
+}
+
+/* A hundred readers: each keeps what was read ahead for it, none is ever robbed. */
+static void test_hundred_readers(void)
+{
+	uint64_t at[100];
+	struct model model;
+
+	model_init(&model);
+	model.limits.readers = 100;
+	for (int i = 0; i < 100; i++)
+		at[i] = (uint64_t)i * 40;
+	for (int turn = 0; turn < 30; turn++) {
+		for (int i = 0; i < 100; i++)
+			fill(&model, at[i], at[i] + 4);
+		sample(&model);
+		for (int i = 0; i < 100; i++)
+			for (uint64_t block = at[i]; block < at[i] + 4; block++)
+				g_assert_false(is_chosen(model.drop, block * BLOCK));
+		drop(&model);
+		for (int i = 0; i < 100; i++) {
+			for (uint64_t block = at[i]; block < at[i] + 4; block++)
+				g_assert_cmpuint(model.pages[block], ==, FULL);
+			at[i]++;
+		}
+	}
+	g_assert_cmpuint(model.plan.again, ==, 0);
+	g_assert_cmpuint(resident(&model), <=, (32 + 100 * 6) * M);
+	model_finish(&model);
+}
+
+/* More places than readers: no reader is at most of them. */
+static void test_runs_without_reader(void)
+{
+	struct model model;
+
+	model_init(&model);
+	model.limits.readers = 2;
+	for (uint64_t i = 0; i < 100; i++) {
+		fill(&model, i * 8, i * 8 + 1);
+		sample(&model);
+		drop(&model);
+	}
+	g_assert_cmpuint(resident(&model), <=, 25 * M);
+	model_finish(&model);
+}
+
+static void keep(struct model *model, uint64_t begin, uint64_t end)
+{
+	struct residency_range range = { begin, end };
+	GArray *ranges = g_array_new(FALSE, FALSE, sizeof(range));
+
+	g_array_append_val(ranges, range);
+	residency_plan_keep(&model->plan, ranges);
+}
+
+static void test_kept_pages(void)
+{
+	struct model model;
+
+	model_init(&model);
+	keep(&model, 10 * BLOCK + PAGE, 20 * BLOCK);
+	fill(&model, 0, 100);
+	sample(&model);
+	sample(&model);
+	g_assert_true(is_chosen(model.drop, 10 * BLOCK));
+	for (uint64_t at = 10 * BLOCK + PAGE; at < 20 * BLOCK; at += PAGE)
+		g_assert_false(is_chosen(model.drop, at));
+	g_assert_true(is_chosen(model.drop, 20 * BLOCK));
+	drop(&model);
+	g_assert_cmpuint(resident(&model), <=, 17 * M + 10 * M);
+
+	/* At the end all goes but those. */
+	model.limits.all = true;
+	sample(&model);
+	drop(&model);
+	g_assert_cmpuint(resident(&model), ==, 10 * M - PAGE);
+	g_assert_cmpuint(model.plan.ours, ==, 0);
+
+	/* What was truncated is nobody's any more, but for the page it ends in. */
+	residency_plan_truncate(&model.plan, 15 * BLOCK + 1);
+	sample(&model);
+	drop(&model);
+	g_assert_cmpuint(resident(&model), ==, 5 * M);
+	model_finish(&model);
+}
+
+/* All of a large file was there before: it is as if it were not. */
+static void test_kept_file(void)
+{
+	struct model model;
+
+	model_init(&model);
+	keep(&model, 0, 1000 * BLOCK);
+	fill(&model, 0, 1000);
+	for (int i = 0; i < 10; i++) {
+		sample(&model);
+		g_assert_cmpuint(model.drop->len, ==, 0);
+		g_assert_cmpuint(model.plan.ours, ==, 0);
+	}
+	model_finish(&model);
+}
+
+/* Dirty pages are written and not dropped, and dropped once they are clean. */
+static void test_writer(void)
+{
+	struct model model;
+	uint64_t dirty = 0;
+
+	model_init(&model);
+	for (uint64_t front = 4; front <= 512; front += 4) {
+		fill(&model, front - 4, front);
+		for (uint64_t block = front - 4; block < front; block++)
+			model.dirty[block] = FULL;
+		sample(&model);
+		dirty = MAX(dirty, model.plan.dirty);
+		for (uint64_t block = 0; block < front; block++) {
+			if (is_chosen(model.drop, block * BLOCK))
+				g_assert_cmpuint(model.dirty[block] + model.writeback[block], ==, 0);
+			model.writeback[block] = 0;
+			if (is_chosen(model.write, block * BLOCK)) {
+				model.writeback[block] = model.dirty[block];
+				model.dirty[block] = 0;
+			}
+		}
+		drop(&model);
+		g_assert_cmpuint(resident(&model), <=, 32 * M);
+	}
+	g_assert_cmpuint(dirty, <=, 8 * M);
+	model_finish(&model);
+}
+
+/* A block that is being filled is written once it is full, and when the file is closed. */
+static void test_writer_in_a_block(void)
+{
+	struct model model;
+
+	model_init(&model);
+	fill(&model, 0, 7);
+	for (uint64_t block = 0; block < 7; block++)
+		model.dirty[block] = FULL;
+	model.pages[6] = model.dirty[6] = FULL / 2;
+	sample(&model);
+	g_assert_true(is_chosen(model.write, 5 * BLOCK));
+	g_assert_false(is_chosen(model.write, 6 * BLOCK));
+	model.limits.all = true;
+	model.now += 1;
+	sample(&model);
+	g_assert_true(is_chosen(model.write, 6 * BLOCK));
+	g_assert_cmpuint(model.drop->len, ==, 0);
+	model_finish(&model);
+}
+
+/* Somebody maps it: it is tried again, but not at every sample. */
+static void test_mapped(void)
+{
+	struct residency_range range = { 0, 100 * BLOCK };
+	unsigned int tries = 0;
+	struct model model;
+
+	model_init(&model);
+	fill(&model, 0, 100);
+	for (int i = 0; i < 100; i++) {
+		sample(&model);
+		tries += model.drop->len > 0;
+		find(&model, 0, 100);
+		if (model.drop->len)
+			residency_plan_dropped(&model.plan, &range, model.found, model.now);
+	}
+	g_assert_cmpuint(tries, >=, 2);
+	g_assert_cmpuint(tries, <=, 6);
+	model_finish(&model);
+}
+
+static void loop(struct model *model, uint64_t length, int turns)
+{
+	for (int turn = 0; turn < turns; turn++)
+		for (uint64_t front = 8; front <= length; front += 8) {
+			fill(model, front - 8, front);
+			sample(model);
+			drop(model);
+		}
+}
+
+/* Read again and again: worth keeping if it is small enough to be kept. */
+static void test_hot(void)
+{
+	struct model model;
+
+	model_init(&model);
+	loop(&model, 56, 1);
+	g_assert_false(residency_plan_is_hot(&model.plan, &model.limits, 0));
+	loop(&model, 56, 5);
+	g_assert_true(residency_plan_is_hot(&model.plan, &model.limits, 0));
+	g_assert_false(residency_plan_is_hot(&model.plan, &model.limits, 2));
+	model_finish(&model);
+
+	model_init(&model);
+	loop(&model, 1024, 4);
+	g_assert_false(residency_plan_is_hot(&model.plan, &model.limits, 0));
+	model_finish(&model);
+}
+
+static void test_block_size(void)
+{
+	g_assert_cmpuint(residency_plan_block(4096 * M), ==, 2 * M);
+	g_assert_cmpuint(residency_plan_block(0), ==, 2 * M);
+	g_assert_cmpuint(residency_plan_block(1024 * 1024 * M * 16), ==, 16 * M);
+}
+
+/* --- the page cache itself --- */
+
+static int new_file(uint64_t size)
+{
+	int fd = open("/var/tmp", O_RDWR | O_TMPFILE, 0600);
+
+	if (fd >= 0 && ftruncate(fd, (off_t)size)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+static void test_scan(void)
+{
+	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	GArray *ranges = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	const struct residency_block *block;
+	const struct residency_range *range;
+	int fd = new_file(1000 * M + 100);
+	char byte = 1;
+
+	if (fd < 0 || !residency_is_cheap()) {
+		g_test_skip("no cachestat(2), or no O_TMPFILE in /var/tmp");
+		return;
+	}
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, blocks), ==, 0);
+	g_assert_cmpuint(blocks->len, ==, 0);
+	for (uint64_t at = 0; at < 12; at++)
+		g_assert_cmpint(pwrite(fd, &byte, 1, (off_t)(700 * M + at * PAGE)), ==, 1);
+	g_assert_cmpint(pwrite(fd, &byte, 1, 1000 * M + 99), ==, 1);
+	g_assert_cmpint(pwrite(fd, &byte, 1, 3 * M), ==, 1);
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, blocks), ==, 0);
+	g_assert_cmpuint(blocks->len, ==, 3);
+	block = &g_array_index(blocks, struct residency_block, 1);
+	g_assert_cmpuint(block->index, ==, 700);
+	g_assert_cmpuint(block->pages, ==, 12);
+	g_assert_cmpuint(block->dirty + block->writeback, ==, 12);
+	g_assert_cmpuint(g_array_index(blocks, struct residency_block, 2).index, ==, 1000);
+
+	g_assert_cmpint(residency_find(fd, 1000 * M + 100, M, ranges), ==, 0);
+	g_assert_cmpuint(ranges->len, ==, 3);
+	range = &g_array_index(ranges, struct residency_range, 1);
+	g_assert_cmpuint(range->begin, ==, 700 * M);
+	g_assert_cmpuint(range->end, ==, 700 * M + 12 * PAGE);
+	range = &g_array_index(ranges, struct residency_range, 2);
+	g_assert_cmpuint(range->begin, ==, 1000 * M);
+	g_assert_cmpuint(range->end, >=, 1000 * M + 100);
+	close(fd);
+	g_array_unref(blocks);
+	g_array_unref(ranges);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/residency/stream", test_stream);
+	g_test_add_func("/residency/small-is-left", test_small_is_left);
+	g_test_add_func("/residency/fresh-stays", test_fresh_stays);
+	g_test_add_func("/residency/hundred-readers", test_hundred_readers);
+	g_test_add_func("/residency/runs-without-reader", test_runs_without_reader);
+	g_test_add_func("/residency/kept-pages", test_kept_pages);
+	g_test_add_func("/residency/kept-file", test_kept_file);
+	g_test_add_func("/residency/writer", test_writer);
+	g_test_add_func("/residency/writer-in-a-block", test_writer_in_a_block);
+	g_test_add_func("/residency/mapped", test_mapped);
+	g_test_add_func("/residency/hot", test_hot);
+	g_test_add_func("/residency/block-size", test_block_size);
+	g_test_add_func("/residency/scan", test_scan);
+	return g_test_run();
+}
