@@ -2,6 +2,7 @@
 #include "facts.h"
 #include "caller.h"
 #include "residency-sample.h"
+#include "residency-watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +40,9 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		  const struct fuse_ctx *caller, struct facts *facts)
 {
 	uint8_t stored = policy_stored(fs, inode);
+	struct residency_state state;
 
+	residency_state(fs, inode, &state);
 	*facts = (struct facts){ .live = live_get(fs), .pid = caller->pid };
 	policy_inherit(fs, inode, &facts->inherited);
 	gather_for_rules(fs, inode, facts);
@@ -60,6 +63,8 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.dir_threshold_at = facts->inherited.threshold_at,
 		.memory = fs->memory,
 		.resident = -1,
+		.streaming = state.streaming,
+		.hot = state.hot,
 		.no_passthrough = why_no_passthrough(fs, inode),
 		.no_direct = inode_mode_denies_direct(fs, inode),
 	};

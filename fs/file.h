@@ -27,13 +27,14 @@ enum file_read {
 struct io_counts;
 struct window_reader;
 struct observed;
+struct watch;
 
 struct file {
 	struct lanefs *fs;          /* fixed */
 	uint64_t id;                /* fixed */
 	struct inode *inode;        /* fixed, a reference */
 	const struct lane_ops *ops; /* fixed after open */
-	enum lane lane;             /* fixed after open */
+	enum lane lane;             /* fixed after open, but for those that may move: see residency-watch.h */
 	int flags;                  /* fixed, as the application opened */
 	bool writable;              /* fixed */
 	bool direct_io;             /* fixed after open, FOPEN_DIRECT_IO: read(2) and write(2) come here */
@@ -46,6 +47,11 @@ struct file {
 	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
 	GArray *lock_owners;        /* of uint64_t, by lock, NULL: none; see locks.c */
 	struct io_counts *counts;   /* fixed after open, the inode's */
+	pid_t pid;                  /* fixed after open, of the thread that opened it */
+	uid_t uid;                  /* fixed after open, who opened it */
+	bool shared;                /* fixed after open, the kernel serves it from the backing file's pages */
+	struct watch *watch;        /* fixed after open, NULL: its pages are nobody's concern */
+	GList watch_link;           /* watch->lock */
 	struct window_reader *reader; /* fixed after open, NULL: no read-ahead; see window.h */
 	struct observed *observed;  /* fixed after open, NULL: not followed; see observe.h */
 	uint64_t read_ahead;        /* fixed after open, bytes, the largest window */

@@ -18,6 +18,7 @@ struct reaper;
 struct windows;
 struct drop_behind;
 struct kernel_pages;
+struct residency;
 struct worker;
 struct lock_waits;
 struct live;
@@ -27,6 +28,11 @@ struct callers;
 struct state;
 struct trace;
 struct notify;
+
+struct residency_totals {               /* all atomic */
+	uint64_t dropped, written;      /* bytes dropped from the page cache, and written out for that */
+	uint64_t moves;                 /* of open files from one lane to another */
+};
 
 struct lanefs {
 	struct config *config;          /* fixed, borrowed; see live.h for rules and policy */
@@ -56,6 +62,7 @@ struct lanefs {
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */
 	struct kernel_pages *kernel_pages; /* fixed */
+	struct residency *residency;    /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
 	GMutex reload_lock;             /* held while files are read again; before live_lock */
 	bool reload_asked;              /* atomic, a thread is about to read them */
@@ -77,6 +84,7 @@ struct lanefs {
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 	struct window_counts window;
+	struct residency_totals residency_counts;
 };
 
 /*

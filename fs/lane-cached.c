@@ -8,6 +8,7 @@
 #include "attr.h"
 #include "file.h"
 #include "io.h"
+#include "residency-watch.h"
 
 #include <errno.h>
 
@@ -19,6 +20,8 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	(void)window;
 	if (backing_id) {
 		fi->backing_id = backing_id;
+		file->shared = true;
+		residency_open(file);
 		return 0;
 	}
 	err = attr_version(file->fs, file->inode, &version);
@@ -33,4 +36,5 @@ const struct lane_ops lane_cached = {
 	.open = cached_open,
 	.read = io_read,
 	.write = io_write,
+	.release = residency_close,
 };

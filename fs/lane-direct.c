@@ -10,6 +10,7 @@
  */
 #include "file.h"
 #include "io.h"
+#include "residency-watch.h"
 #include "window.h"
 
 static int direct_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
@@ -18,12 +19,22 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 	fi->direct_io = file->direct_io;
 	/* Each WRITE is atomic in the backing file; the kernel itself serialises appends. */
 	fi->parallel_direct_writes = fi->direct_io;
-	return window ? window_open(file, backing_id != 0) : 0;
+	if (!window)
+		return 0;
+	/* What mappings and writes leave in the backing file's page cache. */
+	residency_open(file);
+	return window_open(file, backing_id != 0);
+}
+
+static void direct_release(struct file *file)
+{
+	window_close(file);
+	residency_close(file);
 }
 
 const struct lane_ops lane_direct = {
 	.open = direct_open,
 	.read = window_read,
 	.write = io_write_uncached,
-	.release = window_close,
+	.release = direct_release,
 };

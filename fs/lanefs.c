@@ -15,6 +15,7 @@
 #include "notify.h"
 #include "observe.h"
 #include "reaper.h"
+#include "residency-watch.h"
 #include "ring.h"
 #include "state.h"
 #include "trace.h"
@@ -153,6 +154,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	fs->reaper = reaper_new(fs);
 	fs->drop_behind = drop_behind_new(fs);
 	fs->kernel_pages = kernel_pages_new(fs, drop_behind_look, fs->drop_behind);
+	fs->residency = residency_new(fs);
 	fs->windows = windows_new(fs);
 	fs->observer = observer_new(fs);
 	fs->notify = fs->config->notify ? notify_new(fs) : NULL;
@@ -185,6 +187,7 @@ bool lanefs_stop(struct lanefs *fs)
 	windows_stop(fs->windows);
 	reaper_stop(fs->reaper);
 	observer_stop(fs->observer);
+	residency_stop(fs->residency);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
 	return notify_stop(fs->notify, MAX(end - g_get_monotonic_time(), 0)) &&
@@ -215,6 +218,7 @@ void lanefs_free(struct lanefs *fs)
 	notify_free(fs->notify);
 	drop_behind_free(fs->drop_behind);
 	kernel_pages_free(fs->kernel_pages);
+	residency_free(fs->residency);
 	reaper_free(fs->reaper);
 	inodes_finish(&fs->inodes);
 	windows_free(fs->windows);

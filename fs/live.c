@@ -2,6 +2,7 @@
 #define G_LOG_DOMAIN "lanefs"
 
 #include "live.h"
+#include "residency-watch.h"
 #include "observe.h"
 
 void live_unref(struct live *live)
@@ -83,6 +84,7 @@ static bool reload(struct lanefs *fs)
 	}
 	adapt_freeze(fs->adapt, !config->learn);
 	live_put(fs, config, true);
+	residency_reconsider(fs, NULL);
 	say(fs, "ok");
 	g_message("%s: configuration read again", fs->mountpoint);
 	return true;

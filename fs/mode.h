@@ -24,6 +24,7 @@
 struct lanefs;
 struct inode;
 struct window_set;
+struct watch;
 
 struct lane_counts {
 	uint64_t opens;      /* atomic, since the inode is known */
@@ -56,6 +57,7 @@ struct inode_mode {
 	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages were read from */
 	int64_t pages_size;         /* the same */
 	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */
+	struct watch *watch;        /* M, see residency-watch.h; NULL: not watched */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 };

@@ -146,6 +146,8 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	id = enter_mode(file, attr);
 	if (id < 0)
 		return id;
+	file->pid = fuse_req_ctx(req)->pid;
+	file->uid = fuse_req_ctx(req)->uid;
 	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req), &facts);
 	facts.opening = true;
 	if (!id && !facts.policy.no_passthrough)

@@ -114,6 +114,15 @@ static void add_pool(JsonBuilder *builder, struct bufpool *pool)
 	json_builder_end_object(builder);
 }
 
+static void add_residency(JsonBuilder *builder, struct residency_totals *counts)
+{
+	begin_object(builder, "residency");
+	add_int(builder, "dropped", atomic_read(counts->dropped));
+	add_int(builder, "written_out", atomic_read(counts->written));
+	add_int(builder, "moves", atomic_read(counts->moves));
+	json_builder_end_object(builder);
+}
+
 static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
 {
 	struct inodes_counts counts;
@@ -154,6 +163,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_io(builder, &fs->io);
 	add_window(builder, &fs->window);
 	add_pool(builder, fs->pool);
+	add_residency(builder, &fs->residency_counts);
 	json_builder_end_object(builder);
 	return json_finish_text(builder);
 }

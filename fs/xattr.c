@@ -3,6 +3,7 @@
 #include "computed.h"
 #include "creds.h"
 #include "policy-store.h"
+#include "residency-watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,6 +77,14 @@ static int check_stored(struct inode *inode, const char *name, const char *value
 	return 0;
 }
 
+/* Open files move at once. */
+static void stored_changed(struct lanefs *fs, struct inode *inode, const char *name)
+{
+	policy_stored_forget(inode);
+	if (!strcmp(name, XATTR_POLICY) || !strcmp(name, XATTR_THRESHOLD))
+		residency_reconsider(fs, S_ISREG(inode->type) ? inode : NULL);
+}
+
 void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
 	       const char *value, size_t size, int flags)
 {
@@ -101,7 +110,7 @@ void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	err = setxattr(backing_proc_path(fd, path), name, value, size, flags) ? errno : 0;
 	creds_drop_leave(&drop);
 	inode_fd_put(&fs->inodes, inode);
-	policy_stored_forget(inode);
+	stored_changed(fs, inode, name);
 	fuse_reply_err(req, err);
 }
 
@@ -121,7 +130,7 @@ void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const 
 	}
 	err = removexattr(backing_proc_path(fd, path), name) ? errno : 0;
 	inode_fd_put(&fs->inodes, inode);
-	policy_stored_forget(inode);
+	stored_changed(fs, inode, name);
 	fuse_reply_err(req, err);
 }
 

@@ -52,6 +52,11 @@ static void say_degraded(const struct inquiry *inquiry, enum lane wanted, enum l
 		say(text, "; direct is not possible: %s", inquiry->facts->no_direct);
 }
 
+static bool is_kept(const struct inquiry *inquiry, enum policy_rule rule)
+{
+	return rule == RULE_CONFIG && inquiry->rule && inquiry->rule->keep;
+}
+
 static void apply_rule(const struct inquiry *inquiry, struct policy_decision *out)
 {
 	const struct config_rule *rule = inquiry->rule;
@@ -60,7 +65,28 @@ static void apply_rule(const struct inquiry *inquiry, struct policy_decision *ou
 		inquiry->config->read_ahead;
 	out->stream_window = rule && rule->has_stream_window ? rule->stream_window :
 		inquiry->config->stream_window;
-	out->keep = rule && rule->keep && out->rule == RULE_CONFIG;
+	out->keep = is_kept(inquiry, out->rule);
+}
+
+/*
+ * cached and stream are one kind of open, and all of a file are in the same of the two.  What is
+ * to be said of it when it is not *lane, else NULL.
+ */
+static const char *in_place(const struct inquiry *inquiry, enum policy_rule rule, enum lane *lane)
+{
+	const struct policy_facts *facts = inquiry->facts;
+
+	if (facts->no_passthrough || rule == RULE_FORCED)
+		return NULL;
+	if (*lane == LANE_STREAM && facts->hot) {
+		*lane = LANE_CACHED;
+		return "hot: most of what was dropped was soon read again";
+	}
+	if (*lane == LANE_CACHED && facts->streaming && !is_kept(inquiry, rule)) {
+		*lane = LANE_STREAM;
+		return "it is open in stream";
+	}
+	return NULL;
 }
 
 /*
@@ -73,6 +99,7 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 	const char *no_passthrough = inquiry->facts->no_passthrough;
 	const char *no_direct = inquiry->facts->no_direct;
 	enum lane lane = wanted;
+	const char *note;
 
 	/* The kernel carries O_DIRECT to the backing file: nothing of our own is needed. */
 	if (rule == RULE_O_DIRECT && !no_passthrough)
@@ -84,6 +111,7 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 		if (lane == LANE_DIRECT ? no_direct : no_passthrough)
 			lane = LANE_CACHED;
 	}
+	note = in_place(inquiry, rule, &lane);
 	*out = (struct policy_decision){
 		.lane = lane,
 		.wanted = wanted,
@@ -93,7 +121,10 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 		.window = lane == LANE_DIRECT && !(inquiry->facts->open_flags & O_DIRECT),
 	};
 	apply_rule(inquiry, out);
-	say_degraded(inquiry, wanted, lane, text);
+	if (note)
+		say(text, "; %s", note);
+	else
+		say_degraded(inquiry, wanted, lane, text);
 	/* Who opened with O_DIRECT asked for what that does. */
 	if (!inquiry->config->shadow || rule == RULE_O_DIRECT || lane == LANE_CACHED)
 		return;

@@ -112,6 +112,8 @@ struct policy_facts {
 	struct threshold_view automatic;
 	struct learn_view known;
 	struct heat_view heat;
+	bool streaming;            /* it is open in stream already, and so are cached opens then */
+	bool hot;                  /* what was dropped from the page cache was soon read again */
 	/* NULL where the lane's means are there, else why not (for the reason) */
 	const char *no_passthrough;
 	const char *no_direct;     /* neither O_DIRECT nor a substitute on this file */

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/* The thread that samples the watched files, each when it is due. */
+#include "residency-internal.h"
+#include "attr.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+/*
+ * It acts rarely and briefly, and late means that more memory is filled: it goes before others
+ * where that is allowed.
+ */
+#define NICE (-10)
+
+static gint by_due(gconstpointer a, gconstpointer b, gpointer data)
+{
+	const struct watch *one = a, *other = b;
+
+	return one->due < other->due ? -1 : one->due > other->due;
+}
+
+void residency_schedule(struct watch *watch, int64_t due)
+{
+	struct residency *residency = watch->residency;
+
+	g_mutex_lock(&residency->lock);
+	/* Sooner counts; later is said by the thread alone, which has taken it out. */
+	if (watch->place && due >= watch->due) {
+		g_mutex_unlock(&residency->lock);
+		return;
+	}
+	if (watch->place)
+		g_sequence_remove(g_steal_pointer(&watch->place));
+	/* A link that is in no list: it is watched no more. */
+	if (due && (watch->all.prev || watch->all.next || residency->all.head == &watch->all)) {
+		watch->due = due;
+		watch->place = g_sequence_insert_sorted(residency->due, watch, by_due, NULL);
+		if (g_sequence_get_begin_iter(residency->due) == watch->place)
+			g_cond_signal(&residency->wake);
+	}
+	g_mutex_unlock(&residency->lock);
+}
+
+/* With the lock held: the first that is due, taken out and with a reference, or NULL. */
+static struct watch *take_due(struct residency *residency, int64_t now)
+{
+	GSequenceIter *first = g_sequence_get_begin_iter(residency->due);
+	struct watch *watch;
+
+	if (g_sequence_iter_is_end(first))
+		return NULL;
+	watch = g_sequence_get(first);
+	if (watch->due > now)
+		return NULL;
+	g_sequence_remove(first);
+	watch->place = NULL;
+	atomic_add(watch->refs, 1);
+	return watch;
+}
+
+static void sample(struct watch *watch)
+{
+	int64_t wait = trim_sample(watch, g_get_monotonic_time());
+
+	if (wait)
+		residency_schedule(watch, g_get_monotonic_time() + wait);
+	watch_unref(watch);
+}
+
+static void decide(struct watch *watch)
+{
+	struct stat attr;
+
+	if (!attr_get(watch->residency->fs, watch->inode, &attr))
+		watch_decide(watch, &attr);
+	watch_unref(watch);
+}
+
+/* With the lock held, which is let go in between. */
+static void reconsider_all(struct residency *residency)
+{
+	g_autoptr(GPtrArray) watches = g_ptr_array_new();
+
+	residency->reconsider = false;
+	for (GList *link = residency->all.head; link; link = link->next) {
+		struct watch *watch = link->data;
+
+		atomic_add(watch->refs, 1);
+		g_ptr_array_add(watches, watch);
+	}
+	g_mutex_unlock(&residency->lock);
+	for (guint i = 0; i < watches->len; i++)
+		decide(g_ptr_array_index(watches, i));
+	g_mutex_lock(&residency->lock);
+}
+
+/* With the lock held. */
+static void wait_for_due(struct residency *residency)
+{
+	GSequenceIter *first = g_sequence_get_begin_iter(residency->due);
+
+	if (g_sequence_iter_is_end(first))
+		g_cond_wait(&residency->wake, &residency->lock);
+	else
+		g_cond_wait_until(&residency->wake, &residency->lock,
+				  ((struct watch *)g_sequence_get(first))->due);
+}
+
+static void *residency_run(void *data)
+{
+	struct residency *residency = data;
+	struct watch *watch;
+
+	setpriority(PRIO_PROCESS, 0, NICE);
+	g_mutex_lock(&residency->lock);
+	while (!residency->stop) {
+		if (residency->reconsider) {
+			reconsider_all(residency);
+			continue;
+		}
+		watch = take_due(residency, g_get_monotonic_time());
+		if (!watch) {
+			wait_for_due(residency);
+			continue;
+		}
+		g_mutex_unlock(&residency->lock);
+		sample(watch);
+		g_mutex_lock(&residency->lock);
+	}
+	g_mutex_unlock(&residency->lock);
+	return NULL;
+}
+
+void residency_reconsider(struct lanefs *fs, struct inode *inode)
+{
+	struct residency *residency = fs->residency;
+	struct inode_mode *mode = inode ? inode_mode_peek(fs, inode) : NULL;
+	struct watch *watch = NULL;
+
+	if (!inode) {
+		g_mutex_lock(&residency->lock);
+		residency->reconsider = true;
+		g_cond_signal(&residency->wake);
+		g_mutex_unlock(&residency->lock);
+		return;
+	}
+	if (!mode)
+		return;
+	g_mutex_lock(&mode->lock);
+	watch = mode->watch;
+	if (watch)
+		atomic_add(watch->refs, 1);
+	g_mutex_unlock(&mode->lock);
+	if (watch)
+		decide(watch);
+}
+
+/* An eighth of the descriptors the process may have; more files are opened for each look. */
+static unsigned int descriptors_to_keep(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 16;
+	return (unsigned int)CLAMP(limit.rlim_cur / 8, 4, 4096);
+}
+
+struct residency *residency_new(struct lanefs *fs)
+{
+	struct residency *residency = g_new0(struct residency, 1);
+
+	residency->fs = fs;
+	g_mutex_init(&residency->lock);
+	g_cond_init(&residency->wake);
+	g_queue_init(&residency->all);
+	residency->due = g_sequence_new(NULL);
+	residency->cheap = residency_is_cheap();
+	residency->fds_max = descriptors_to_keep();
+	residency->nowhere = mmap(NULL, RESIDENCY_WRITE_BYTES, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	residency->read_ahead = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+	residency->found = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	residency->drop = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	residency->out = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	residency->thread = g_thread_new("lanefs-trim", residency_run, residency);
+	return residency;
+}
+
+void residency_stop(struct residency *residency)
+{
+	if (!residency->thread)
+		return;
+	g_mutex_lock(&residency->lock);
+	residency->stop = true;
+	g_cond_signal(&residency->wake);
+	g_mutex_unlock(&residency->lock);
+	g_thread_join(g_steal_pointer(&residency->thread));
+}
+
+void residency_free(struct residency *residency)
+{
+	if (!residency)
+		return;
+	residency_stop(residency);
+	/* What was closed and not yet dropped. */
+	while (residency->all.head)
+		watch_leave(residency->all.head->data);
+	if (residency->nowhere != MAP_FAILED)
+		munmap(residency->nowhere, RESIDENCY_WRITE_BYTES);
+	g_array_unref(residency->out);
+	g_array_unref(residency->drop);
+	g_array_unref(residency->found);
+	g_hash_table_unref(residency->read_ahead);
+	g_sequence_free(residency->due);
+	g_cond_clear(&residency->wake);
+	g_mutex_clear(&residency->lock);
+	g_free(residency);
+}

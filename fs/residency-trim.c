@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/* One look at a watched file: what is in the page cache, and away with what is to go. */
+#include "residency-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* How often a file is looked at while pages come, us; without cachestat(2) that costs more. */
+#define BUSY_LEAST_US ((int64_t)1500)
+#define BUSY_LEAST_MINCORE_US ((int64_t)30000)
+#define BUSY_MOST_US ((int64_t)50000)
+/* While none come: soon for files read just now, and so that many files do not add up. */
+#define QUIET_US ((int64_t)15000)
+#define QUIET_LONG_US ((int64_t)100000)
+#define QUIET_LONG_AFTER_US ((int64_t)10 * G_USEC_PER_SEC)
+#define QUIET_EACH_US ((int64_t)100)
+/* Looking is to take that much less than the time until the next look, while pages come and else. */
+#define BUSY_REST 4
+#define QUIET_REST 50
+#define HOT_US ((int64_t)G_USEC_PER_SEC)
+/* How long a closed file's mapped pages are waited for after nothing more happened to them. */
+#define LEAVE_AFTER_US ((int64_t)60 * G_USEC_PER_SEC)
+#define CLOSED_US ((int64_t)20000)
+#define CLOSED_MAPPED_US ((int64_t)500000)
+/* More than so many places to leave out, and the whole file is looked at. */
+#define GAPS_MOST 64
+/* What a hot file may fill: so many windows, and this share of memory. */
+#define HOT_WINDOWS 8
+#define HOT_MEMORY_SHARE 16
+/* Where the kernel does not say how far it reads ahead. */
+#define READ_AHEAD ((uint64_t)4 << 20)
+
+void trim_finish(struct watch *watch)
+{
+	residency_plan_finish(&watch->plan);
+	if (watch->fd < 0)
+		return;
+	close(watch->fd);
+	atomic_sub(watch->residency->fds, 1);
+}
+
+/* A descriptor of the backing file until trim_close(), or -errno.  With trim_lock held. */
+static int trim_open(struct watch *watch)
+{
+	if (watch->fd < 0) {
+		int fd = inode_open(&watch->residency->fs->inodes, watch->inode,
+				    O_RDONLY | O_NOATIME | O_NONBLOCK);
+
+		if (fd == -EPERM)
+			fd = inode_open(&watch->residency->fs->inodes, watch->inode,
+					O_RDONLY | O_NONBLOCK);
+		if (fd < 0)
+			return fd;
+		watch->fd = fd;
+		atomic_add(watch->residency->fds, 1);
+	}
+	return watch->fd;
+}
+
+/* Where there are few it is kept; the wait for mappings to go may be long. */
+static void trim_close(struct watch *watch)
+{
+	if (watch->fd < 0 || atomic_read(watch->writing))
+		return;
+	if (!watch->mapped && atomic_read(watch->residency->fds) <= watch->residency->fds_max)
+		return;
+	close(watch->fd);
+	watch->fd = -1;
+	atomic_sub(watch->residency->fds, 1);
+}
+
+/* Whether the page cache is where the filesystem has its data. */
+static bool is_memory(int fd)
+{
+	struct statfs stats;
+
+	return !fstatfs(fd, &stats) &&
+	       (stats.f_type == TMPFS_MAGIC || stats.f_type == RAMFS_MAGIC);
+}
+
+void trim_record(struct watch *watch)
+{
+	GArray *keep;
+	struct stat attr;
+	int fd;
+
+	if (watch->recorded)
+		return;
+	fd = trim_open(watch);
+	if (fd < 0 || fstat(fd, &attr))
+		return;
+	residency_plan_finish(&watch->plan);
+	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr.st_size),
+			    (uint64_t)sysconf(_SC_PAGESIZE));
+	keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	watch->memory = is_memory(fd);
+	if (!watch->memory)
+		residency_find(fd, (uint64_t)attr.st_size, watch->plan.block, keep);
+	residency_plan_keep(&watch->plan, keep);
+	watch->size = (uint64_t)attr.st_size;
+	watch->pages = 0;
+	watch->changed = g_get_monotonic_time();
+	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);
+	trim_close(watch);
+}
+
+/* Bytes the kernel reads ahead on that device.  On the thread. */
+static uint64_t read_ahead_of(struct residency *residency, dev_t dev)
+{
+	int64_t key = (int64_t)dev;
+	int64_t *known = g_hash_table_lookup(residency->read_ahead, &key);
+	g_autofree char *path = NULL;
+	g_autofree char *text = NULL;
+
+	if (known)
+		return (uint64_t)*known;
+	path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
+	known = g_new(int64_t, 1);
+	*known = (int64_t)READ_AHEAD;
+	if (g_file_get_contents(path, &text, NULL, NULL))
+		*known = (int64_t)(g_ascii_strtoull(text, NULL, 10) * 1024);
+	g_hash_table_insert(residency->read_ahead, g_memdup2(&key, sizeof(key)), known);
+	return (uint64_t)*known;
+}
+
+/* What a sample is about, taken with watch->lock held. */
+struct look {
+	struct plan_limits limits;
+	bool trimmed, closed, hot, forced;
+	bool grows;        /* it may become a stream by its size */
+	uint64_t threshold;
+	unsigned int watched;
+};
+
+static void drop_ranges(struct watch *watch, const GArray *ranges, int64_t now)
+{
+	struct residency *residency = watch->residency;
+	GArray *found = residency->found;
+	uint64_t before = watch->plan.ours;
+
+	for (guint i = 0; i < ranges->len; i++) {
+		const struct residency_range *range =
+			&g_array_index(ranges, struct residency_range, i);
+		uint64_t begin = range->begin & ~(watch->plan.block - 1);
+
+		posix_fadvise(watch->fd, (off_t)range->begin, (off_t)(range->end - range->begin),
+			      POSIX_FADV_DONTNEED);
+		g_array_set_size(found, 0);
+		residency_scan(watch->fd, begin, range->end, watch->plan.block, found);
+		residency_plan_dropped(&watch->plan, range, found, now);
+	}
+	atomic_add(residency->fs->residency_counts.dropped, before - watch->plan.ours);
+}
+
+static void look_init(struct watch *watch, struct look *look)
+{
+	struct lanefs *fs = watch->residency->fs;
+
+	g_mutex_lock(&watch->lock);
+	*look = (struct look){
+		.limits.window = MAX(watch->window, RESIDENCY_WINDOW_LEAST),
+		.limits.readers = watch->readers,
+		.trimmed = watch_is_trimmed(watch),
+		.closed = !watch->files.length,
+		.hot = watch->hot,
+		.forced = fs->config->lane != POLICY_AUTO || !watch->shared,
+		.grows = watch->shared && watch->writers,
+		.threshold = watch->threshold,
+	};
+	g_mutex_unlock(&watch->lock);
+	look->limits.memory = MIN(look->limits.window * HOT_WINDOWS,
+				  fs->memory_limit / HOT_MEMORY_SHARE);
+	g_mutex_lock(&watch->residency->lock);
+	look->watched = watch->residency->all.length;
+	g_mutex_unlock(&watch->residency->lock);
+}
+
+/*
+ * The next part of [*at, end) that is not kept, *at behind it; false when there is none.  Looking
+ * at what is kept would cost the more the more is in memory.
+ */
+static bool next_gap(const struct residency_plan *plan, guint *next, uint64_t *at, uint64_t end,
+		     struct residency_range *gap)
+{
+	guint count = plan->keep && plan->keep->len <= GAPS_MOST ? plan->keep->len : 0;
+
+	while (*next < count) {
+		const struct residency_range *kept =
+			&g_array_index(plan->keep, struct residency_range, *next);
+
+		(*next)++;
+		*gap = (struct residency_range){ *at, MIN(kept->begin, end) };
+		*at = MAX(*at, kept->end);
+		if (gap->begin < gap->end)
+			return true;
+	}
+	*gap = (struct residency_range){ *at, end };
+	*at = end;
+	return gap->begin < gap->end;
+}
+
+/* The whole file into the plan. */
+static void scan(struct watch *watch, const struct look *look, int64_t now)
+{
+	uint64_t at = 0, done = 0, mask = watch->plan.block - 1;
+	int64_t started = g_get_monotonic_time();
+	struct residency_plan *plan = &watch->plan;
+	GArray *found = watch->residency->found;
+	struct residency_range gap;
+	guint next = 0;
+
+	g_array_set_size(found, 0);
+	while (next_gap(plan, &next, &at, watch->size, &gap)) {
+		gap.begin = MAX(gap.begin & ~mask, done);
+		done = MIN((gap.end + mask) & ~mask, watch->size);
+		if (gap.begin < done &&
+		    residency_scan(watch->fd, gap.begin, done, plan->block, found))
+			return;
+		done = (done + mask) & ~mask;
+	}
+	residency_plan_update(plan, found, &look->limits, now);
+	watch->took += g_get_monotonic_time() - started;
+}
+
+/* Pages that are not kept.  False without cachestat(2). */
+static bool count_pages(struct watch *watch, struct residency_counts *counts)
+{
+	struct residency_counts part;
+	struct residency_range gap;
+	uint64_t at = 0;
+	guint next = 0;
+
+	*counts = (struct residency_counts){ 0 };
+	if (!watch->residency->cheap)
+		return false;
+	while (next_gap(&watch->plan, &next, &at, INT64_MAX, &gap)) {
+		if (residency_count(watch->fd, gap.begin, gap.end, &part))
+			return false;
+		counts->pages += part.pages;
+		counts->dirty += part.dirty;
+		counts->writeback += part.writeback;
+	}
+	return true;
+}
+
+static int64_t busy_least(const struct watch *watch)
+{
+	return watch->residency->cheap ? BUSY_LEAST_US : BUSY_LEAST_MINCORE_US;
+}
+
+/* So that a quarter of the window comes until the next look. */
+static int64_t next_look(struct watch *watch, const struct look *look, uint64_t growth, int64_t now)
+{
+	int64_t took = watch->took, least = busy_least(watch);
+	int64_t passed = MAX(now - watch->looked, 1), before = MAX(watch->interval, least);
+	uint64_t step = MAX(look->limits.window / 4, 1);
+
+	watch->looked = now;
+	if (growth) {
+		watch->changed = now;
+		/* A reader that was slow may be fast at once. */
+		watch->interval = (int64_t)MIN((double)step * (double)passed / (double)growth,
+					       (double)before * 2);
+		watch->interval = CLAMP(watch->interval, least, BUSY_MOST_US);
+		return MAX(watch->interval, took * BUSY_REST);
+	}
+	watch->interval = MIN(before * 3 / 2, now - watch->changed > QUIET_LONG_AFTER_US ?
+						      QUIET_LONG_US : QUIET_US);
+	watch->interval = MAX(watch->interval, least);
+	if (look->hot)
+		return HOT_US;
+	return MAX(watch->interval, MAX(QUIET_EACH_US * look->watched, took * QUIET_REST));
+}
+
+/* The file is smaller, or larger, than at the last look; decides anew at the threshold. */
+static bool look_size(struct watch *watch, const struct look *look, int64_t now)
+{
+	uint64_t before = watch->size, least = look->threshold ? look->threshold : 1;
+	struct stat attr;
+
+	if (fstat(watch->fd, &attr))
+		return false;
+	watch->size = (uint64_t)attr.st_size;
+	if (watch->size != before)
+		watch->changed = now;
+	if (watch->size < before)
+		residency_plan_truncate(&watch->plan, watch->size);
+	/* Its blocks go with its last descriptor, and that is not to be ours. */
+	if (look->closed && !attr.st_nlink)
+		return false;
+	if (!look->closed && look->grows && (watch->size >= least) != (before >= least)) {
+		g_mutex_unlock(&watch->trim_lock);
+		watch_decide(watch, &attr);
+		g_mutex_lock(&watch->trim_lock);
+	}
+	return true;
+}
+
+static void look_hot(struct watch *watch, const struct look *look)
+{
+	bool hot = false;
+
+	if (look->forced || look->closed || look->hot ||
+	    !residency_plan_is_hot(&watch->plan, &look->limits, watch->caution))
+		return;
+	g_mutex_lock(&watch->lock);
+	if (watch->shared && watch->lane == LANE_STREAM) {
+		watch_move(watch, LANE_CACHED);
+		hot = watch->hot = true;
+	}
+	g_mutex_unlock(&watch->lock);
+	if (!hot)
+		return;
+	watch->hot_fetched = watch->plan.fetched;
+	watch->plan.recent = watch->plan.again = 0;
+}
+
+/* A hot file that goes on growing does not fit. */
+static void look_cooled(struct watch *watch, const struct look *look, int64_t now)
+{
+	scan(watch, look, now);
+	if (watch->plan.fetched - watch->hot_fetched <= 2 * look->limits.memory)
+		return;
+	watch->caution++;
+	g_mutex_lock(&watch->lock);
+	if (watch->shared && watch->hot)
+		watch_move(watch, LANE_STREAM);
+	g_mutex_unlock(&watch->lock);
+}
+
+static void trim(struct watch *watch, struct look *look, int64_t now)
+{
+	struct residency *residency = watch->residency;
+	struct stat attr;
+
+	if (!watch->ahead && !fstat(watch->fd, &attr))
+		watch->ahead = MAX(2 * read_ahead_of(residency, attr.st_dev), 1);
+	look->limits.ahead = watch->ahead;
+	/* Of a mapping that outlives its descriptor nobody else tells. */
+	look->limits.all = look->closed && (!watch->mapped || now - watch->changed > CLOSED_MAPPED_US);
+	if (look->closed && watch->mapped)
+		look->limits.readers = 1;
+	scan(watch, look, now);
+	residency_plan_choose(&watch->plan, &look->limits, residency->drop, residency->out);
+	drop_ranges(watch, residency->drop, now);
+	if (residency->out->len)
+		write_out(watch, residency->out, look->closed ? 0 :
+				  residency_plan_hold(&watch->plan, &look->limits));
+	look_hot(watch, look);
+}
+
+/* After the last close: until nothing is left, or what is left is somebody else's. */
+static int64_t look_closed(struct watch *watch, int64_t now)
+{
+	if (!watch->plan.ours)
+		return 0;
+	if (now - watch->changed > LEAVE_AFTER_US)
+		return 0;
+	if (watch->plan.dirty || atomic_read(watch->writing))
+		return CLOSED_US;
+	for (guint i = 0; i < watch->plan.blocks->len; i++)
+		if (g_array_index(watch->plan.blocks, struct plan_block, i).writeback)
+			return CLOSED_US;
+	if (!watch->mapped || watch->changed == now)
+		watch->interval = CLOSED_US;
+	watch->mapped = true;
+	watch->interval = MIN(2 * watch->interval, LEAVE_AFTER_US / 4);
+	return watch->interval;
+}
+
+/* Whether there is enough to look where it is. */
+static bool is_worth(const struct watch *watch, const struct look *look,
+		     const struct residency_counts *counts)
+{
+	uint64_t bytes = counts->pages * watch->plan.page;
+
+	return look->closed || bytes > look->limits.window / 2 ||
+	       (counts->dirty + counts->writeback) * watch->plan.page > look->limits.window / 8;
+}
+
+/* With trim_lock held; us until the next look, 0: none. */
+static int64_t look(struct watch *watch, struct look *look, int64_t now)
+{
+	uint64_t fetched, growth = 0, before = watch->pages;
+	struct residency_counts counts;
+	bool counted;
+
+	if (trim_open(watch) >= 0)
+		trim_record(watch);
+	if (!look->closed)
+		watch->mapped = false;
+	if (watch->fd < 0 || !watch->recorded)
+		return look->closed ? 0 : QUIET_LONG_US;
+	if (!look_size(watch, look, now))
+		return 0;
+	look_init(watch, look);
+	counted = count_pages(watch, &counts);
+	watch->took = g_get_monotonic_time() - now;
+	if (counted && counts.pages > before)
+		growth = (counts.pages - before) * watch->plan.page;
+	fetched = watch->plan.fetched;
+	if (look->hot)
+		look_cooled(watch, look, now);
+	else if (look->trimmed && !watch->memory && (!counted || is_worth(watch, look, &counts)))
+		trim(watch, look, now);
+	if (!counted)
+		growth = watch->plan.fetched - fetched;
+	/* What was dropped is not growth at the next look. */
+	count_pages(watch, &counts);
+	if (look->closed && counts.pages != before)
+		watch->changed = now;
+	watch->pages = counts.pages;
+	return look->closed ? look_closed(watch, now) : next_look(watch, look, growth, now);
+}
+
+int64_t trim_sample(struct watch *watch, int64_t now)
+{
+	struct look now_look;
+	int64_t wait;
+
+	look_init(watch, &now_look);
+	if (!now_look.trimmed && !now_look.grows && !now_look.hot)
+		return 0;
+	g_mutex_lock(&watch->trim_lock);
+	wait = look(watch, &now_look, now);
+	trim_close(watch);
+	g_mutex_unlock(&watch->trim_lock);
+	if (!wait && now_look.closed)
+		watch_leave(watch);
+	return wait;
+}

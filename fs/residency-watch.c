@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* Which inodes are watched, and what lane their opens are in. */
+#include "residency-internal.h"
+#include "facts.h"
+
+#include <fcntl.h>
+
+/* When a file that was opened is looked at first: readers begin at once. */
+#define FIRST_LOOK_US ((int64_t)4000)
+/* A file that may only grow into a stream can wait a little longer. */
+#define FIRST_POLL_US ((int64_t)10000)
+
+static struct watch *watch_new(struct residency *residency, struct inode *inode)
+{
+	struct watch *watch = g_new0(struct watch, 1);
+
+	watch->residency = residency;
+	watch->inode = inode_ref(&residency->fs->inodes, inode);
+	watch->refs = 1;
+	watch->fd = -1;
+	watch->lane = LANE_CACHED;
+	watch->all.data = watch;
+	g_mutex_init(&watch->lock);
+	g_mutex_init(&watch->trim_lock);
+	g_mutex_lock(&residency->lock);
+	g_queue_push_tail_link(&residency->all, &watch->all);
+	g_mutex_unlock(&residency->lock);
+	return watch;
+}
+
+void watch_unref(struct watch *watch)
+{
+	struct residency *residency = watch->residency;
+
+	if (__atomic_sub_fetch(&watch->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	trim_finish(watch);
+	inode_unref(&residency->fs->inodes, watch->inode);
+	g_mutex_clear(&watch->trim_lock);
+	g_mutex_clear(&watch->lock);
+	g_free(watch);
+}
+
+bool watch_is_trimmed(const struct watch *watch)
+{
+	if (watch->shared)
+		return watch->lane == LANE_STREAM;
+	return watch->direct || watch->leaves;
+}
+
+static void count_move(struct file *file, enum lane lane)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+
+	atomic_sub(mode->lanes[file->lane].open, 1);
+	atomic_sub(file->fs->lanes[file->lane].open, 1);
+	file->lane = lane;
+	atomic_add(mode->lanes[file->lane].open, 1);
+	atomic_add(file->fs->lanes[file->lane].open, 1);
+	atomic_add(file->fs->residency_counts.moves, 1);
+}
+
+void watch_move(struct watch *watch, enum lane lane)
+{
+	watch->lane = lane;
+	for (GList *link = watch->files.head; link; link = link->next) {
+		struct file *file = link->data;
+
+		if (file->shared && file->lane != lane)
+			count_move(file, lane);
+	}
+	if (lane == LANE_STREAM)
+		watch->hot = false;
+}
+
+/* The watch of the file's inode, with it in it. */
+static struct watch *watch_join(struct file *file)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+	struct watch *watch;
+
+	g_mutex_lock(&mode->lock);
+	if (!mode->watch)
+		mode->watch = watch_new(file->fs->residency, file->inode);
+	watch = mode->watch;
+	g_mutex_lock(&watch->lock);
+	file->watch = watch;
+	file->watch_link.data = file;
+	g_queue_push_tail_link(&watch->files, &file->watch_link);
+	watch->shared += file->shared;
+	watch->direct += !file->shared;
+	watch->readers += (file->flags & O_ACCMODE) != O_WRONLY;
+	watch->writers += file->writable;
+	watch->open_flags = file->flags & ~(O_TRUNC | O_CREAT | O_EXCL);
+	watch->pid = file->pid;
+	watch->uid = file->uid;
+	watch->window = file->stream_window;
+	watch->keepers += file->keep;
+	watch->leaves = false;
+	g_mutex_unlock(&mode->lock);
+	return watch;
+}
+
+/* With watch->lock held: a cached open of a file that streams streams, and a hot one is cached. */
+static void watch_settle_lane(struct watch *watch, struct file *file)
+{
+	if (!file->shared)
+		return;
+	if (watch->keepers)
+		watch_move(watch, LANE_CACHED);
+	else if (watch->shared == 1)
+		watch->lane = file->lane;
+	else if (file->lane == LANE_STREAM && watch->lane != LANE_STREAM && !watch->hot)
+		watch_move(watch, LANE_STREAM);
+	if (file->lane != watch->lane)
+		count_move(file, watch->lane);
+}
+
+/* What is there now is kept, but for what the kernel is about to truncate. */
+static void watch_record(struct watch *watch, bool truncated)
+{
+	if (!truncated && __atomic_load_n(&watch->recorded, __ATOMIC_ACQUIRE))
+		return;
+	g_mutex_lock(&watch->trim_lock);
+	trim_record(watch);
+	if (truncated && watch->recorded)
+		residency_plan_truncate(&watch->plan, 0);
+	g_mutex_unlock(&watch->trim_lock);
+}
+
+void residency_open(struct file *file)
+{
+	struct watch *watch = watch_join(file);
+	bool trimmed, grows;
+
+	watch_settle_lane(watch, file);
+	trimmed = watch_is_trimmed(watch);
+	grows = watch->shared && watch->writers;
+	g_mutex_unlock(&watch->lock);
+	if (trimmed || grows)
+		watch_record(watch, file->flags & O_TRUNC);
+	if (trimmed || grows)
+		residency_schedule(watch, g_get_monotonic_time() +
+						  (trimmed ? FIRST_LOOK_US : FIRST_POLL_US));
+}
+
+/* With mode->lock and watch->lock held: a reference for the caller to drop. */
+static void watch_detach(struct inode_mode *mode, struct watch *watch)
+{
+	struct residency *residency = watch->residency;
+
+	mode->watch = NULL;
+	watch->detached = true;
+	g_mutex_lock(&residency->lock);
+	g_queue_unlink(&residency->all, &watch->all);
+	if (watch->place)
+		g_sequence_remove(g_steal_pointer(&watch->place));
+	g_mutex_unlock(&residency->lock);
+}
+
+void residency_close(struct file *file)
+{
+	struct watch *watch = g_steal_pointer(&file->watch);
+	struct inode_mode *mode;
+	bool detached = false, leaves = false;
+
+	if (!watch)
+		return;
+	mode = inode_mode(file->fs, file->inode);
+	g_mutex_lock(&mode->lock);
+	g_mutex_lock(&watch->lock);
+	if (watch->files.length == 1) {
+		leaves = watch->leaves = watch_is_trimmed(watch);
+		watch->hot = false;
+	}
+	g_queue_unlink(&watch->files, &file->watch_link);
+	watch->shared -= file->shared;
+	watch->direct -= !file->shared;
+	watch->readers -= (file->flags & O_ACCMODE) != O_WRONLY;
+	watch->writers -= file->writable;
+	watch->keepers -= file->keep;
+	if (!watch->files.length && (!leaves || atomic_read(file->fs->stopping))) {
+		watch_detach(mode, watch);
+		detached = true;
+	}
+	g_mutex_unlock(&watch->lock);
+	g_mutex_unlock(&mode->lock);
+	if (detached)
+		watch_unref(watch);
+	else if (leaves)
+		residency_schedule(watch, g_get_monotonic_time());
+}
+
+void watch_leave(struct watch *watch)
+{
+	struct inode_mode *mode = inode_mode(watch->residency->fs, watch->inode);
+	bool detached = false;
+
+	g_mutex_lock(&mode->lock);
+	g_mutex_lock(&watch->lock);
+	if (!watch->files.length && !watch->detached) {
+		watch_detach(mode, watch);
+		detached = true;
+	}
+	g_mutex_unlock(&watch->lock);
+	g_mutex_unlock(&mode->lock);
+	if (detached)
+		watch_unref(watch);
+}
+
+/* What the policy says of the shared opens; the direct lane is not to be had any more: stream. */
+static enum lane decide_lane(struct watch *watch, const struct stat *attr, int flags,
+			     const struct fuse_ctx *opener, struct policy_decision *decision)
+{
+	struct lanefs *fs = watch->residency->fs;
+	struct facts facts;
+
+	facts_gather(fs, watch->inode, attr, flags, opener, &facts);
+	facts.policy.streaming = false;
+	facts_decide(fs, watch->inode, &facts, decision, NULL);
+	facts_clear(&facts);
+	return decision->lane == LANE_CACHED ? LANE_CACHED : LANE_STREAM;
+}
+
+void watch_decide(struct watch *watch, const struct stat *attr)
+{
+	struct policy_decision decision;
+	struct fuse_ctx opener = { 0 };
+	enum lane lane;
+	bool trimmed;
+	int flags;
+
+	g_mutex_lock(&watch->lock);
+	flags = watch->open_flags;
+	if (watch->writers)
+		flags = (flags & ~O_ACCMODE) | O_RDWR;
+	opener.pid = watch->pid;
+	opener.uid = watch->uid;
+	g_mutex_unlock(&watch->lock);
+	lane = decide_lane(watch, attr, flags, &opener, &decision);
+	g_mutex_lock(&watch->lock);
+	watch->threshold = decision.threshold;
+	watch->window = decision.stream_window;
+	if (watch->shared && lane != watch->lane && !watch->keepers)
+		watch_move(watch, lane);
+	trimmed = watch_is_trimmed(watch);
+	g_mutex_unlock(&watch->lock);
+	if (trimmed) {
+		watch_record(watch, false);
+		residency_schedule(watch, g_get_monotonic_time());
+	} else if ((uint64_t)attr->st_size >= decision.threshold) {
+		/* What is read from now on does not belong to a stream. */
+		__atomic_store_n(&watch->recorded, false, __ATOMIC_RELEASE);
+	}
+}
+
+void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	struct watch *watch;
+
+	*state = (struct residency_state){ 0 };
+	if (!mode)
+		return;
+	g_mutex_lock(&mode->lock);
+	watch = mode->watch;
+	if (watch) {
+		g_mutex_lock(&watch->lock);
+		state->hot = watch->hot;
+		state->streaming = watch->shared && watch->lane == LANE_STREAM;
+		g_mutex_unlock(&watch->lock);
+	}
+	g_mutex_unlock(&mode->lock);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keeps what streams leave in the page cache of backing files bounded.
+ *
+ * An inode is watched from its first open that the kernel serves by passthrough, or that is in the
+ * direct lane, to its last close and until what that left is dropped.  Opens of the lanes `cached`
+ * and `stream` are the same to the kernel, so that all of an inode share one of the two and move
+ * together: to `stream` when the file grows past the threshold, to `cached` when it is hot or
+ * small, and either way when a policy says so.
+ *
+ * One thread, which serves no requests, samples the files and drops what is clean.  Pages are
+ * written out by workers, since that may wait for the disk.
+ */
+#pragma once
+
+#include "file.h"
+
+struct residency;
+
+struct residency *residency_new(struct lanefs *fs);
+
+/* Ends the thread; what is in the page cache then stays there. */
+void residency_stop(struct residency *residency);
+void residency_free(struct residency *residency); /* NULL is fine; no file is open */
+
+/*
+ * file has got its lane, which may become another here: that of the inode's other opens.  What is
+ * in the page cache before a stream begins is taken down.
+ */
+void residency_open(struct file *file);
+
+/* Its last request is over.  Any thread; nothing to do when it was not opened so. */
+void residency_close(struct file *file);
+
+/* A policy was stored or removed: on inode, or NULL when it may hold for any. */
+void residency_reconsider(struct lanefs *fs, struct inode *inode);
+
+/* What an open of inode is to know: both false where it is not watched. */
+struct residency_state {
+	bool streaming;  /* it is open in `stream` */
+	bool hot;        /* what was dropped of it was wanted again */
+};
+void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* Write-out of what a stream wrote, by workers, and how a writer is slowed down. */
+#include "residency-internal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/*
+ * Writers fill memory faster than disks empty it, and passthrough leaves no other way to slow one
+ * down: a direct read first has what it overlaps written, waits for that, and holds the inode's
+ * lock meanwhile, which ext4, xfs and btrfs want for buffered writes.  Nothing is read: the buffer
+ * cannot be written to, so that it ends with EFAULT.
+ */
+static void write_holding(struct watch *watch, int fd, uint64_t begin, uint64_t end)
+{
+	if (pread(fd, watch->residency->nowhere, (size_t)(end - begin), (off_t)begin) >= 0)
+		g_debug("a writer is not slowed down");
+}
+
+/* Up to hold with the writer waiting for it. */
+static void write_range(struct watch *watch, const struct residency_range *range, int fd,
+			uint64_t hold)
+{
+	uint64_t length;
+
+	for (uint64_t at = range->begin; at < range->end; at += length) {
+		length = MIN(RESIDENCY_WRITE_BYTES, range->end - at);
+		/* At the end of the mount nobody may wait for the disk. */
+		if (atomic_read(watch->residency->fs->stopping))
+			return;
+		if (fd >= 0 && at < hold)
+			write_holding(watch, fd, at, at + length);
+		else
+			sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE);
+	}
+}
+
+static void write_run(struct work *work)
+{
+	struct watch_write *write = (struct watch_write *)work;
+	struct watch *watch = write->watch;
+
+	int fd = -1;
+
+	if (write->hold)
+		fd = inode_open(&watch->residency->fs->inodes, watch->inode,
+				O_RDONLY | O_DIRECT | O_NOATIME | O_NONBLOCK);
+	for (guint i = 0; i < write->ranges->len; i++)
+		write_range(watch, &g_array_index(write->ranges, struct residency_range, i), fd,
+			    write->hold);
+	if (fd >= 0)
+		close(fd);
+	g_array_unref(write->ranges);
+	__atomic_store_n(&watch->writing, false, __ATOMIC_RELEASE);
+	watch_unref(watch);
+}
+
+static uint64_t bytes_of(const GArray *ranges)
+{
+	uint64_t bytes = 0;
+
+	for (guint i = 0; i < ranges->len; i++)
+		bytes += g_array_index(ranges, struct residency_range, i).end -
+			 g_array_index(ranges, struct residency_range, i).begin;
+	return bytes;
+}
+
+void write_out(struct watch *watch, const GArray *ranges, uint64_t hold)
+{
+	struct watch_write *write = &watch->write;
+	struct lanefs *fs = watch->residency->fs;
+
+	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
+		return;
+	*write = (struct watch_write){
+		.work.run = write_run,
+		.watch = watch,
+		.ranges = g_array_sized_new(FALSE, FALSE, sizeof(struct residency_range),
+					    ranges->len),
+		.hold = hold,
+	};
+	g_array_append_vals(write->ranges, ranges->data, ranges->len);
+	atomic_write(watch->writing, true);
+	atomic_add(watch->refs, 1);
+	atomic_add(fs->residency_counts.written, bytes_of(ranges));
+	if (worker_push(fs->worker, &write->work))
+		return;
+	/* No thread can be had: the kernel writes in its own time. */
+	g_array_unref(write->ranges);
+	atomic_write(watch->writing, false);
+	watch_unref(watch);
+}
