@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: MIT
+"""The stream lane: bounded while it lasts, nothing left behind, nobody else's pages touched."""
+import concurrent.futures
+import ctypes
+import hashlib
+import mmap
+import os
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+import util_sys
+from util import Child, pattern, run, sha256, wait_for, write_file, write_large
+from util_mount import lanefs_mounts
+from util_sys import resident
+
+pytestmark = pytest.mark.daemon
+
+MIB = 1 << 20
+WINDOW = 8 * MIB
+# What a reader may have in front of it, and what comes until it is looked at again.
+SLACK = 20 * MIB
+BACKINGS = ["ext4", "xfs", "btrfs"]
+# Their images would not hold more.
+LARGE = 96 * MIB
+
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+
+
+def without_cachestat():
+    """In the daemon, before it starts: cachestat(2) is ENOSYS, as before kernel 6.5."""
+    deny, allow = 0x00050000 | 38, 0x7fff0000
+    program = b"".join(struct.pack("HBBI", *line) for line in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, util_sys.SYS_CACHESTAT), (0x06, 0, 0, deny),
+        (0x06, 0, 0, allow)))
+    code = ctypes.create_string_buffer(program)
+    head = struct.pack("HxxxxxxP", 4, ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or \
+            libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+@pytest.fixture(params=BACKINGS)
+def stream(request, mount):
+    """A mount that streams all files over each kind of filesystem, with a small window."""
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing=request.param))
+    read_ahead(m)
+    return m
+
+
+def passthrough(m):
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    return m
+
+
+def cold(m, name, size=LARGE, seed=0):
+    digest = write_large(m.backing(name), size, seed)
+    util_sys.drop_pages(m.backing(name))
+    assert resident(m.backing(name)) == 0
+    return digest
+
+
+def read_ahead(m):
+    """As on most disks; some virtual ones have 8 MiB."""
+    device = os.stat(m.source).st_dev
+    path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+    if not os.path.exists(path):
+        uuid = run("findmnt", "-no", "UUID", "-T", m.source).stdout.strip()
+        path = f"/sys/fs/btrfs/{uuid}/bdi/read_ahead_kb"
+    if os.path.exists(path):
+        with open(path, "w") as stream:
+            stream.write("128")
+
+
+@pytest.fixture(autouse=True)
+def room(scratch):
+    """The images are shared by all tests and small."""
+    yield
+    for path in scratch.mounted.values():
+        run("find", path, "-mindepth", "2", "-type", "f", "-delete")
+
+
+class Peak(threading.Thread):
+    """The most that is resident of a file while the block runs."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.most, self.over = path, 0, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.005):
+            self.most = max(self.most, resident(self.path))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+def gone(path, seconds=5, left=0):
+    wait_for(lambda: resident(path) <= left, seconds, "what the stream left is dropped")
+
+
+def slowly(stream, piece=128 << 10, pause=0.002):
+    """Its contents, at no more than 64 MB/s."""
+    while data := stream.read(piece):
+        yield data
+        time.sleep(pause)
+
+
+def test_read_is_bounded_and_leaves_nothing(stream):
+    digest = cold(stream, "f")
+    with Peak(stream.backing("f")) as peak, open(stream.join("f"), "rb", buffering=0) as file:
+        assert stream.stats()["lanes"]["stream"]["open"] == 1
+        found = hashlib.sha256()
+        for data in slowly(file):
+            found.update(data)
+        assert found.hexdigest() == digest
+    assert 0 < peak.most <= WINDOW + SLACK
+    gone(stream.backing("f"))
+    assert stream.stats()["residency"]["dropped"] >= LARGE - WINDOW - SLACK
+
+
+def test_sendfile_is_bounded(stream):
+    digest = cold(stream, "f")
+    ours, theirs = socket.socketpair()
+
+    def drain():
+        found = hashlib.sha256()
+        while data := theirs.recv(1 << 20):
+            found.update(data)
+        return found.hexdigest()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool, theirs:
+        result = pool.submit(drain)
+        with ours, Peak(stream.backing("f")) as peak, open(stream.join("f"), "rb") as file:
+            while os.sendfile(ours.fileno(), file.fileno(), None, 1 << 18):
+                time.sleep(0.004)
+        assert result.result(30) == digest
+    assert peak.most <= WINDOW + SLACK
+    gone(stream.backing("f"))
+
+
+def test_readers_at_different_places_read_little_twice(stream):
+    """What was read ahead for a slow reader is not dropped before it gets there."""
+    cold(stream, "f")
+    with open(stream.backing("f"), "rb", buffering=0) as file:
+        data = file.read()
+    util_sys.drop_pages(stream.backing("f"))
+
+    def reader(place):
+        with open(stream.join("f"), "rb", buffering=0) as file:
+            file.seek(place)
+            for at in range(place, place + 4 * MIB, 64 << 10):
+                assert file.read(64 << 10) == data[at:at + (64 << 10)]
+                time.sleep(0.02)
+
+    before = stream.stats()["residency"]["dropped"]
+    children = [Child(reader, place * 4 * MIB) for place in range(24)]
+    try:
+        for child in children:
+            child.result(30)
+    finally:
+        for child in children:
+            child.close()
+    gone(stream.backing("f"))
+    fetched = stream.stats()["residency"]["dropped"] - before
+    # The end of each part is where its reader stops and the kernel's read-ahead does not.
+    assert fetched <= 96 * MIB * 1.05 + 24 * MIB / 4, fetched / MIB
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_pages_of_others_stay_where_they_are(mount, backing):
+    """Page by page: what was there before the stream is there after it."""
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing=backing))
+    cold(m, "f")
+    with open(m.backing("f"), "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        os.pread(file.fileno(), 8 * MIB, 16 * MIB)
+        for at in range(40, 60):
+            os.pread(file.fileno(), 4096, at * MIB + 65536)
+        places = [at for at in range(0, LARGE, 4096) if util_sys.cachestat(file.fileno(), at, 4096)]
+        assert len(places) * 4096 >= 8 * MIB + 20 * 4096
+        sha256(m.join("f"))
+        wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
+        time.sleep(0.3)
+        lost = [at for at in places if not util_sys.cachestat(file.fileno(), at, 4096)]
+        assert not lost
+        # The last page read ahead may share a folio with one that is kept.
+        gone(m.backing("f"), left=len(places) * 4096 + 21 * 2 * MIB)
+
+
+def test_hot_file_is_served_from_memory(stream):
+    digest = cold(stream, "f")
+    assert sha256(stream.backing("f")) == digest
+    pages = resident(stream.backing("f"))
+    assert pages == LARGE
+    assert sha256(stream.join("f")) == digest
+    time.sleep(0.3)
+    assert resident(stream.backing("f")) == pages
+    assert stream.stats()["residency"]["dropped"] == 0
+
+
+def test_written_file_is_bounded_and_whole(stream):
+    block = pattern(MIB)
+    fd = os.open(stream.join("f"), os.O_WRONLY | os.O_CREAT)
+    with Peak(stream.backing("f")) as peak:
+        for at in range(LARGE // MIB):
+            os.write(fd, block[at:] + block[:at])
+            time.sleep(0.01)
+    os.close(fd)
+    assert peak.most <= WINDOW + SLACK
+    gone(stream.backing("f"))
+    with open(stream.backing("f"), "rb") as file:
+        for at in range(LARGE // MIB):
+            assert file.read(MIB) == block[at:] + block[:at]
+    assert stream.stats()["residency"]["written_out"] > 0
+
+
+def test_mapping_is_never_torn(stream):
+    """Pages that somebody maps stay with it, clean or dirty, while others stream the file."""
+    cold(stream, "f")
+    with open(stream.join("f"), "r+b") as file, mmap.mmap(file.fileno(), 8 * MIB) as view:
+        for at in range(0, 8 * MIB, 4096):
+            view[at:at + 8] = struct.pack("<Q", at)
+        for _ in range(3):
+            sha256(stream.join("f"))
+        for at in range(0, 8 * MIB, 4096):
+            assert view[at:at + 8] == struct.pack("<Q", at)
+        assert resident(stream.backing("f")) >= 8 * MIB
+        view.flush()
+    gone(stream.backing("f"))
+    with open(stream.backing("f"), "rb") as file:
+        for at in range(0, 8 * MIB, 4096):
+            assert os.pread(file.fileno(), 8, at) == struct.pack("<Q", at)
+
+
+@pytest.mark.parametrize("change", ["delete", "truncate", "replace", "grow"])
+def test_file_changes_under_the_trimmer(stream, change):
+    cold(stream, "f")
+    with open(stream.join("f"), "rb", buffering=0) as file:
+        start = file.read(8 * MIB)
+        if change == "delete":
+            os.unlink(stream.join("f"))
+        elif change == "truncate":
+            os.truncate(stream.join("f"), 20 * MIB)
+        elif change == "replace":
+            write_file(stream.join("other"), b"other")
+            os.rename(stream.join("other"), stream.join("f"))
+        else:
+            with open(stream.backing("f"), "ab") as other:
+                other.write(bytes(8 * MIB))
+        rest = b"".join(slowly(file, pause=0.001))
+        size = len(start) + len(rest)
+        assert size == {"truncate": 20 * MIB, "grow": LARGE + 8 * MIB}.get(change, LARGE)
+    if change == "delete":
+        wait_for(lambda: not [name for name in stream.descriptors()[0] if name.endswith("(deleted)")], 5,
+                 "nothing of a deleted file is held")
+    elif change == "replace":
+        assert sha256(stream.join("f")) == sha256(stream.backing("f"))
+
+
+def test_coherence_while_trimming_runs(stream):
+    """Readers and writers by passthrough, and outside, see every byte while pages are dropped."""
+    size = 32 * MIB
+    write_file(stream.backing("f"), bytes(size))
+    util_sys.drop_pages(stream.backing("f"))
+    turns, seed = 1500, random.randrange(1 << 32)
+    rng = random.Random(seed)
+    model = bytearray(size)
+    ways = [os.open(stream.join("f"), os.O_RDWR) for _ in range(2)]
+    ways.append(os.open(stream.backing("f"), os.O_RDWR))
+    try:
+        for turn in range(turns):
+            fd, at = rng.choice(ways), rng.randrange(size - 300000)
+            length = rng.choice((1, 100, 4096, 70000, 300000))
+            if rng.random() < 0.5:
+                data = rng.randbytes(length)
+                os.pwrite(fd, data, at)
+                model[at:at + length] = data
+            else:
+                assert os.pread(fd, length, at) == model[at:at + length], (seed, turn)
+        assert os.pread(ways[0], size, 0) == model, seed
+    finally:
+        for fd in ways:
+            os.close(fd)
+    assert stream.stats()["residency"]["dropped"] > 0
+
+
+def test_other_lanes_are_left_alone(mount):
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    for name, lane in (("kept", b"cached"), ("gone", b"stream")):
+        cold(m, name)
+        os.setxattr(m.join(name), "user.lanefs.policy", lane)
+    with open(m.join("kept"), "rb") as kept, open(m.join("gone"), "rb") as streamed:
+        while kept.read(MIB):
+            streamed.read(MIB)
+        assert resident(m.backing("kept")) == LARGE
+    gone(m.backing("gone"))
+    time.sleep(0.2)
+    assert resident(m.backing("kept")) == LARGE
+
+
+def open_lanes(m, path):
+    lanes = m.stats(path)["lanes"]
+    return [name for name in lanes if lanes[name]["open"]]
+
+
+def test_growing_file_moves_to_stream(mount):
+    m = passthrough(mount("threshold=8M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_CREAT)
+    os.write(fd, bytes(4 * MIB))
+    assert open_lanes(m, m.join("f")) == ["cached"]
+    with Peak(m.backing("f")) as peak:
+        for _ in range(60):
+            os.write(fd, bytes(MIB))
+            time.sleep(0.01)
+        wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "a move to stream")
+    assert peak.most <= 8 * MIB + WINDOW + SLACK
+    os.ftruncate(fd, 1000)
+    wait_for(lambda: open_lanes(m, m.join("f")) == ["cached"], 2, "a move back")
+    os.close(fd)
+    assert m.stats()["lanes"]["stream"]["open"] == m.stats()["lanes"]["cached"]["open"] == 0
+
+
+def test_policy_moves_open_files(mount):
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    os.mkdir(m.join("d"))
+    cold(m, "d/f")
+    path = m.join("d", "f")
+    os.setxattr(path, "user.lanefs.policy", b"cached")
+    with open(path, "rb", buffering=0) as file:
+        assert open_lanes(m, path) == ["cached"]
+        os.setxattr(path, "user.lanefs.policy", b"stream")
+        assert open_lanes(m, path) == ["stream"]
+        assert m.lane(path) == "stream" and "policy" in m.why(path)
+        for _ in slowly(file, pause=0.001):
+            pass
+        wait_for(lambda: resident(m.backing("d", "f")) <= WINDOW + SLACK, 2, "trimming")
+        os.setxattr(path, "user.lanefs.policy", b"cached")
+        assert open_lanes(m, path) == ["cached"] and m.lane(path) == "cached"
+        file.seek(0)
+        while file.read(MIB):
+            pass
+        time.sleep(0.2)
+        assert resident(m.backing("d", "f")) == LARGE
+        os.removexattr(path, "user.lanefs.policy")
+        os.setxattr(m.join("d"), "user.lanefs.policy", b"stream")
+        wait_for(lambda: open_lanes(m, path) == ["stream"], 2, "the directory's policy")
+    assert m.stats()["residency"]["moves"] >= 3
+
+
+def test_file_that_others_make_hot_becomes_cached(mount):
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    cold(m, "f", 24 * MIB)
+    path = m.join("f")
+    os.setxattr(path, "user.lanefs.policy", b"stream")
+    with open(path, "rb", buffering=0) as file, open(m.backing("f"), "rb", buffering=0) as other:
+        assert open_lanes(m, path) == ["stream"]
+        end = time.monotonic() + 20
+        while open_lanes(m, path) == ["stream"] and time.monotonic() < end:
+            other.seek(0)
+            for _ in slowly(other, pause=0.001):
+                pass
+        assert open_lanes(m, path) == ["cached"]
+        assert m.lane(path) == "cached" and "hot" in m.why(path)
+        other.seek(0)
+        assert len(other.read()) == file.seek(0, os.SEEK_END)
+        time.sleep(0.3)
+        assert resident(m.backing("f")) == 24 * MIB
+    assert resident(m.backing("f")) == 24 * MIB
+
+
+def test_without_passthrough_it_says_so(mount):
+    m = mount("lane=stream", "passthrough=off")
+    cold(m, "f")
+    assert m.lane(m.join("f")) == "direct"
+    assert "stream needs passthrough" in m.why(m.join("f"))
+    sha256(m.join("f"))
+    gone(m.backing("f"))
+
+
+def test_without_cachestat(mount):
+    m = passthrough(mount("lane=stream", "stream-window=8M", enter=without_cachestat, backing="ext4"))
+    read_ahead(m)
+    digest = cold(m, "f")
+    fd = os.open(m.backing("f"), os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    os.pread(fd, 4 * MIB, 0)
+    with Peak(m.backing("f")) as peak, open(m.join("f"), "rb", buffering=0) as file:
+        assert sum(len(data) for data in slowly(file, pause=0.004)) == LARGE
+    assert peak.most <= LARGE / 2
+    wait_for(lambda: resident(m.backing("f")) <= 8 * MIB, 10, "what the stream left is dropped")
+    assert util_sys.cachestat(fd, 0, 4 * MIB) * 4096 == 4 * MIB
+    os.close(fd)
+    fd = os.open(m.join("w"), os.O_WRONLY | os.O_CREAT)
+    for _ in range(32):
+        os.write(fd, bytes(MIB))
+    os.close(fd)
+    gone(m.backing("w"))
+    assert sha256(m.join("f")) == digest
+
+
+def test_killed_daemon_loses_nothing_written(mount):
+    m = passthrough(mount("lane=stream", "stream-window=8M"))
+    m.may_die = True
+    block = pattern(MIB, 7)
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_CREAT)
+    for at in range(64):
+        assert os.write(fd, block) == MIB
+        if at == 40:
+            os.kill(m.pid, signal.SIGKILL)
+            m.process.wait(10)
+    wait_for(lambda: not lanefs_mounts(m.path) or m.process.poll() is not None, 10, "its end")
+    with open(m.backing("f"), "rb") as file:
+        for _ in range(64):
+            assert file.read(MIB) == block
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+    m.unmount_lazily()
+
+
+@pytest.mark.limit(180)
+def test_many_opens_leak_nothing(mount):
+    m = passthrough(mount("lane=stream"))
+    data = pattern(20000)
+    for index in range(100):
+        write_file(m.backing(f"f{index}"), data)
+    for index in range(10000):
+        fd = os.open(m.join(f"f{index % 100}"), os.O_RDONLY)
+        if index % 10 == 0:
+            assert os.read(fd, 20000) == data
+        os.close(fd)
+    wait_for(lambda: m.stats()["files"]["open"] == 0, 10, "releases")
+    wait_for(lambda: m.stats()["backing_ids"] == 0, 10, "backing ids are given back")
+    wait_for(lambda: len(m.descriptors()[0]) < 300, 10, "descriptors are closed")
+
+
+def test_more_open_files_than_descriptors(mount):
+    """The files that are looked at do not each cost a descriptor."""
+    m = passthrough(mount("lane=stream", nofile=2000))
+    for index in range(1000):
+        write_file(m.backing(f"f{index}"), b"x" * 5000)
+    files = [open(m.join(f"f{index}"), "rb") for index in range(1000)]
+    time.sleep(0.5)
+    # Each open file has one, and a quarter and an eighth of the limit are kept.
+    assert len(m.descriptors()[0]) < 1000 + 500 + 250 + 50
+    for file in files:
+        assert file.read() == b"x" * 5000
+        file.close()
