@@ -64,8 +64,9 @@ def accept(rows):
         known = {}
     known.update(ratios(rows))
     with open(FILE, "w") as stream:
-        json.dump(known, stream, indent=0, sort_keys=True)
-        stream.write("\n")
+        # One to a line, so that a change of one is a change of a line.
+        lines = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known)]
+        stream.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def check(rows, say):

@@ -126,7 +126,13 @@ class Daemon:
     @staticmethod
     def _unmount(process, target):
         """In order: what it says at its end, and that it ends, are part of working."""
-        subprocess.run(["umount", target], check=False, timeout=30, stderr=subprocess.DEVNULL)
+        for _ in range(20):
+            # What was interrupted may still be closing its files.
+            if not system.mounted(target) or not subprocess.run(
+                    ["umount", target], check=False, timeout=30,
+                    stderr=subprocess.DEVNULL).returncode:
+                break
+            time.sleep(0.1)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
 
