@@ -202,6 +202,22 @@ def test_ended_early_leaves_nothing(runs, number):
         time.sleep(0.1)
 
 
+@pytest.mark.limit(90)
+def test_stopped_early_keeps_complete_rounds(runs, tmp_path):
+    process = runs.start("read", *TINY, "--rounds", "1000", "--how", "read", "--sizes", "128K",
+                         "--conditions", "fresh", "--peers", "native,direct", "--out",
+                         str(tmp_path))
+    for line in process.stderr:
+        if "round 3" in line:
+            break
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and "read 128K" in out
+    with open(tmp_path / "results.json") as stream:
+        rows = json.load(stream)["rows"]
+    assert [len(row["values"]) for row in rows] == [2, 2]
+
+
 @pytest.mark.parametrize("argv, says", [
     (["nonsense"], "unknown suite 'nonsense'"),
     (["read", "--peers", "directly"], "unknown contender 'directly'"),

@@ -149,12 +149,14 @@ def measure(options):
         rows = []
         for name in options.suites:
             begin = len(rows)
-            for row in SUITES[name].run(bench):
-                rows.append(row)
-                if options.out:
-                    results.save(options.out, rows, bench)
-            bench.progress.say("")
-            print(f"{TITLES[name]}\n\n{text.table(rows[begin:])}\n", flush=True)
+            try:
+                for row in SUITES[name].run(bench):
+                    rows.append(row)
+                    if options.out:
+                        results.save(options.out, rows, bench)
+            finally:
+                bench.progress.say("")
+                print(f"{TITLES[name]}\n\n{text.table(rows[begin:])}\n", flush=True)
         judged = targets.table(rows)
         if judged:
             print(f"Targets\n\n{judged}\n")

@@ -36,19 +36,9 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
                                        for case in cases):
         bench.progress.plan(-len(names) * (rounds + bool(finish)))
         return
-    samples = {name: [] for name in names}
-    failed = {}
-    for turn in range(rounds):
-        for name in contenders.order(names, turn):
-            bench.progress.step(f"{what}: {name}, round {turn + 1}")
-            sample = None
-            if name not in failed:
-                try:
-                    sample = measure(contenders.contender(name))
-                except (Failure, OSError) as error:
-                    failed[name] = str(error)
-                    bench.progress.say(f"left out: {what}: {name}: {error}")
-            samples[name].append(sample)
+    samples, failed, interrupt = take_turns(bench, what, names, rounds, measure)
+    if interrupt:
+        finish = None
     more = {}
     for name in names if finish else ():
         bench.progress.step(f"{what}: {name}, counting")
@@ -72,6 +62,38 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
                 row["extra"].update(extra.pop("extra", {}))
                 row.update(extra)
             yield row
+    if interrupt:
+        raise interrupt
+
+
+def take_turns(bench, what, names, rounds, measure):
+    """({name: samples of each round}, {name: why it failed}, what interrupted it after some
+    rounds: the unfinished one does not count)"""
+    samples = {name: [] for name in names}
+    failed = {}
+    turn = 0
+    try:
+        for turn in range(rounds):
+            for name in contenders.order(names, turn):
+                bench.progress.step(f"{what}: {name}, round {turn + 1}")
+                samples[name].append(take_turn(bench, what, name, measure, failed))
+    except KeyboardInterrupt as interrupt:
+        if not turn:
+            raise
+        return {name: samples[name][:turn] for name in names}, failed, interrupt
+    return samples, failed, None
+
+
+def take_turn(bench, what, name, measure, failed):
+    """A sample, None of those that failed."""
+    if name in failed:
+        return None
+    try:
+        return measure(contenders.contender(name))
+    except (Failure, OSError) as error:
+        failed[name] = str(error)
+        bench.progress.say(f"left out: {what}: {name}: {error}")
+        return None
 
 
 def _values(samples, what, unit):
