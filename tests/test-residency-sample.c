@@ -32,11 +32,11 @@ static void test_shares(void)
 		uint64_t size, resident;
 		double least, most;
 	} cases[] = {
-		{ 64 * MIB, 0, 0, 0 },
-		{ 64 * MIB, 64 * MIB, 1, 1 },
-		{ 64 * MIB, 32 * MIB, 0.45, 0.55 },
-		{ 64 * MIB, 48 * MIB, 0.7, 0.8 },
-		{ 64 * MIB + 5, 16 * MIB, 0.2, 0.3 },
+		{ 16 * MIB, 0, 0, 0.05 },
+		{ 16 * MIB, 16 * MIB, 1, 1 },
+		{ 16 * MIB, 8 * MIB, 0.4, 0.6 },
+		{ 16 * MIB, 12 * MIB, 0.7, 0.85 },
+		{ 16 * MIB + 5, 4 * MIB, 0.2, 0.35 },
 		{ 300000, 300000, 1, 1 },
 		{ 300000, 0, 0, 0 },
 		{ 100, 100, 1, 1 },
