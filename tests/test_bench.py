@@ -131,6 +131,12 @@ def test_callgrind_output(tmp_path):
     assert instructions.parse(path) == {"window_read": (5, 4500)}
 
 
+# Those that take longer run with LANEFS_TEST_BENCH=1.
+SUITES = ["random", "small"]
+if os.environ.get("LANEFS_TEST_BENCH"):
+    SUITES += ["read", "adapt", "many", "write", "protect", "sync", "meta", "memory"]
+
+
 class Runs:
     """Runs of the benchmark in a directory of their own, where what they leave shows."""
 
@@ -163,8 +169,7 @@ def runs(scratch):
 
 
 @pytest.mark.limit(300)
-@pytest.mark.parametrize("suite", ["read", "random", "adapt", "small", "many", "write", "protect",
-                                   "sync", "meta", "memory"])
+@pytest.mark.parametrize("suite", SUITES)
 def test_suite_runs(runs, suite, tmp_path):
     peers = "auto,stream" if suite == "memory" else "native,direct,stream"
     process = runs.start(suite, *TINY, "--sizes", "128K", "--peers", peers, "--out", str(tmp_path))

@@ -140,7 +140,7 @@ def test_sqlite_after_a_kill(mount, scratch, variant, journal, killed):
     write_file(acknowledged, b"")
 
     def write():
-        database = sqlite3.connect(path, timeout=30, isolation_level=None)
+        database = sqlite3.connect(path, timeout=3, isolation_level=None)
         database.execute("pragma synchronous=full")
         with open(acknowledged, "wb", buffering=0) as stream:
             for n in range(1000000):
