@@ -48,9 +48,15 @@ int residency_count(int fd, uint64_t begin, uint64_t end, struct residency_count
 
 bool residency_is_cheap(void)
 {
+	static int cheap; /* atomic, 0: not asked yet */
 	struct residency_counts counts;
+	int known = __atomic_load_n(&cheap, __ATOMIC_RELAXED);
 
-	return residency_count(-1, 0, 0, &counts) != -ENOSYS;
+	if (!known) {
+		known = residency_count(-1, 0, 0, &counts) == -ENOSYS ? -1 : 1;
+		__atomic_store_n(&cheap, known, __ATOMIC_RELAXED);
+	}
+	return known > 0;
 }
 
 double residency_share(int fd, uint64_t size)
