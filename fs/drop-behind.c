@@ -14,7 +14,6 @@
 struct job {
 	struct inode *inode; /* a reference */
 	uint64_t begin, end; /* end 0: all of it */
-	bool backing;        /* the backing file's, too */
 };
 
 struct drop_behind {
@@ -42,23 +41,11 @@ static void set_read_ahead(struct lanefs *fs)
 	fclose(stream);
 }
 
-static void drop_backing(struct lanefs *fs, struct inode *inode)
-{
-	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME);
-
-	if (fd < 0)
-		return;
-	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	close(fd);
-}
-
 static void job_run(struct drop_behind *drop, const struct job *job)
 {
 	/* What the kernel has forgotten has no pages.  Length 0 is to the end. */
 	fuse_lowlevel_notify_inval_inode(drop->fs->se, job->inode->id, (off_t)job->begin,
 					 job->end ? (off_t)(job->end - job->begin) : 0);
-	if (job->backing)
-		drop_backing(drop->fs, job->inode);
 }
 
 static void job_free(struct drop_behind *drop, struct job *job)
@@ -185,10 +172,10 @@ void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, 
 	push(drop, job);
 }
 
-void drop_behind_all(struct drop_behind *drop, struct inode *inode, bool backing)
+void drop_behind_all(struct drop_behind *drop, struct inode *inode)
 {
 	struct job *job = g_new(struct job, 1);
 
-	*job = (struct job){ .inode = inode_ref(&drop->fs->inodes, inode), .backing = backing };
+	*job = (struct job){ .inode = inode_ref(&drop->fs->inodes, inode) };
 	push(drop, job);
 }

@@ -41,5 +41,5 @@ void drop_behind_opened(struct drop_behind *drop);
 /* Drops the pages of [begin, end) of the FUSE inode.  Any thread; takes a reference to inode. */
 void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, uint64_t end);
 
-/* All its pages; backing: those of the backing file as well, where nobody maps them. */
-void drop_behind_all(struct drop_behind *drop, struct inode *inode, bool backing);
+/* All its pages. */
+void drop_behind_all(struct drop_behind *drop, struct inode *inode);

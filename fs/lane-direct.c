@@ -23,7 +23,7 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 		return 0;
 	/* What mappings and writes leave in the backing file's page cache. */
 	residency_open(file);
-	return window_open(file, backing_id != 0);
+	return window_open(file);
 }
 
 static void direct_release(struct file *file)

@@ -58,8 +58,6 @@ struct window_set {
 	GMutex lock;              /* protects all below */
 	struct chunks chunks;
 	GQueue readers;           /* of struct window_reader */
-	bool drop_backing;        /* mappings may leave pages in the backing file's cache, and it had
-				   * none worth keeping before */
 	bool blocked;             /* there may be writers that the daemon does not see */
 	uint64_t version;         /* of the backing file when last looked at; 0: not to be relied on */
 	uint64_t size;            /* then, bytes */

@@ -29,11 +29,8 @@ void windows_stop(struct windows *windows);
 void windows_drop(struct windows *windows);
 void windows_free(struct windows *windows); /* NULL is fine; no set exists */
 
-/*
- * file reads through a window from now on.  passthrough: its mappings are of the backing file's own
- * pages.  0 or -errno.
- */
-int window_open(struct file *file, bool passthrough);
+/* file reads through a window from now on.  0 or -errno. */
+int window_open(struct file *file);
 
 /* Its last request is over.  Any thread; nothing to do when it has no window. */
 void window_close(struct file *file);

@@ -2,7 +2,6 @@
 #include "window-set.h"
 #include "attr.h"
 #include "drop-behind.h"
-#include "residency.h"
 
 /* How often what nobody wants is looked for. */
 #define TICK_US (G_USEC_PER_SEC / 4)
@@ -13,8 +12,6 @@
 #define QUIET_US (60 * G_USEC_PER_SEC)
 /* With less memory than this it is left to the requests themselves. */
 #define MEMORY_LEAST (32 << 20)
-/* With more of it in the page cache, somebody else has use for it. */
-#define RESIDENT_SHARE 0.05
 
 /* With the lock held: one look at every file.  True when it is worth another soon. */
 static bool windows_sweep(struct windows *windows, int64_t now)
@@ -158,16 +155,7 @@ static void windows_watch(struct windows *windows, struct window_set *set)
 	g_mutex_unlock(&windows->lock);
 }
 
-/* Whether the backing file has next to nothing in the page cache. */
-static bool is_cold(struct file *file, const struct stat *attr)
-{
-	enum file_read how;
-	int fd = file_read_fd(file, &how);
-
-	return fd >= 0 && residency_share(fd, (uint64_t)attr->st_size) < RESIDENT_SHARE;
-}
-
-int window_open(struct file *file, bool passthrough)
+int window_open(struct file *file)
 {
 	struct windows *windows = file->fs->windows;
 	struct window_reader *reader;
@@ -177,15 +165,12 @@ int window_open(struct file *file, bool passthrough)
 	if (err)
 		return err;
 	reader = g_new0(struct window_reader, 1);
-	passthrough = passthrough && is_cold(file, &attr);
 	reader->set = window_set_of(windows, inode_mode(file->fs, file->inode));
 	reader->most = windows->off ? 0 : file->read_ahead;
 	reader->link.data = reader;
 	file->reader = reader;
 	g_mutex_lock(&reader->set->lock);
 	window_set_check(reader->set, &attr, g_get_monotonic_time());
-	if (!reader->set->readers.length)
-		reader->set->drop_backing = passthrough;
 	g_queue_push_tail_link(&reader->set->readers, &reader->link);
 	g_mutex_unlock(&reader->set->lock);
 	windows_watch(windows, reader->set);
@@ -198,7 +183,7 @@ void window_close(struct file *file)
 	struct window_reader *reader = g_steal_pointer(&file->reader);
 	int64_t now = g_get_monotonic_time();
 	struct window_set *set;
-	bool last, backing;
+	bool last;
 
 	if (!reader)
 		return;
@@ -207,13 +192,12 @@ void window_close(struct file *file)
 	g_queue_unlink(&set->readers, &reader->link);
 	set->used = now;
 	last = !set->readers.length;
-	backing = set->drop_backing;
 	if (!last)
 		window_set_sweep(set, now, false);
 	g_mutex_unlock(&set->lock);
 	g_free(reader);
 	if (last && !atomic_read(inode_mode(file->fs, file->inode)->lanes[LANE_CACHED].open))
-		drop_behind_all(file->fs->drop_behind, file->inode, backing);
+		drop_behind_all(file->fs->drop_behind, file->inode);
 }
 
 void window_changed(struct lanefs *fs, struct inode *inode, off_t offset, off_t length)
