@@ -57,6 +57,7 @@ struct file {
 	uint64_t read_ahead;        /* fixed after open, bytes, the largest window */
 	uint64_t stream_window;     /* fixed after open, bytes that may stay in memory */
 	bool keep;                  /* fixed after open, nothing of it is dropped */
+	uint64_t brings;            /* atomic, of the contents its first READ gets for the kernel, 0: none */
 	bool flocked;               /* atomic, took a flock: see locks.c */
 	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */
 };

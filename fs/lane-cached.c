@@ -14,7 +14,7 @@
 
 static int cached_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
 {
-	uint64_t version, kept;
+	uint64_t version;
 	int err;
 
 	(void)window;
@@ -27,14 +27,28 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	err = attr_version(file->fs, file->inode, &version);
 	if (err)
 		return err;
-	kept = __atomic_exchange_n(&file->inode->kept, version, __ATOMIC_RELAXED);
-	fi->keep_cache = kept == version;
+	fi->keep_cache = atomic_read(file->inode->kept) == version;
+	if (!fi->keep_cache)
+		file->brings = version;
 	return 0;
+}
+
+/*
+ * The kernel drops the pages of another version in the open that is told to, some time after the
+ * answer: until that has gone on to read, no other open may be told to keep them.
+ */
+static void cached_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
+{
+	uint64_t version = __atomic_exchange_n(&file->brings, 0, __ATOMIC_RELAXED);
+
+	if (version)
+		atomic_write(file->inode->kept, version);
+	io_read(file, req, size, offset);
 }
 
 const struct lane_ops lane_cached = {
 	.open = cached_open,
-	.read = io_read,
+	.read = cached_read,
 	.write = io_write,
 	.release = residency_close,
 };
