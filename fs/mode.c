@@ -193,9 +193,10 @@ static bool is_written_unseen(struct lanefs *fs, struct inode *inode)
 	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NONBLOCK);
 	bool written;
 
+	/* What cannot be asked may be. */
 	if (fd < 0)
-		return false;
-	written = fcntl(fd, F_SETLEASE, F_RDLCK) && errno == EAGAIN;
+		return fd != -ESTALE && fd != -ENOENT;
+	written = fcntl(fd, F_SETLEASE, F_RDLCK) < 0;
 	if (!written)
 		fcntl(fd, F_SETLEASE, F_UNLCK);
 	close(fd);
