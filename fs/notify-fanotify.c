@@ -163,13 +163,13 @@ static struct told look_up(struct notify *notify, const char *at, const char *en
 	return told;
 }
 
-static void take_entry(struct notify *notify, struct told *told)
+static void take_entry(struct notify *notify, struct told *told, uint64_t mask)
 {
 	if (told->dir && told->name)
 		notify_note_entry(notify, told->dir, told->name);
 	notify_note(notify, told->dir, NOTIFY_CONTENTS);
-	/* Its links and the time of its last change. */
-	notify_note(notify, told->object, NOTIFY_ATTRIBUTES);
+	/* Its links and the time of its last change; the kernel merges events, also with a write's. */
+	notify_note(notify, told->object, mask & CHANGES ? NOTIFY_CONTENTS : NOTIFY_ATTRIBUTES);
 }
 
 /* at: where event was copied from. */
@@ -189,7 +189,7 @@ static void take_event(struct notify *notify, const struct fanotify_event_metada
 	}
 	told = look_up(notify, at + event->metadata_len, at + event->event_len);
 	if (event->mask & ENTRIES) {
-		take_entry(notify, &told);
+		take_entry(notify, &told, event->mask);
 		return;
 	}
 	/* An event of a directory itself names only that. */
