@@ -177,18 +177,20 @@ void residency_close(struct file *file)
 	watch->shared -= file->shared;
 	watch->direct -= !file->shared;
 	watch->readers -= (file->flags & O_ACCMODE) != O_WRONLY;
-	watch->writers -= file->writable;
+	atomic_sub(watch->writers, file->writable);
 	watch->keepers -= file->keep;
 	if (!watch->files.length && (!leaves || atomic_read(file->fs->stopping))) {
 		watch_detach(mode, watch);
 		detached = true;
+	} else {
+		/* The thread may look at it, and leave it, at any moment. */
+		atomic_add(watch->refs, 1);
 	}
 	g_mutex_unlock(&watch->lock);
 	g_mutex_unlock(&mode->lock);
-	if (detached)
-		watch_unref(watch);
-	else if (leaves)
+	if (leaves && !detached)
 		residency_schedule(watch, g_get_monotonic_time());
+	watch_unref(watch);
 }
 
 void watch_leave(struct watch *watch)
