@@ -14,6 +14,8 @@
 
 /* As much is written out in one go, between looking whether the mount ends. */
 #define RESIDENCY_WRITE_BYTES ((uint64_t)32 << 20)
+/* With the inode's lock held less: who changes its attributes or names waits for that, too. */
+#define RESIDENCY_HOLD_BYTES ((uint64_t)4 << 20)
 
 /* A file is written out by one worker at a time. */
 struct watch_write {
@@ -30,7 +32,8 @@ struct watch {
 	GMutex lock;
 	GQueue files;               /* lock, of struct file, linked by watch_link */
 	unsigned int shared, direct; /* lock, of files: in passthrough, and in the direct lane */
-	unsigned int readers, writers; /* lock, of files */
+	unsigned int readers;       /* lock, of files */
+	unsigned int writers;       /* lock to change, of files */
 	enum lane lane;             /* lock, of the shared ones */
 	bool hot;                   /* lock */
 	bool leaves;                /* lock, closed, and what it left is to be dropped */

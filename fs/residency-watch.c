@@ -90,7 +90,7 @@ static struct watch *watch_join(struct file *file)
 	watch->shared += file->shared;
 	watch->direct += !file->shared;
 	watch->readers += (file->flags & O_ACCMODE) != O_WRONLY;
-	watch->writers += file->writable;
+	atomic_add(watch->writers, file->writable);
 	watch->open_flags = file->flags & ~(O_TRUNC | O_CREAT | O_EXCL);
 	watch->pid = file->pid;
 	watch->uid = file->uid;
@@ -246,14 +246,14 @@ void watch_decide(struct watch *watch, const struct stat *attr)
 	if (watch->shared && lane != watch->lane && !watch->keepers)
 		watch_move(watch, lane);
 	trimmed = watch_is_trimmed(watch);
-	g_mutex_unlock(&watch->lock);
-	if (trimmed) {
-		watch_record(watch, false);
-		residency_schedule(watch, g_get_monotonic_time());
-	} else if ((uint64_t)attr->st_size >= decision.threshold) {
-		/* What is read from now on does not belong to a stream. */
+	/* What is read from now on does not belong to a stream. */
+	if (!trimmed && (uint64_t)attr->st_size >= decision.threshold)
 		__atomic_store_n(&watch->recorded, false, __ATOMIC_RELEASE);
-	}
+	g_mutex_unlock(&watch->lock);
+	if (!trimmed)
+		return;
+	watch_record(watch, false);
+	residency_schedule(watch, g_get_monotonic_time());
 }
 
 void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state)

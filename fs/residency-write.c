@@ -22,13 +22,15 @@ static void write_range(struct watch *watch, const struct residency_range *range
 			uint64_t hold)
 {
 	uint64_t length;
+	bool holds;
 
 	for (uint64_t at = range->begin; at < range->end; at += length) {
-		length = MIN(RESIDENCY_WRITE_BYTES, range->end - at);
+		holds = fd >= 0 && at < hold && atomic_read(watch->writers);
+		length = MIN(holds ? RESIDENCY_HOLD_BYTES : RESIDENCY_WRITE_BYTES, range->end - at);
 		/* At the end of the mount nobody may wait for the disk. */
 		if (atomic_read(watch->residency->fs->stopping))
 			return;
-		if (fd >= 0 && at < hold)
+		if (holds)
 			write_holding(watch, fd, at, at + length);
 		else
 			sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE);
@@ -39,11 +41,11 @@ static void write_run(struct work *work)
 {
 	struct watch_write *write = (struct watch_write *)work;
 	struct watch *watch = write->watch;
-
+	struct lanefs *fs = watch->residency->fs;
 	int fd = -1;
 
 	if (write->hold)
-		fd = inode_open(&watch->residency->fs->inodes, watch->inode,
+		fd = inode_open(&fs->inodes, watch->inode,
 				O_RDONLY | O_DIRECT | O_NOATIME | O_NONBLOCK);
 	for (guint i = 0; i < write->ranges->len; i++)
 		write_range(watch, &g_array_index(write->ranges, struct residency_range, i), fd,
@@ -53,6 +55,7 @@ static void write_run(struct work *work)
 	g_array_unref(write->ranges);
 	__atomic_store_n(&watch->writing, false, __ATOMIC_RELEASE);
 	watch_unref(watch);
+	later_end(fs);
 }
 
 static uint64_t bytes_of(const GArray *ranges)
@@ -70,7 +73,7 @@ void write_out(struct watch *watch, const GArray *ranges, uint64_t hold)
 	struct watch_write *write = &watch->write;
 	struct lanefs *fs = watch->residency->fs;
 
-	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE) || !later_begin(fs))
 		return;
 	*write = (struct watch_write){
 		.work.run = write_run,
@@ -89,4 +92,5 @@ void write_out(struct watch *watch, const GArray *ranges, uint64_t hold)
 	g_array_unref(write->ranges);
 	atomic_write(watch->writing, false);
 	watch_unref(watch);
+	later_end(fs);
 }
