@@ -132,9 +132,9 @@ def test_callgrind_output(tmp_path):
 
 
 # Those that take longer run with LANEFS_TEST_BENCH=1.
-SUITES = ["random", "small"]
+SUITES = ["small"]
 if os.environ.get("LANEFS_TEST_BENCH"):
-    SUITES += ["read", "adapt", "many", "write", "protect", "sync", "meta", "memory"]
+    SUITES += ["random", "read", "adapt", "many", "write", "protect", "sync", "meta", "memory"]
 
 
 class Runs:

@@ -27,9 +27,9 @@ FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodira
          "relatime": 1 << 21}
 
 IMAGES = {
-    "ext4": (256, ["mkfs.ext4", "-q", "-F"]),
-    "xfs": (320, ["mkfs.xfs", "-q", "-f"]),
-    "btrfs": (256, ["mkfs.btrfs", "-q", "-f"]),
+    "ext4": (1024, ["mkfs.ext4", "-q", "-F"]),
+    "xfs": (1024, ["mkfs.xfs", "-q", "-f"]),
+    "btrfs": (1024, ["mkfs.btrfs", "-q", "-f"]),
 }
 
 
@@ -266,7 +266,7 @@ class Mount:
 
         gc.collect()
         try:
-            wait_for(back, 5, "descriptors closed")
+            wait_for(back, 15, "descriptors closed")
         except AssertionError:
             extra = [name for name in files if name not in first_files]
             self.problems.append(f"{len(files)} descriptors of the backing stay open, "
