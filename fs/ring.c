@@ -8,8 +8,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* SQEs are submitted one by one, so this bounds nothing but the completion queue. */
+/* What is submitted at once. */
 #define RING_ENTRIES 512
+
+/* Requests of one ring that this thread holds back until it calls ring_unplug(). */
+struct plug {
+	unsigned int depth;
+	struct ring_request *first, **last; /* linked by next; last is NULL when there are none */
+};
+static _Thread_local struct plug plug;
 
 struct ring {
 	struct io_uring uring;    /* submission side: protected by lock; completion side: reaper only */
@@ -55,6 +62,15 @@ static void ring_push_blocking(struct ring *ring, struct ring_request *request)
 		ring_run_blocking(&request->work);
 }
 
+static void ring_complete(struct ring_request *request, int result)
+{
+	/* ECANCELED: the thread that submitted it has ended, as libfuse's do when idle. */
+	if (result == -EAGAIN || result == -EINTR || result == -ECANCELED)
+		ring_push_blocking(request->ring, request);
+	else
+		ring_finish(request, result);
+}
+
 static void *ring_reap(void *data)
 {
 	struct ring *ring = data;
@@ -74,39 +90,12 @@ static void *ring_reap(void *data)
 		io_uring_cqe_seen(&ring->uring, cqe);
 		if (!request)
 			return NULL;
-		/* ECANCELED: the thread that submitted it has ended, as libfuse's do when idle. */
-		if (result == -EAGAIN || result == -EINTR || result == -ECANCELED)
-			ring_push_blocking(ring, request);
-		else
-			ring_finish(request, result);
+		ring_complete(request, result);
 	}
 }
 
-/*
- * With ring->lock held: hands what is queued to the kernel.  0 or -errno, and then the SQE
- * is still in the queue.
- */
-static int ring_flush(struct ring *ring)
+static void ring_prepare(struct io_uring_sqe *sqe, struct ring_request *request)
 {
-	int submitted;
-
-	do {
-		submitted = io_uring_submit(&ring->uring);
-	} while (submitted == -EINTR);
-	return submitted < 0 ? submitted : 0;
-}
-
-static bool ring_submit_sqe(struct ring *ring, struct ring_request *request)
-{
-	const struct creds_drop drop = request->drop;
-	struct io_uring_sqe *sqe;
-
-	g_mutex_lock(&ring->lock);
-	sqe = io_uring_get_sqe(&ring->uring);
-	if (!sqe) {
-		g_mutex_unlock(&ring->lock);
-		return false;
-	}
 	if (request->write)
 		io_uring_prep_write(sqe, request->fd, request->buffer, (unsigned int)request->length,
 				    (uint64_t)request->offset);
@@ -115,25 +104,85 @@ static bool ring_submit_sqe(struct ring *ring, struct ring_request *request)
 				   (uint64_t)request->offset);
 	sqe->rw_flags = request->rw_flags;
 	io_uring_sqe_set_data(sqe, request);
-	/*
-	 * EAGAIN (no memory for the request) and EBUSY (completions overflowed)
-	 * pass as others complete; the SQE is already the kernel's to find.
-	 */
-	/* The kernel takes the credentials with the request. */
-	creds_drop_enter(&drop);
-	while (ring_flush(ring))
+}
+
+/*
+ * EAGAIN (no memory for the request) and EBUSY (completions overflowed) pass as others complete; the
+ * SQE is already the kernel's to find.
+ */
+static void ring_flush(struct io_uring *uring)
+{
+	while (io_uring_sq_ready(uring) && io_uring_submit(uring) < 0)
 		g_usleep(100);
-	creds_drop_leave(&drop);
+}
+
+/* With ring->lock held: a place in the queue. */
+static struct io_uring_sqe *ring_get_sqe(struct ring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (sqe)
+		return sqe;
+	ring_flush(&ring->uring);
+	return io_uring_get_sqe(&ring->uring);
+}
+
+/* All of requests, which are linked by next, with one call to the kernel where that can be. */
+static void ring_submit_all(struct ring *ring, struct ring_request *requests)
+{
+	struct ring_request *next;
+
+	g_mutex_lock(&ring->lock);
+	for (; requests; requests = next) {
+		const struct creds_drop drop = requests->drop;
+
+		next = requests->next;
+		/* The kernel takes the credentials with the request. */
+		if (drop.drop)
+			ring_flush(&ring->uring);
+		ring_prepare(ring_get_sqe(ring), requests);
+		if (!drop.drop)
+			continue;
+		creds_drop_enter(&drop);
+		ring_flush(&ring->uring);
+		creds_drop_leave(&drop);
+	}
+	ring_flush(&ring->uring);
 	g_mutex_unlock(&ring->lock);
-	return true;
+}
+
+void ring_plug(void)
+{
+	plug.depth++;
+}
+
+void ring_unplug(void)
+{
+	struct ring_request *requests = plug.first;
+
+	if (--plug.depth || !requests)
+		return;
+	plug.first = NULL;
+	plug.last = NULL;
+	ring_submit_all(requests->ring, requests);
 }
 
 void ring_submit(struct ring *ring, struct ring_request *request)
 {
 	request->ring = ring;
+	request->next = NULL;
 	__atomic_add_fetch(&ring->in_flight, 1, __ATOMIC_RELAXED);
-	if (!ring->reaper || !ring_submit_sqe(ring, request))
+	if (!ring->reaper) {
 		ring_push_blocking(ring, request);
+		return;
+	}
+	ring_plug();
+	if (plug.last)
+		*plug.last = request;
+	else
+		plug.first = request;
+	plug.last = &request->next;
+	ring_unplug();
 }
 
 const char *ring_no_io_uring(const struct ring *ring)
@@ -191,11 +240,10 @@ void ring_free(struct ring *ring)
 		struct io_uring_sqe *sqe;
 
 		g_mutex_lock(&ring->lock);
-		sqe = io_uring_get_sqe(&ring->uring);
+		sqe = ring_get_sqe(ring);
 		io_uring_prep_nop(sqe);
 		io_uring_sqe_set_data(sqe, NULL);
-		while (ring_flush(ring))
-			g_usleep(100);
+		ring_flush(&ring->uring);
 		g_mutex_unlock(&ring->lock);
 		g_thread_join(ring->reaper);
 		io_uring_queue_exit(&ring->uring);

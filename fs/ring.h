@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Asynchronous reads and writes of backing files: the only file that knows
- * liburing.
+ * liburing, but for what the transport has of it.
  *
- * Pattern: any thread submits, under a lock, one SQE per request; one thread
- * reaps and calls done().  Needs kernel 5.6 (IORING_OP_READ); where io_uring is
- * not to be had (old kernel, kernel.io_uring_disabled, seccomp) the same calls
- * run on the worker's threads.
+ * Pattern: any thread submits, under a lock; one thread reaps and calls done().
+ * Needs kernel 5.6 (IORING_OP_READ); where io_uring is not to be had (old kernel,
+ * kernel.io_uring_disabled, seccomp) the same calls run on the worker's threads.
  *
  * Every request that is submitted ends in its done(), exactly once, whatever
  * fails.
@@ -39,6 +38,7 @@ struct ring_request {
 	 */
 	void (*done)(struct ring_request *request, ssize_t result);
 	/* The ring's own. */
+	struct ring_request *next;
 	struct ring *ring;
 	struct work work;
 };
@@ -55,6 +55,10 @@ void ring_free(struct ring *ring);
 
 /* Any thread. */
 void ring_submit(struct ring *ring, struct ring_request *request);
+
+/* What this thread submits to a ring between the two goes to the kernel together.  They nest. */
+void ring_plug(void);
+void ring_unplug(void);
 
 /* NULL when io_uring is in use, else why it is not. */
 const char *ring_no_io_uring(const struct ring *ring);

@@ -64,8 +64,8 @@ static int open_pattern(char **path)
 	return fd;
 }
 
-/* Many at once from one thread, more than the ring has entries. */
-static void test_many(void)
+/* Many at once from one thread, more than the ring has entries; plugged: all with one call. */
+static void test_many(gconstpointer plugged)
 {
 	enum { COUNT = 2000, LENGTH = 4096 };
 	g_autofree struct one *ones = g_new0(struct one, COUNT);
@@ -75,6 +75,8 @@ static void test_many(void)
 	struct worker *worker = worker_new();
 	struct ring *ring = ring_new(worker);
 
+	if (plugged)
+		ring_plug();
 	for (int i = 0; i < COUNT; i++) {
 		ones[i].request = (struct ring_request){
 			.fd = fd,
@@ -83,6 +85,11 @@ static void test_many(void)
 			.offset = (i * LENGTH) % FILE_SIZE,
 		};
 		one_submit(ring, &ones[i]);
+	}
+	if (plugged) {
+		for (int i = 0; i < COUNT; i++)
+			g_assert_cmpint(ones[i].times, ==, 0);
+		ring_unplug();
 	}
 	for (int i = 0; i < COUNT; i++) {
 		unsigned int first = (unsigned int)((i * LENGTH) % FILE_SIZE / 4);
@@ -171,7 +178,8 @@ static void test_stop_times_out(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/ring/many", test_many);
+	g_test_add_data_func("/ring/many", NULL, test_many);
+	g_test_add_data_func("/ring/many-plugged", "", test_many);
 	g_test_add_func("/ring/errors", test_errors_are_the_backing_files);
 	g_test_add_func("/ring/write-then-read", test_write_then_read);
 	g_test_add_func("/ring/stop-times-out", test_stop_times_out);
