@@ -22,6 +22,7 @@ struct slab {
 	uint64_t free[PIECES / WORD]; /* bitmap of the pieces of its class */
 	unsigned int pieces_free;
 	unsigned int class;           /* while some of it is handed out */
+	bool fresh;                   /* it has no memory yet, see bufpool_populate() */
 	int64_t free_since;           /* us on the monotonic clock, in warm */
 };
 
@@ -109,19 +110,20 @@ static char *memory_of(struct bufpool *pool, struct slab *slab)
 	return pool->memory + (size_t)(slab - pool->slabs) * BUFPOOL_SLAB;
 }
 
-/* With the lock held: a slab to cut pieces of class from; *fresh when it has no memory yet. */
-static struct slab *slab_take(struct bufpool *pool, unsigned int class, bool *fresh)
+/* With the lock held: a slab to cut pieces of class from. */
+static struct slab *slab_take(struct bufpool *pool, unsigned int class)
 {
 	GList *link = g_queue_pop_head_link(&pool->warm);
+	bool fresh = !link;
 	struct slab *slab;
 
-	*fresh = !link;
 	if (!link)
 		link = g_queue_pop_head_link(&pool->cold);
 	if (!link)
 		return NULL;
 	slab = link->data;
 	slab->class = class;
+	slab->fresh = slab->fresh || fresh;
 	slab->pieces_free = PIECES >> class;
 	for (size_t i = 0; i < G_N_ELEMENTS(slab->free); i++) {
 		size_t left = slab->pieces_free > i * WORD ? slab->pieces_free - i * WORD : 0;
@@ -145,11 +147,10 @@ static unsigned int slab_take_piece(struct slab *slab)
 	return word * WORD + bit;
 }
 
-void *bufpool_get(struct bufpool *pool, size_t size)
+void *bufpool_take(struct bufpool *pool, size_t size)
 {
 	unsigned int class = class_of(size);
 	struct slab *slab;
-	bool fresh = false;
 	void *buffer;
 
 	if (class == CLASSES)
@@ -157,7 +158,7 @@ void *bufpool_get(struct bufpool *pool, size_t size)
 	g_mutex_lock(&pool->lock);
 	slab = g_queue_peek_head(&pool->partial[class]);
 	if (!slab)
-		slab = slab_take(pool, class, &fresh);
+		slab = slab_take(pool, class);
 	if (!slab) {
 		g_mutex_unlock(&pool->lock);
 		return NULL;
@@ -167,9 +168,41 @@ void *bufpool_get(struct bufpool *pool, size_t size)
 		g_queue_unlink(&pool->partial[class], &slab->link);
 	pool->in_use += (size_t)BUFPOOL_ALIGN << class;
 	g_mutex_unlock(&pool->lock);
+	return buffer;
+}
+
+/* The slab of a buffer, NULL of one that has memory of its own. */
+static struct slab *slab_of(struct bufpool *pool, const void *buffer)
+{
+	size_t at = (size_t)((const char *)buffer - pool->memory);
+
+	if ((const char *)buffer < pool->memory || at >= pool->count * BUFPOOL_SLAB)
+		return NULL;
+	return &pool->slabs[at / BUFPOOL_SLAB];
+}
+
+void bufpool_populate(struct bufpool *pool, void *buffer)
+{
+	struct slab *slab = slab_of(pool, buffer);
+	bool fresh;
+
+	if (!slab || pool->count < HUGE_LEAST)
+		return;
+	g_mutex_lock(&pool->lock);
+	fresh = slab->fresh;
+	slab->fresh = false;
+	g_mutex_unlock(&pool->lock);
 	/* Here at once, rather than page by page while the device waits. */
-	if (fresh && pool->count >= HUGE_LEAST)
+	if (fresh)
 		madvise(memory_of(pool, slab), BUFPOOL_SLAB, MADV_POPULATE_WRITE);
+}
+
+void *bufpool_get(struct bufpool *pool, size_t size)
+{
+	void *buffer = bufpool_take(pool, size);
+
+	if (buffer)
+		bufpool_populate(pool, buffer);
 	return buffer;
 }
 
@@ -185,14 +218,13 @@ void *bufpool_get_any(struct bufpool *pool, size_t size)
 void bufpool_put(struct bufpool *pool, void *buffer)
 {
 	size_t at = (size_t)((char *)buffer - pool->memory);
-	struct slab *slab;
+	struct slab *slab = slab_of(pool, buffer);
 	unsigned int piece;
 
-	if ((char *)buffer < pool->memory || at >= pool->count * BUFPOOL_SLAB) {
+	if (!slab) {
 		free(buffer);
 		return;
 	}
-	slab = &pool->slabs[at / BUFPOOL_SLAB];
 	g_mutex_lock(&pool->lock);
 	piece = (unsigned int)(at % BUFPOOL_SLAB / ((size_t)BUFPOOL_ALIGN << slab->class));
 	slab->free[piece / WORD] |= UINT64_C(1) << piece % WORD;

@@ -33,6 +33,13 @@ void bufpool_free(struct bufpool *pool); /* NULL is fine */
  */
 void *bufpool_get(struct bufpool *pool, size_t size);
 
+/*
+ * The same in two steps, for who holds a lock in the first: the second makes it resident, which may
+ * take as long as memory is to be had.
+ */
+void *bufpool_take(struct bufpool *pool, size_t size);
+void bufpool_populate(struct bufpool *pool, void *buffer);
+
 /* The same, with memory of its own when the pool has none.  NULL: there is none at all. */
 void *bufpool_get_any(struct bufpool *pool, size_t size);
 

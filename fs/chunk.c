@@ -5,7 +5,7 @@
 
 struct chunk *chunk_new(struct bufpool *pool, uint64_t offset, size_t length)
 {
-	char *buffer = bufpool_get(pool, length);
+	char *buffer = bufpool_take(pool, length);
 	struct chunk *chunk;
 
 	if (!buffer)

@@ -46,7 +46,7 @@ struct chunks {
 	unsigned int count, room;
 };
 
-/* A chunk with a buffer of the pool and one reference, or NULL when the pool is empty. */
+/* A chunk with a buffer of the pool, not populated yet, and one reference, or NULL when the pool is empty. */
 struct chunk *chunk_new(struct bufpool *pool, uint64_t offset, size_t length);
 struct chunk *chunk_ref(struct chunk *chunk);
 void chunk_unref(struct bufpool *pool, struct chunk *chunk);
