@@ -3,10 +3,8 @@
 #include "fs.h"
 #include "kernel-pages.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 /* So that what is read ahead by the kernel arrives in large requests. */
 #define READ_AHEAD_KB "1024"

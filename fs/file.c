@@ -36,10 +36,8 @@ struct file *file_ref(struct file *file)
 	return file;
 }
 
-void file_unref(struct file *file)
+static void file_free(struct file *file)
 {
-	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL))
-		return;
 	observe_end(file);
 	if (file->ops && file->ops->release)
 		file->ops->release(file);
@@ -48,9 +46,7 @@ void file_unref(struct file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	if (file->ops) {
-		struct inode_mode *mode = inode_mode(file->fs, file->inode);
-
-		atomic_sub(mode->lanes[file->lane].open, 1);
+		atomic_sub(file->mode->lanes[file->lane].open, 1);
 		atomic_sub(file->fs->lanes[file->lane].open, 1);
 		inode_mode_close(file->fs, file->inode, file->direct_io, file->writable);
 	}
@@ -58,6 +54,28 @@ void file_unref(struct file *file)
 	g_clear_pointer(&file->lock_owners, g_array_unref);
 	g_mutex_clear(&file->lock);
 	g_free(file);
+}
+
+void file_unref(struct file *file)
+{
+	if (!__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL))
+		file_free(file);
+}
+
+static void file_free_work(struct work *work)
+{
+	file_free((struct file *)((char *)work - offsetof(struct file, work)));
+}
+
+void file_unref_later(struct file *file)
+{
+	struct worker *worker = file->fs->worker;
+
+	if (__atomic_sub_fetch(&file->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	file->work.run = file_free_work;
+	if (!worker_push(worker, &file->work))
+		file_free(file);
 }
 
 int file_publish(struct file *file)

@@ -14,6 +14,7 @@
 
 #include "fs.h"
 #include "lane.h"
+#include "worker.h"
 
 #include <fuse_lowlevel.h>
 
@@ -46,6 +47,7 @@ struct file {
 	bool no_dontcache;          /* atomic, writes with RWF_DONTCACHE were refused */
 	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
 	GArray *lock_owners;        /* of uint64_t, by lock, NULL: none; see locks.c */
+	struct inode_mode *mode;    /* fixed after open, the inode's */
 	struct io_counts *counts;   /* fixed after open, the inode's */
 	pid_t pid;                  /* fixed after open, of the thread that opened it */
 	uid_t uid;                  /* fixed after open, who opened it */
@@ -60,6 +62,7 @@ struct file {
 	uint64_t brings;            /* atomic, of the contents its first READ gets for the kernel, 0: none */
 	bool flocked;               /* atomic, took a flock: see locks.c */
 	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */
+	struct work work;           /* of file_unref_later() */
 };
 
 /* fd: a descriptor open with flags, taken over, or -1.  Never NULL. */
@@ -67,6 +70,9 @@ struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
 
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file);
+
+/* The same on a thread that may not wait: the end of a deleted file may take as long as its disk does. */
+void file_unref_later(struct file *file);
 
 /* Gives it a number for the kernel.  0 or -ENFILE. */
 int file_publish(struct file *file);

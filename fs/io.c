@@ -23,6 +23,7 @@
 struct io {
 	struct backing_read read;     /* a READ's way; its file and buffer are the request's */
 	struct ring_request ring;     /* a WRITE's */
+	struct transport_reply reply;
 	struct file *file;            /* a reference */
 	int64_t started;              /* us on the monotonic clock */
 	fuse_req_t req;
@@ -34,6 +35,8 @@ struct io {
 	size_t done;                  /* of length, a WRITE's */
 	char *buffer;
 	bool owned;                   /* buffer is the pool's, not the transport's */
+	bool for_pages;               /* a READ of the kernel's own pages */
+	int err;                      /* to be answered, 0 or -errno */
 };
 
 /* NULL, answered, once the mount is stopping. */
@@ -58,15 +61,21 @@ static struct io *io_new(struct file *file, fuse_req_t req, struct transport_que
 	return io;
 }
 
-static void io_free(struct io *io)
+static struct io *io_of(struct transport_reply *reply)
 {
+	return (struct io *)((char *)reply - offsetof(struct io, reply));
+}
+
+static void io_free(struct transport_reply *reply)
+{
+	struct io *io = io_of(reply);
 	struct file *file = io->file;
 	struct lanefs *fs = file->fs;
 
 	if (io->owned)
 		bufpool_put(file->fs->pool, io->buffer);
 	g_free(io);
-	file_unref(file);
+	file_unref_later(file);
 	/* Last of all: from here on the mount may be freed. */
 	later_end(fs);
 }
@@ -103,28 +112,41 @@ static void count_read(struct io *io, ssize_t result)
 	}
 }
 
+static size_t read_got(const struct io *io)
+{
+	return io->read.done > io->skip ? MIN(io->read.done - io->skip, io->size) : 0;
+}
+
+static void read_send(struct transport_reply *reply)
+{
+	struct io *io = io_of(reply);
+
+	if (io->err)
+		fuse_reply_err(io->req, -io->err);
+	else
+		fuse_reply_buf(io->req, io->buffer + io->skip, read_got(io));
+}
+
 /* The one place where a READ that goes to the backing file ends. */
 static void read_reply(struct io *io, int err)
 {
-	size_t got = io->read.done > io->skip ? MIN(io->read.done - io->skip, io->size) : 0;
-
-	count_read(io, err ? err : (ssize_t)got);
+	count_read(io, err ? err : (ssize_t)read_got(io));
 	window_count_latency(io->file, io->started);
-	transport_begin(io->queue);
-	if (err)
-		fuse_reply_err(io->req, -err);
-	else
-		fuse_reply_buf(io->req, io->buffer + io->skip, got);
-	transport_end(io->queue);
-	io_free(io);
+	io->err = err;
+	io->reply.send = read_send;
+	io->reply.sent = io_free;
+	transport_send(io->queue, &io->reply);
 }
 
 static void read_ended(struct backing_read *read, int err)
 {
 	struct io *io = (struct io *)((char *)read - offsetof(struct io, read));
 
-	/* What was read before the error is the application's; it meets the error next. */
-	read_reply(io, read->done > io->skip ? 0 : err);
+	/*
+	 * What was read before the error is the application's; it meets the error next.  To the
+	 * kernel's pages a short answer is the end of the file (fuse_short_read() in fs/fuse/file.c).
+	 */
+	read_reply(io, read->done > io->skip && !io->for_pages ? 0 : err);
 }
 
 static void count_read_request(struct file *file)
@@ -137,13 +159,13 @@ static void count_read_request(struct file *file)
 	}
 }
 
-void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
+void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages)
 {
-	io_read_for(file, req, transport_current(), size, offset);
+	io_read_for(file, req, transport_current(), size, offset, for_pages);
 }
 
 void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queue, size_t size,
-		 off_t offset)
+		 off_t offset, bool for_pages)
 {
 	struct io *io = io_new(file, req, queue, size, offset);
 	enum file_read how;
@@ -151,6 +173,7 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 
 	if (!io)
 		return;
+	io->for_pages = for_pages;
 	count_read_request(file);
 	/* Settles the alignment. */
 	fd = file_read_fd(file, &how);
@@ -192,6 +215,16 @@ static void write_changes(struct io *io)
 		       append ? -1 : (off_t)io->length);
 }
 
+static void write_send(struct transport_reply *reply)
+{
+	struct io *io = io_of(reply);
+
+	if (io->err)
+		fuse_reply_err(io->req, -io->err);
+	else
+		fuse_reply_write(io->req, io->done);
+}
+
 static void write_reply(struct io *io, int err)
 {
 	struct io_counts *counts[] = { &io->file->fs->io, io->file->counts };
@@ -203,13 +236,10 @@ static void write_reply(struct io *io, int err)
 			atomic_add(counts[i]->write_errors, 1);
 	}
 	write_changes(io);
-	transport_begin(io->queue);
-	if (err)
-		fuse_reply_err(io->req, -err);
-	else
-		fuse_reply_write(io->req, io->done);
-	transport_end(io->queue);
-	io_free(io);
+	io->err = err;
+	io->reply.send = write_send;
+	io->reply.sent = io_free;
+	transport_send(io->queue, &io->reply);
 }
 
 static void write_submit(struct io *io);

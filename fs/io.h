@@ -11,12 +11,12 @@
  * READ past the page cache.  Replies once, from the ring's thread, or at once
  * when nothing could be submitted.
  */
-void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset);
+void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages);
 
 /* The same on a thread that did not receive it; queue: see transport.h. */
 struct transport_queue;
 void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queue, size_t size,
-		 off_t offset);
+		 off_t offset, bool for_pages);
 
 /*
  * WRITE to the backing file, acknowledged when the kernel has it.  fi: O_APPEND

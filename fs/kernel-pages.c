@@ -58,14 +58,11 @@ static void watch(struct kernel_pages *pages, struct inode_mode *mode, struct in
 	g_mutex_unlock(&pages->lock);
 }
 
-void kernel_pages_note(struct kernel_pages *pages, struct file *file, uint64_t owner)
+void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 {
-	struct inode_mode *mode;
+	struct inode_mode *mode = file->mode;
 	bool first;
 
-	if (owner)
-		return;
-	mode = inode_mode_peek(pages->fs, file->inode);
 	if (atomic_read(mode->paged) && atomic_read(mode->watched))
 		return;
 	first = !atomic_read(mode->watched);
@@ -123,7 +120,10 @@ static bool look_at(struct lanefs *fs, struct inode *inode, bool all, bool *soon
 
 	if (!inode_mode_is_open(fs, inode)) {
 		atomic_write(mode->watched, false);
-		return false;
+		/* Who opened it since may have found it watched. */
+		if (!inode_mode_is_open(fs, inode) ||
+		    __atomic_exchange_n(&mode->watched, true, __ATOMIC_SEQ_CST))
+			return false;
 	}
 	if (inode_mode_has_unseen_writer(fs, inode)) {
 		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED)) {

@@ -23,11 +23,8 @@ struct lanefs;
 struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data);
 void kernel_pages_free(struct kernel_pages *pages); /* NULL is fine */
 
-/*
- * A READ of file has come; owner: its lock owner.  Who reads for itself is named there
- * (FUSE_READ_LOCKOWNER), 0 is for the kernel's pages.  A request thread, before the answer.
- */
-void kernel_pages_note(struct kernel_pages *pages, struct file *file, uint64_t owner);
+/* A READ of file for the kernel's pages has come.  A request thread, before the answer. */
+void kernel_pages_note(struct kernel_pages *pages, struct file *file);
 
 /* Looks after all files.  us until it wants to look again; negative: not before it wakes. */
 int64_t kernel_pages_look(struct kernel_pages *pages);

@@ -37,13 +37,14 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
  * The kernel drops the pages of another version in the open that is told to, some time after the
  * answer: until that has gone on to read, no other open may be told to keep them.
  */
-static void cached_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
+static void cached_read(struct file *file, fuse_req_t req, size_t size, off_t offset,
+			bool for_pages)
 {
-	uint64_t version = __atomic_exchange_n(&file->brings, 0, __ATOMIC_RELAXED);
+	uint64_t version = atomic_read(file->brings);
 
-	if (version)
+	if (version && __atomic_exchange_n(&file->brings, 0, __ATOMIC_RELAXED))
 		atomic_write(file->inode->kept, version);
-	io_read(file, req, size, offset);
+	io_read(file, req, size, offset, for_pages);
 }
 
 const struct lane_ops lane_cached = {

@@ -19,8 +19,12 @@ struct lane_ops {
 	 */
 	int (*open)(struct file *file, struct fuse_file_info *fi, int backing_id, bool window);
 
-	/* Required, on a request thread; must not wait for the disk.  Replies once, now or later. */
-	void (*read)(struct file *file, fuse_req_t req, size_t size, off_t offset);
+	/*
+	 * Required, on a request thread; must not wait for the disk.  Replies once, now or later.
+	 * for_pages: it is the kernel that reads, into pages of its own (sendfile, mappings), and takes a
+	 * short answer for the end of the file.
+	 */
+	void (*read)(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages);
 
 	/*
 	 * Required, on a request thread; the same.  data is gone when this returns,

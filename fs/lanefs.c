@@ -210,8 +210,8 @@ static void close_leftovers(struct lanefs *fs)
 void lanefs_free(struct lanefs *fs)
 {
 	lock_waits_free(fs->lock_waits);
-	ring_free(fs->ring);
 	worker_free(fs->worker);
+	ring_free(fs->ring);
 	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
 	close_leftovers(fs);

@@ -97,11 +97,12 @@ static void fit_lane(struct file *file, int id, struct policy_decision *decision
 
 static void count_open(struct file *file, enum lane lane)
 {
-	struct lane_counts *counts[] = { &file->fs->lanes[lane],
-					 &inode_mode(file->fs, file->inode)->lanes[lane] };
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+	struct lane_counts *counts[] = { &file->fs->lanes[lane], &mode->lanes[lane] };
 
 	file->lane = lane;
-	file->counts = &inode_mode(file->fs, file->inode)->io;
+	file->mode = mode;
+	file->counts = &mode->io;
 	file->ops = lane_ops(lane);
 	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
 		atomic_add(counts[i]->opens, 1);

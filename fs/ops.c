@@ -274,9 +274,13 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 {
 	struct file *file = file_of(req, fi);
 
-	observe_read(file, size, offset, !fi->lock_owner);
-	kernel_pages_note(file->fs->kernel_pages, file, fi->lock_owner);
-	file->ops->read(file, req, size, offset);
+	/* Who reads for itself is named (FUSE_READ_LOCKOWNER). */
+	bool for_pages = !fi->lock_owner;
+
+	observe_read(file, size, offset, for_pages);
+	if (for_pages)
+		kernel_pages_note(file->fs->kernel_pages, file);
+	file->ops->read(file, req, size, offset, for_pages);
 }
 
 static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,

@@ -7,8 +7,10 @@
 #include <sys/sysinfo.h>
 
 struct transport_queue {
-	GMutex lock; /* held by the queue's thread whenever it is not asleep in the kernel */
-	int held;    /* atomic, requests that wait for other requests */
+	GMutex lock;      /* held by the queue's thread whenever it is not asleep in the kernel */
+	int held;         /* atomic, requests that wait for other requests */
+	GMutex left_lock; /* taken after lock, which is only let go with it held */
+	struct transport_reply *left; /* left_lock, for who has the lock to send, last one first */
 };
 
 static void (*transport_ended)(void *data); /* fixed before there are queues */
@@ -20,12 +22,47 @@ void transport_on_end(void (*ended)(void *data), void *data)
 	transport_ended_data = data;
 }
 
+/* With the lock held: the replies that were left, first one first. */
+static struct transport_reply *transport_take_left(struct transport_queue *queue)
+{
+	struct transport_reply *first = NULL, *reply;
+
+	g_mutex_lock(&queue->left_lock);
+	while ((reply = queue->left)) {
+		queue->left = reply->next;
+		reply->next = first;
+		first = reply;
+	}
+	/* With none left: nobody may leave one now who finds the lock taken. */
+	if (!first)
+		g_mutex_unlock(&queue->lock);
+	g_mutex_unlock(&queue->left_lock);
+	return first;
+}
+
+/* Sends what was left meanwhile, too. */
+static void transport_unlock(struct transport_queue *queue)
+{
+	struct transport_reply *first, *next;
+
+	while ((first = transport_take_left(queue))) {
+		for (struct transport_reply *reply = first; reply; reply = reply->next)
+			reply->send(reply);
+		g_mutex_unlock(&queue->lock);
+		for (; first; first = next) {
+			next = first->next;
+			first->sent(first);
+		}
+		g_mutex_lock(&queue->lock);
+	}
+}
+
 /* A queue thread that ends holds its lock; repliers still waiting must get through. */
 static void transport_thread_end(void *data)
 {
 	struct transport_queue *queue = data;
 
-	g_mutex_unlock(&queue->lock);
+	transport_unlock(queue);
 	if (transport_ended)
 		transport_ended(transport_ended_data);
 }
@@ -44,6 +81,7 @@ static struct transport_queue *transport_queue_new(void)
 	struct transport_queue *queue = g_new0(struct transport_queue, 1);
 
 	g_mutex_init(&queue->lock);
+	g_mutex_init(&queue->left_lock);
 	g_mutex_lock(&transport_queues_lock);
 	transport_queues = g_slist_prepend(transport_queues, queue);
 	g_mutex_unlock(&transport_queues_lock);
@@ -86,7 +124,34 @@ void transport_begin(struct transport_queue *queue)
 void transport_end(struct transport_queue *queue)
 {
 	if (queue && queue != transport_current())
-		g_mutex_unlock(&queue->lock);
+		transport_unlock(queue);
+}
+
+/* False when reply is for who holds the lock. */
+static bool transport_trylock(struct transport_queue *queue, struct transport_reply *reply)
+{
+	bool locked;
+
+	g_mutex_lock(&queue->left_lock);
+	locked = g_mutex_trylock(&queue->lock);
+	if (!locked) {
+		reply->next = queue->left;
+		queue->left = reply;
+	}
+	g_mutex_unlock(&queue->left_lock);
+	return locked;
+}
+
+void transport_send(struct transport_queue *queue, struct transport_reply *reply)
+{
+	bool other = queue && queue != transport_current();
+
+	if (other && !transport_trylock(queue, reply))
+		return;
+	reply->send(reply);
+	if (other)
+		transport_unlock(queue);
+	reply->sent(reply);
 }
 
 #ifdef __SANITIZE_THREAD__
@@ -137,7 +202,7 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 	}
 	pending = transport_flush(ring);
 	__tsan_release(&transport_queues);
-	g_mutex_unlock(&queue->lock);
+	transport_unlock(queue);
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);

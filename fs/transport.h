@@ -58,9 +58,26 @@ bool transport_hold(struct transport_queue *queue);
 void transport_unhold(struct transport_queue *queue);
 
 /*
- * Around fuse_reply_*() on a thread that did not receive the request, with
- * what transport_current() said when it was received.  Nothing may block in
- * between, and nothing of the request may be touched after the reply.
+ * A reply on a thread that may not wait: embedded in the caller's own structure.
+ *
+ * A queue's lock is held for as long as libfuse's handlers take on its thread, which may be what a
+ * disk takes.  So when it is held, whoever holds it sends the reply before letting go.
+ */
+struct transport_reply {
+	/* Calls fuse_reply_*(), with the queue held. */
+	void (*send)(struct transport_reply *reply);
+	/* Afterwards, with nothing held; may free it. */
+	void (*sent)(struct transport_reply *reply);
+	struct transport_reply *next; /* the transport's */
+};
+
+/* Both are called, now or on another thread; queue: what transport_current() said on receipt. */
+void transport_send(struct transport_queue *queue, struct transport_reply *reply);
+
+/*
+ * Around fuse_reply_*() on any other thread, with what transport_current() said when
+ * the request was received.  Nothing may block in between, and nothing of the request may be touched
+ * after the reply.
  */
 void transport_begin(struct transport_queue *queue);
 void transport_end(struct transport_queue *queue);

@@ -10,6 +10,8 @@
 #define WASTE_SHARE 16
 /* So far behind a read are looked at what it may have been the last to want, bytes. */
 #define PASSED ((uint64_t)4 << 20)
+/* What is told of over-read is of the last so many bytes, about. */
+#define ASKED_MOST ((uint64_t)256 << 20)
 /* Records of a fixed stride to read ahead at most. */
 #define RECORDS_MAX 64
 
@@ -98,11 +100,36 @@ void window_set_check(struct window_set *set, const struct stat *attr, int64_t n
 	set->checked = now;
 }
 
+void window_set_asked(struct window_set *set, size_t bytes)
+{
+	set->asked += bytes;
+	if (set->asked <= ASKED_MOST)
+		return;
+	set->asked /= 2;
+	set->wasted /= 2;
+}
+
+uint64_t window_set_passed(struct window_set *set, uint64_t begin, uint64_t end, int64_t now)
+{
+	for (GList *link = set->readers.head; link; link = link->next) {
+		struct window_reader *reader = link->data;
+
+		for (int i = 0; i < STREAMS; i++) {
+			const struct stream *stream = &reader->streams.stream[i];
+
+			if (stream->proven && now - stream->used <= WINDOW_STALLED_US &&
+			    stream->next >= begin)
+				end = MIN(end, stream->next);
+		}
+	}
+	return end;
+}
+
 uint64_t window_set_limit(struct window_reader *reader, const struct stream *stream)
 {
 	struct window_set *set = reader->set;
 	struct windows *windows = set->windows;
-	unsigned int active = MAX(atomic_read(windows->active), 1);
+	uint64_t active = (uint64_t)MAX(atomic_read(windows->active), 1);
 	/* A quarter is for what was read and is about to be freed. */
 	uint64_t limit = MIN(reader->most, windows->pool_size / 4 * 3 / active);
 
@@ -135,8 +162,8 @@ static bool is_wanted(struct window_set *set, const struct chunk *chunk, int64_t
 
 void window_set_sweep(struct window_set *set, int64_t now, bool pressure)
 {
-	/* A closed file's window waits for the reopening. */
-	if (!set->readers.length && !pressure && now - set->used < WINDOW_TAIL_US)
+	/* A closed file's window waits for the reopening, and for what is read then. */
+	if (!pressure && set->closed && now - set->closed < WINDOW_TAIL_US)
 		return;
 	for (unsigned int i = set->chunks.count; i-- > 0;) {
 		struct chunk *chunk = set->chunks.items[i];
@@ -251,6 +278,8 @@ unsigned int window_set_active(struct window_set *set, int64_t now)
 {
 	unsigned int active = 0;
 
+	if (set->blocked)
+		return 0;
 	for (GList *link = set->readers.head; link; link = link->next) {
 		struct window_reader *reader = link->data;
 

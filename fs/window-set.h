@@ -31,7 +31,7 @@ struct windows {
 	struct bufpool *pool;     /* fixed */
 	uint64_t pool_size;       /* fixed, bytes */
 	bool off;                 /* fixed, there is no memory to read ahead with */
-	unsigned int active;      /* atomic, streams that are being read */
+	int active;               /* atomic, streams that are being read, as far as is known */
 	int64_t reclaimed;        /* atomic, us, when memory was last looked for */
 	bool pressed;             /* atomic, the pool was found empty */
 	GMutex lock;
@@ -64,7 +64,8 @@ struct window_set {
 	int64_t checked;          /* us */
 	int64_t failed;           /* us, when a read ahead last met an error, 0: never */
 	int64_t used;             /* us, the last read or close */
-	uint64_t asked, wasted;   /* bytes read by applications, and read ahead for nobody */
+	int64_t closed;           /* us, the last close, when nobody else had it open */
+	uint64_t asked, wasted;   /* bytes read by applications, and read ahead for nobody, of late */
 	uint64_t doubtful;        /* bytes read ahead for who last read, perhaps for nobody */
 };
 
@@ -83,6 +84,12 @@ void window_set_sweep(struct window_set *set, int64_t now, bool pressure);
 
 /* The same for the chunks that a read up to offset has passed. */
 void window_set_pass(struct window_set *set, uint64_t offset, int64_t now);
+
+/* bytes more are asked of it. */
+void window_set_asked(struct window_set *set, size_t bytes);
+
+/* Where in [begin, end] the first stream is that is still to read what follows; end: none is. */
+uint64_t window_set_passed(struct window_set *set, uint64_t begin, uint64_t end, int64_t now);
 
 /* What may be read ahead of stream now, bytes. */
 uint64_t window_set_limit(struct window_reader *reader, const struct stream *stream);

@@ -14,12 +14,17 @@
 
 /* A READ and the chunks it is answered from, in order. */
 struct window_request {
+	struct transport_reply reply;
 	struct file *file;        /* a reference */
 	fuse_req_t req;
 	struct transport_queue *queue;
 	int64_t started;          /* us on the monotonic clock */
 	size_t size;              /* asked by the application */
 	off_t offset;
+	bool for_pages;           /* see lane.h */
+	bool waited;              /* it is a copy, counted by later_begin() */
+	char *payload;            /* the transport's buffer, with the answer in it */
+	size_t there;             /* bytes of the answer */
 	unsigned int count;       /* of hooks */
 	unsigned int missing;     /* set->lock, chunks not ready */
 	uint64_t drop_begin, drop_end; /* what page caches need to keep no longer, empty: nothing */
@@ -100,50 +105,85 @@ static int request_pieces(const struct window_request *request, size_t there, st
 	return count;
 }
 
-/* The copy is made before the transport's queue is held up. */
-static void reply_in_payload(struct window_request *request, char *payload, const struct iovec *iov,
-			     int count)
+static struct window_request *request_of(struct transport_reply *reply)
 {
-	size_t done = 0;
-
-	for (int i = 0; i < count; i++) {
-		memcpy(payload + done, iov[i].iov_base, iov[i].iov_len);
-		done += iov[i].iov_len;
-	}
-	transport_begin(request->queue);
-	fuse_reply_buf(request->req, payload, done);
-	transport_end(request->queue);
+	return (struct window_request *)((char *)reply - offsetof(struct window_request, reply));
 }
 
-/* All its chunks are ready. */
+static void request_free(struct window_request *request)
+{
+	struct file *file = request->file;
+	struct lanefs *fs = file->fs;
+
+	request_unpin(request);
+	if (!request->waited)
+		return;
+	g_free(request);
+	file_unref_later(file);
+	/* Last of all: from here on the mount may be freed. */
+	later_end(fs);
+}
+
+/* The copy is made before the transport's queue is held up. */
+static bool request_copy(struct window_request *request, const struct iovec *iov, int count)
+{
+	size_t room, done = 0;
+
+	if (!fuse_req_is_uring(request->req) ||
+	    fuse_req_get_payload(request->req, &request->payload, &room, NULL) ||
+	    room < request->there)
+		return false;
+	for (int i = 0; i < count; i++) {
+		memcpy(request->payload + done, iov[i].iov_base, iov[i].iov_len);
+		done += iov[i].iov_len;
+	}
+	return true;
+}
+
+static void request_send(struct transport_reply *reply)
+{
+	struct window_request *request = request_of(reply);
+
+	fuse_reply_buf(request->req, request->payload, request->there);
+}
+
+static void request_sent(struct transport_reply *reply)
+{
+	struct window_request *request = request_of(reply);
+
+	window_count_latency(request->file, request->started);
+	request_free(request);
+}
+
+/* All its chunks are ready; nobody touches it any more. */
 static void request_reply(struct window_request *request)
 {
 	struct file *file = request->file;
-	size_t room, there = request_there(request);
 	struct iovec iov[SPAN_MAX];
-	char *payload;
 	int count;
 
-	if (there < request->size && !ends_there(request, there)) {
+	request->there = request_there(request);
+	if (request->there < request->size && !ends_there(request, request->there)) {
 		/* The file has grown, or what was read ahead met an error: that is for this request to see. */
 		request_unpin(request);
-		io_read_for(file, request->req, request->queue, request->size, request->offset);
+		io_read_for(file, request->req, request->queue, request->size, request->offset,
+			    request->for_pages);
+		request_free(request);
 		return;
 	}
 	COUNT(file, read_requests, 1);
-	COUNT(file, read_bytes, there);
-	count = request_pieces(request, there, iov);
-	if (fuse_req_is_uring(request->req) &&
-	    !fuse_req_get_payload(request->req, &payload, &room, NULL) && room >= there) {
-		reply_in_payload(request, payload, iov, count);
-	} else {
-		transport_begin(request->queue);
-		fuse_reply_iov(request->req, iov, count);
-		transport_end(request->queue);
+	COUNT(file, read_bytes, request->there);
+	count = request_pieces(request, request->there, iov);
+	request->reply.send = request_send;
+	request->reply.sent = request_sent;
+	if (request_copy(request, iov, count)) {
+		transport_send(request->queue, &request->reply);
+		return;
 	}
-	/* The caller holds the file. */
-	window_count_latency(file, request->started);
-	request_unpin(request);
+	transport_begin(request->queue);
+	fuse_reply_iov(request->req, iov, count);
+	transport_end(request->queue);
+	request_sent(&request->reply);
 }
 
 /* With set->lock held: takes the chunks with the request's bytes.  False when some are in none. */
@@ -189,6 +229,7 @@ static struct window_request *request_wait(const struct window_request *from)
 	struct window_request *request = g_memdup2(from, sizeof(*from));
 
 	file_ref(request->file);
+	request->waited = true;
 	request->missing = 0;
 	for (unsigned int i = 0; i < request->count; i++) {
 		struct chunk_hook *hook = &request->hooks[i];
@@ -210,16 +251,13 @@ static void chunk_finish(struct chunk *chunk, struct window_request *answerable)
 
 	while (answerable) {
 		struct window_request *request = answerable;
-		struct file *reader = request->file;
 
 		answerable = request->next;
-		COUNT(reader, reads_in_flight, -1);
+		COUNT(request->file, reads_in_flight, -1);
 		request_reply(request);
-		g_free(request);
-		file_unref(reader);
 	}
 	chunk_unref(file->fs->pool, chunk);
-	file_unref(file);
+	file_unref_later(file);
 }
 
 /* The one place where a read ahead ends. */
@@ -264,10 +302,12 @@ static void chunk_ended(struct backing_read *read, int err)
 /* Sends the new chunks, each with the reference it was made with, on their way. */
 static void chunks_submit(struct file *file, struct chunk *made)
 {
+	ring_plug();
 	while (made) {
 		struct chunk *chunk = made;
 
 		made = chunk->next;
+		bufpool_populate(file->fs->pool, chunk->read.buffer);
 		chunk->read.file = file_ref(file);
 		chunk->read.ended = chunk_ended;
 		if (later_begin(file->fs))
@@ -275,6 +315,7 @@ static void chunks_submit(struct file *file, struct chunk *made)
 		else
 			chunk_end_read(chunk, -ENOTCONN);
 	}
+	ring_unplug();
 }
 
 /* Looks at the file when that was too long ago. */
@@ -301,14 +342,22 @@ static void check_version(struct file *file, int64_t now)
 	g_mutex_unlock(&set->lock);
 }
 
-/* With set->lock held. */
-static void note_passed(struct window_request *request, struct stream *stream)
+/* With set->lock held: what the stream has passed, and no other one of the file is still to read. */
+static void note_passed(struct window_set *set, struct window_request *request,
+			struct stream *stream, int64_t now)
 {
+	uint64_t begin, end;
+
 	if (!stream->proven || stream->next < stream->dropped + DROP_BEHIND_STEP)
 		return;
-	request->drop_begin = stream->dropped & ~(uint64_t)(BUFPOOL_ALIGN - 1);
-	request->drop_end = (stream->next - DROP_BEHIND_MARGIN) & ~(uint64_t)(BUFPOOL_ALIGN - 1);
-	stream->dropped = request->drop_end;
+	begin = stream->dropped & ~(uint64_t)(BUFPOOL_ALIGN - 1);
+	end = window_set_passed(set, stream->dropped, stream->next - DROP_BEHIND_MARGIN, now) &
+	      ~(uint64_t)(BUFPOOL_ALIGN - 1);
+	stream->dropped = MAX(stream->next - DROP_BEHIND_STEP / 2, end);
+	if (begin >= end)
+		return;
+	request->drop_begin = begin;
+	request->drop_end = end;
 }
 
 /* What becomes of a READ. */
@@ -329,14 +378,16 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	struct stream *stream = streams_note(&reader->streams, offset, request->size, now, &place,
 					     &proved);
 
-	note_passed(request, stream);
+	note_passed(set, request, stream, now);
 	set->used = now;
-	set->asked += request->size;
-	if (proved)
-		atomic_add(set->windows->active, 1);
+	window_set_asked(set, request->size);
 	if (set->blocked)
 		return OUTCOME_READ;
+	if (proved)
+		atomic_add(set->windows->active, 1);
 	if (reader->streams.lost) {
+		/* The one that has taken its place is counted. */
+		atomic_sub(set->windows->active, 1);
 		reader->streams.lost = false;
 		window_set_sweep(set, now, false);
 	}
@@ -353,11 +404,16 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	window_set_pass(set, stream->next, now);
 	if (found)
 		return OUTCOME_READY;
+	/* From now on others may answer it. */
+	if (!later_begin(request->file->fs)) {
+		request_unpin(request);
+		return OUTCOME_READ;
+	}
 	request_wait(request);
 	return OUTCOME_WAITS;
 }
 
-void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
+void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages)
 {
 	struct transport_queue *queue = transport_current();
 	struct window_request request;
@@ -366,7 +422,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	int64_t now;
 
 	if (!file->reader || !size) {
-		io_read(file, req, size, offset);
+		io_read(file, req, size, offset, for_pages);
 		return;
 	}
 	now = g_get_monotonic_time();
@@ -377,6 +433,8 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	request.started = now;
 	request.size = size;
 	request.offset = offset;
+	request.for_pages = for_pages;
+	request.waited = false;
 	request.count = 0;
 	request.drop_begin = request.drop_end = 0;
 	g_mutex_lock(&file->reader->set->lock);
@@ -387,14 +445,16 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset)
 	}
 	g_mutex_unlock(&file->reader->set->lock);
 	chunks_submit(file, made);
-	if (request.drop_end && !atomic_read(inode_mode(file->fs, file->inode)->lanes[LANE_CACHED].open)) {
+	/* Where the kernel has never read for its pages there are none. */
+	if (request.drop_end && atomic_read(file->mode->watched) &&
+	    !atomic_read(file->mode->lanes[LANE_CACHED].open)) {
 		COUNT_WINDOW(file, dropped_behind, request.drop_end - request.drop_begin);
 		drop_behind(file->fs->drop_behind, file->inode, request.drop_begin, request.drop_end);
 	}
 	if (outcome == OUTCOME_READY)
 		COUNT_WINDOW(file, hits, 1);
 	if (outcome == OUTCOME_READ)
-		io_read(file, req, size, offset);
+		io_read(file, req, size, offset, for_pages);
 	else if (outcome == OUTCOME_READY)
 		request_reply(&request);
 	if (atomic_read(file->fs->windows->pressed))

@@ -36,7 +36,7 @@ int window_open(struct file *file);
 void window_close(struct file *file);
 
 /* READ of a file with or without a window.  Replies once, now or later. */
-void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset);
+void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages);
 
 /* A READ of any file that arrived at started (us on the monotonic clock) is answered now. */
 void window_count_latency(struct file *file, int64_t started);

@@ -16,7 +16,7 @@
 /* With the lock held: one look at every file.  True when it is worth another soon. */
 static bool windows_sweep(struct windows *windows, int64_t now)
 {
-	unsigned int active = 0;
+	int active = 0;
 	bool busy = false;
 
 	for (GList *link = windows->sets.head, *next; link; link = next) {
@@ -25,7 +25,7 @@ static bool windows_sweep(struct windows *windows, int64_t now)
 		next = link->next;
 		g_mutex_lock(&set->lock);
 		window_set_sweep(set, now, false);
-		active += window_set_active(set, now);
+		active += (int)window_set_active(set, now);
 		busy = busy || set->chunks.count || set->readers.length;
 		if (!set->chunks.count && !set->readers.length) {
 			g_queue_unlink(&windows->sets, link);
@@ -152,6 +152,8 @@ static void windows_watch(struct windows *windows, struct window_set *set)
 	set->linked = true;
 	if (!windows->busy)
 		g_cond_signal(&windows->wake);
+	/* Also where the thread is not waiting just now. */
+	windows->busy = true;
 	g_mutex_unlock(&windows->lock);
 }
 
@@ -192,11 +194,13 @@ void window_close(struct file *file)
 	g_queue_unlink(&set->readers, &reader->link);
 	set->used = now;
 	last = !set->readers.length;
-	if (!last)
+	if (last)
+		set->closed = now;
+	else
 		window_set_sweep(set, now, false);
 	g_mutex_unlock(&set->lock);
 	g_free(reader);
-	if (last && !atomic_read(inode_mode(file->fs, file->inode)->lanes[LANE_CACHED].open))
+	if (last && !atomic_read(file->mode->lanes[LANE_CACHED].open))
 		drop_behind_all(file->fs->drop_behind, file->inode);
 }
 
