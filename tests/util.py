@@ -24,13 +24,15 @@ GROUP_X = 6001
 def wait_for(condition, seconds, what):
     """Poll until condition() is true and return its value."""
     end = time.monotonic() + seconds
+    pause = 0.001
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.01)
 
 
 def run(*argv, timeout=60, check=True, **kwargs):

@@ -158,9 +158,11 @@ class Mount:
             self.enter()
 
     def start(self):
+        # With a function to call, Popen copies the whole of this process.
+        prepare = self._prepare if self.nofile or self.enter else None
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, preexec_fn=self._prepare)
+                                            stderr=log, preexec_fn=prepare)
         self.watchdog.say("mount", self.pid, self.path)
         try:
             wait_for(lambda: self.process.poll() is not None or lanefs_mounts(self.path), 20,
@@ -260,7 +262,6 @@ class Mount:
         def back():
             nonlocal files, others
             self.shrink()
-            time.sleep(0.01)
             files, others = self.descriptors()
             return len(files) <= len(first_files)
 
