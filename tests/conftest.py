@@ -9,6 +9,7 @@ sys.dont_write_bytecode = True
 import pytest
 
 import util_mount
+from util import patience
 from util_mount import LANEFS, NATIVE, Mount, Scratch, need_uring
 from util_watch import Watchdog
 
@@ -49,7 +50,8 @@ def pytest_runtest_protocol(item):
     if item.config.watchdog is None:
         item.config.watchdog = Watchdog()
     marker = item.get_closest_marker("limit")
-    item.config.watchdog.say("arm", marker.args[0] if marker else 60, item.name.replace("\n", ""))
+    item.config.watchdog.say("arm", patience(marker.args[0] if marker else 60),
+                             item.name.replace("\n", ""))
     yield
     item.config.watchdog.say("disarm")
 

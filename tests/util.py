@@ -21,8 +21,15 @@ USER_A, USER_B = 5001, 5002
 GROUP_X = 6001
 
 
+def patience(seconds):
+    """So long may take what takes less than that many seconds on a machine with nothing else to
+    do: longer, the more there is to do for each processor."""
+    return seconds * max(1, os.getloadavg()[0] / os.cpu_count())
+
+
 def wait_for(condition, seconds, what):
-    """Poll until condition() is true and return its value."""
+    """Poll until condition() is true and return its value.  seconds: see patience()."""
+    seconds = patience(seconds)
     end = time.monotonic() + seconds
     pause = 0.001
     while True:
@@ -30,7 +37,7 @@ def wait_for(condition, seconds, what):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            raise AssertionError(f"not within {seconds:.1f} s: {what}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.01)
 
@@ -38,7 +45,7 @@ def wait_for(condition, seconds, what):
 def run(*argv, timeout=60, check=True, **kwargs):
     """Run a program; its output is in the failure when it fails."""
     done = subprocess.run([os.fspath(arg) for arg in argv], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=patience(timeout),
                           **kwargs)
     done.stdout = done.stdout.decode(errors="surrogateescape")
     done.stderr = done.stderr.decode(errors="surrogateescape")
@@ -119,11 +126,12 @@ class Child:
         wait_for(lambda: self.poll() is not None, seconds, f"end of process {self.pid}")
 
     def result(self, seconds=30):
+        seconds = patience(seconds)
         data, end = b"", time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self._pipe], [], [], left)[0]:
-                raise AssertionError(f"no result from process {self.pid} within {seconds} s")
+                raise AssertionError(f"no result from process {self.pid} within {seconds:.1f} s")
             piece = os.read(self._pipe, 1 << 20)
             if not piece:
                 break

@@ -13,7 +13,7 @@ import time
 import pytest
 
 import util_sys
-from util import need, run, wait_for
+from util import need, patience, run, wait_for
 
 NATIVE = os.environ.get("LANEFS_NATIVE") == "1"
 BUILD = os.environ.get("LANEFS_BUILD", "")
@@ -243,7 +243,7 @@ class Mount:
 
     def _unmount(self):
         """As an administrator would; what goes wrong is a problem."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + patience(5)
         while lanefs_mounts(self.path):
             done = subprocess.run(["umount", self.path], capture_output=True, timeout=20)
             if done.returncode == 0:
@@ -278,7 +278,7 @@ class Mount:
                                  f"start: {others[::10]}")
 
     def wait_end(self, seconds=10):
-        return self.process.wait(seconds)
+        return self.process.wait(patience(seconds))
 
     def close(self):
         """Unmount and say what was left behind or complained about."""
