@@ -34,6 +34,15 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 		backing_read_start(read);
 		return;
 	}
+	/*
+	 * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is refused so
+	 * (iomap_dio_iter() in fs/iomap/direct-io.c).  A device's error comes again.
+	 */
+	if (result == -EIO && read->how == FILE_READ_DIRECT && !(read->file->flags & O_DIRECT)) {
+		read->buffered = true;
+		backing_read_start(read);
+		return;
+	}
 	if (result < 0) {
 		backing_read_end(read, (int)result);
 		return;
@@ -48,8 +57,14 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 
 void backing_read_start(struct backing_read *read)
 {
-	int fd = file_read_fd(read->file, &read->how);
+	int fd;
 
+	if (read->buffered) {
+		read->how = FILE_READ_BUFFERED;
+		fd = file_fd(read->file);
+	} else {
+		fd = file_read_fd(read->file, &read->how);
+	}
 	if (fd < 0) {
 		read->ended(read, fd);
 		return;
