@@ -3,6 +3,7 @@
  * The operations of a round, all from its seed: which kinds there are, how much of each and where
  * they meet differs from round to round, so that rare combinations come up.
  */
+#include "random.h"
 #include "soak.h"
 
 #include <stdio.h>
@@ -46,18 +47,9 @@ const char *lane_word(unsigned int lane)
 	return words[lane & 3];
 }
 
-uint64_t random_next(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
 static unsigned int below(uint64_t *state, unsigned int limit)
 {
-	return (unsigned int)(random_next(state) % limit);
+	return (unsigned int)random_below(state, limit);
 }
 
 /* What there is in this round. */

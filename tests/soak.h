@@ -160,7 +160,6 @@ struct plan plan_make(const struct config *config);
 void plan_print(const struct plan *plan, const bool *keep);
 const char *kind_name(enum kind kind);
 const char *lane_word(unsigned int lane);
-uint64_t random_next(uint64_t *state);
 
 /* --- soak-do.c --- */
 

@@ -16,6 +16,7 @@ import pytest
 
 import util_sys
 from util import Child, pattern, run, sha256, wait_for, write_file, write_large
+from util_battery import concurrent_model
 from util_mount import lanefs_mounts
 from util_sys import resident
 
@@ -275,7 +276,7 @@ def test_coherence_while_trimming_runs(stream):
     size = 32 * MIB
     write_file(stream.backing("f"), bytes(size))
     util_sys.drop_pages(stream.backing("f"))
-    turns, seed = 1500, random.randrange(1 << 32)
+    turns, seed = 500, random.randrange(1 << 32)
     rng = random.Random(seed)
     model = bytearray(size)
     ways = [os.open(stream.join("f"), os.O_RDWR) for _ in range(2)]
@@ -295,6 +296,14 @@ def test_coherence_while_trimming_runs(stream):
         for fd in ways:
             os.close(fd)
     assert stream.stats()["residency"]["dropped"] > 0
+
+
+def test_coherence_of_processes_while_trimming_runs(stream):
+    """Many at once, through the mount, mappings and from outside, in a file that does not fit."""
+    write_file(stream.backing("model"), b"")
+    concurrent_model(stream, "--size", "24", "--operations", "5000", "--map", "--also",
+                     stream.backing("model"))
+    assert stream.stats()["residency"]["dropped"] > 24 * MIB
 
 
 def test_other_lanes_are_left_alone(mount):

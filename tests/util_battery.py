@@ -6,8 +6,10 @@ Each function takes a Mount, a random.Random and a factor for the amount of work
 import hashlib
 import mmap
 import os
+import time
 
-from util import Child, pattern, read_file, write_file
+from util import Child, pattern, read_file, run, write_file
+from util_mount import BUILD
 from util_sys import Directory
 
 SPAN = 1 << 20
@@ -20,6 +22,12 @@ def odd(chance, limit):
         value = chance.randrange(0, limit + 1, step) + chance.choice((-1, 0, 0, 1))
         return min(max(value, 0), limit - 1)
     return chance.randrange(limit)
+
+
+def concurrent_model(m, *options):
+    """tests/model.c on a file of the mount."""
+    run(os.path.join(BUILD, "tests", "model"), "--seed", str(time.time_ns() // 1000000), *options,
+        m.join("model"), timeout=150)
 
 
 def model(m, chance, factor, policies=(None, None, None)):
