@@ -43,7 +43,7 @@ struct watch {
 	uid_t uid;                  /* lock, the same */
 	uint64_t window;            /* lock, bytes that may stay in memory */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
-	uint64_t threshold;         /* lock, of the last decision, 0: not known */
+	uint64_t threshold;         /* lock, bytes, of the last decision */
 	GSequenceIter *place;       /* residency->lock, in due order; NULL: not to be sampled */
 	GList all;                  /* residency->lock, in residency->all */
 	int64_t due;                /* residency->lock, us on the monotonic clock */

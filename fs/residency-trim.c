@@ -280,7 +280,7 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 /* The file is smaller, or larger, than at the last look; decides anew at the threshold. */
 static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 {
-	uint64_t before = watch->size, least = look->threshold ? look->threshold : 1;
+	uint64_t before = watch->size, least = look->threshold;
 	struct stat attr;
 
 	if (fstat(watch->fd, &attr))

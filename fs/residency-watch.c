@@ -95,6 +95,7 @@ static struct watch *watch_join(struct file *file)
 	watch->pid = file->pid;
 	watch->uid = file->uid;
 	watch->window = file->stream_window;
+	watch->threshold = file->threshold;
 	watch->keepers += file->keep;
 	watch->leaves = false;
 	g_mutex_unlock(&mode->lock);

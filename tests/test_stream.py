@@ -344,6 +344,25 @@ def test_growing_file_moves_to_stream(mount):
     assert m.stats()["lanes"]["stream"]["open"] == m.stats()["lanes"]["cached"]["open"] == 0
 
 
+@pytest.mark.parametrize("how", ["append", "overwrite"])
+def test_file_that_was_there_moves_to_stream_when_it_grows(mount, how):
+    m = passthrough(mount("threshold=8M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    write_file(m.backing("f"), bytes(MIB if how == "append" else 5))
+    util_sys.drop_pages(m.backing("f"))
+    with open(m.join("f"), "ab" if how == "append" else "wb", buffering=0) as file:
+        assert open_lanes(m, m.join("f")) == ["cached"]
+        # Past the threshold before it is looked at, in most cases.
+        file.write(bytes(12 * MIB))
+        wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "a move to stream")
+        with Peak(m.backing("f")) as peak:
+            for _ in range(40):
+                file.write(bytes(MIB))
+                time.sleep(0.01)
+        assert peak.most <= 12 * MIB + WINDOW + SLACK
+    gone(m.backing("f"))
+
+
 def test_policy_moves_open_files(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
