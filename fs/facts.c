@@ -67,6 +67,7 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.hot = state.hot,
 		.no_passthrough = why_no_passthrough(fs, inode),
 		.no_direct = inode_mode_denies_direct(fs, inode),
+		.no_direct_map = fs->no_direct_map,
 	};
 	adapt_view(fs->adapt, &facts->policy.automatic);
 }

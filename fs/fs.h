@@ -47,6 +47,7 @@ struct lanefs {
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
 	bool passthrough;               /* fixed, the kernel and the configuration allow it */
 	const char *no_passthrough;     /* fixed, why not, NULL when they do; static */
+	const char *no_direct_map;      /* fixed, why direct files cannot be mapped, NULL: they can; static */
 	bool stopping;                  /* atomic, see later_begin() */
 	unsigned int later;             /* atomic, requests to be answered by other threads */
 	void (*ready)(void *data);      /* fixed */

@@ -49,6 +49,17 @@ static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
 	conn->max_backing_stack_depth = backing_depth(fs);
 }
 
+/*
+ * Without the flag MAP_SHARED of a direct file is ENODEV, for reading, too (fuse_file_mmap); with
+ * passthrough the mapping is the backing file's.
+ */
+static void init_mappings(struct lanefs *fs, struct fuse_conn_info *conn)
+{
+	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+	if (!fs->passthrough && !(conn->capable_ext & FUSE_CAP_DIRECT_IO_ALLOW_MMAP))
+		fs->no_direct_map = "the kernel (before 6.6) cannot map what is open so";
+}
+
 void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct lanefs *fs = userdata;
@@ -60,7 +71,6 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_DONT_MASK);
 	/* File handles of the mount: LOOKUP of "." and "..". */
 	want(conn, FUSE_CAP_EXPORT_SUPPORT);
-	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS);
 	/*
 	 * The kernel truncates by SETATTR, after all its checks: with O_TRUNC in OPEN a running
@@ -74,6 +84,7 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 		conn->max_write = SMALL_REQUEST;
 	conn->time_gran = 1;
 	init_passthrough(fs, conn);
+	init_mappings(fs, conn);
 	if (fs->ready)
 		fs->ready(fs->ready_data);
 }

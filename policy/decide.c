@@ -39,17 +39,33 @@ static void say(GString *text, const char *format, ...)
 	va_end(args);
 }
 
+/* Why the open cannot be direct, NULL when it can. */
+static const char *why_no_direct(const struct inquiry *inquiry, enum policy_rule rule,
+				 enum lane wanted)
+{
+	bool said = rule == RULE_FORCED || rule == RULE_FILE_POLICY || rule == RULE_DIR_POLICY ||
+		    rule == RULE_CONFIG;
+
+	/* The kernel carries O_DIRECT to the backing file: nothing of our own is needed. */
+	if (rule == RULE_O_DIRECT && !inquiry->facts->no_passthrough)
+		return NULL;
+	if (inquiry->facts->no_direct)
+		return inquiry->facts->no_direct;
+	/* Any program may map a file: one that cannot be is for who asked for the lane by name. */
+	return said && wanted == LANE_DIRECT ? NULL : inquiry->facts->no_direct_map;
+}
+
 static void say_degraded(const struct inquiry *inquiry, enum lane wanted, enum lane lane,
-			 GString *text)
+			 const char *no_direct, GString *text)
 {
 	if (lane == wanted)
 		return;
 	if (wanted == LANE_DIRECT)
-		say(text, "; direct is not possible: %s", inquiry->facts->no_direct);
+		say(text, "; direct is not possible: %s", no_direct);
 	if (wanted == LANE_STREAM || lane == LANE_CACHED)
 		say(text, "; stream needs passthrough: %s", inquiry->facts->no_passthrough);
 	if (wanted == LANE_STREAM && lane == LANE_CACHED)
-		say(text, "; direct is not possible: %s", inquiry->facts->no_direct);
+		say(text, "; direct is not possible: %s", no_direct);
 }
 
 static bool is_kept(const struct inquiry *inquiry, enum policy_rule rule)
@@ -97,13 +113,9 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 		     struct policy_decision *out, GString *text)
 {
 	const char *no_passthrough = inquiry->facts->no_passthrough;
-	const char *no_direct = inquiry->facts->no_direct;
+	const char *no_direct = why_no_direct(inquiry, rule, wanted);
 	enum lane lane = wanted;
 	const char *note;
-
-	/* The kernel carries O_DIRECT to the backing file: nothing of our own is needed. */
-	if (rule == RULE_O_DIRECT && !no_passthrough)
-		no_direct = NULL;
 
 	/* stream and direct stand in for each other, cached for both. */
 	if ((wanted == LANE_STREAM && no_passthrough) || (wanted == LANE_DIRECT && no_direct)) {
@@ -124,7 +136,7 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 	if (note)
 		say(text, "; %s", note);
 	else
-		say_degraded(inquiry, wanted, lane, text);
+		say_degraded(inquiry, wanted, lane, no_direct, text);
 	/* Who opened with O_DIRECT asked for what that does. */
 	if (!inquiry->config->shadow || rule == RULE_O_DIRECT || lane == LANE_CACHED)
 		return;

@@ -117,6 +117,7 @@ struct policy_facts {
 	/* NULL where the lane's means are there, else why not (for the reason) */
 	const char *no_passthrough;
 	const char *no_direct;     /* neither O_DIRECT nor a substitute on this file */
+	const char *no_direct_map; /* in direct the file cannot be mapped MAP_SHARED */
 };
 
 struct policy_decision {

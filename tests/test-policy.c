@@ -11,6 +11,7 @@
 #define GIB (UINT64_C(1) << 30)
 #define NO_PASSTHROUGH "passthrough=off"
 #define NO_DIRECT "no O_DIRECT on proc"
+#define NO_MAP "before 6.6"
 
 /* A large file, read: nothing but the last rule matches. */
 static const struct policy_facts large_read = {
@@ -273,6 +274,35 @@ static void test_degradation(void)
 			g_assert_cmpint(out.window, ==, out.lane == LANE_DIRECT);
 		}
 	}
+}
+
+/* What a program maps must not fail for what it did not ask for. */
+static void test_direct_that_cannot_be_mapped(void)
+{
+	cleanup_config struct config *by_name = new_config("lane=direct");
+	cleanup_config struct config *automatic = new_config(NULL);
+	struct policy_facts facts = large_read;
+
+	for (unsigned int rule = 0; rule < RULE_COUNT; rule++) {
+		cleanup_config struct config *config = new_config(NULL);
+		struct policy_decision out;
+
+		facts = large_read;
+		arrange(rule, config, &facts);
+		facts.no_passthrough = NO_PASSTHROUGH;
+		facts.no_direct_map = NO_MAP;
+		out = decide(config, &facts, NULL);
+		g_assert_cmpint(out.rule, ==, rule);
+		g_assert_cmpint(out.wanted, ==, alone[rule].lane);
+		g_assert_cmpint(out.lane, ==, LANE_CACHED);
+	}
+	decide(by_name, &facts, "direct: lane=direct for the whole mount (-o)");
+	facts.file_policy = POLICY_DIRECT;
+	decide(automatic, &facts, "direct: file policy direct");
+	facts.file_policy = POLICY_AUTO;
+	decide(automatic, &facts,
+	       "cached: 100 MiB >= threshold 24 MiB (auto: 1/1024 of memory); direct is not possible: "
+	       NO_MAP "; stream needs passthrough: " NO_PASSTHROUGH);
 }
 
 /* The other rules that ask for a lane meet the same degradation. */
@@ -637,6 +667,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/policy/rules/directory-names", test_directory_names);
 	g_test_add_func("/policy/degradation/matrix", test_degradation);
 	g_test_add_func("/policy/degradation/each-rule", test_degradation_of_each_rule);
+	g_test_add_func("/policy/degradation/not-mapped", test_direct_that_cannot_be_mapped);
 	g_test_add_func("/policy/threshold-precedence", test_threshold_precedence);
 	g_test_add_func("/policy/rule-conditions", test_rule_conditions);
 	g_test_add_func("/policy/words", test_words);
