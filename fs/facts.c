@@ -126,12 +126,22 @@ int facts_suppose(struct facts *facts, const char *what)
 	return 0;
 }
 
+static bool may_read(const struct facts *facts)
+{
+	int flags = facts->policy.open_flags;
+
+	return (flags & O_ACCMODE) != O_WRONLY && !(flags & O_TRUNC);
+}
+
 /* Where it can matter, how much of it is in memory. */
 static void look_resident(struct lanefs *fs, struct inode *inode, struct facts *facts)
 {
 	int fd;
 
 	if (!facts->policy.size || facts->supposed)
+		return;
+	/* Of a file that is being written that may be just what was written. */
+	if (facts->moving && (facts->policy.open_flags & O_ACCMODE) != O_RDONLY)
 		return;
 	fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME);
 	if (fd < 0)
@@ -183,7 +193,8 @@ static void look(struct lanefs *fs, struct inode *inode, struct facts *facts)
 	uint64_t room = look_at_group(fs, facts);
 
 	policy_decide(facts->live->config, &facts->policy, &decision, NULL);
-	if (decision.rule != RULE_LARGE)
+	if (decision.rule != RULE_LARGE &&
+	    (decision.rule != RULE_LARGE_WRITE || !may_read(facts)))
 		return;
 	look_resident(fs, inode, facts);
 	look_learned(fs, inode, facts, room);

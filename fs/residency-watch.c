@@ -220,6 +220,7 @@ static enum lane decide_lane(struct watch *watch, const struct stat *attr, int f
 
 	facts_gather(fs, watch->inode, attr, flags, opener, &facts);
 	facts.policy.streaming = false;
+	facts.moving = true;
 	facts_decide(fs, watch->inode, &facts, decision, NULL);
 	facts_clear(&facts);
 	return decision->lane == LANE_CACHED ? LANE_CACHED : LANE_STREAM;
@@ -236,7 +237,7 @@ void watch_decide(struct watch *watch, const struct stat *attr)
 	g_mutex_lock(&watch->lock);
 	flags = watch->open_flags;
 	if (watch->writers)
-		flags = (flags & ~O_ACCMODE) | O_RDWR;
+		flags = (flags & ~O_ACCMODE) | (watch->readers ? O_RDWR : O_WRONLY);
 	opener.pid = watch->pid;
 	opener.uid = watch->uid;
 	g_mutex_unlock(&watch->lock);

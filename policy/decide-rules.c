@@ -206,8 +206,8 @@ static bool resident(const struct inquiry *inquiry, enum lane *lane, GString *te
 	double share = inquiry->facts->resident;
 	int percent;
 
-	if (inquiry->writable) {
-		say(text, "opened for writing, so what is in memory does not count");
+	if (!inquiry->reads) {
+		say(text, "opened for writing only, so what is in memory does not count");
 		return false;
 	}
 	if (!(share >= 0)) {
@@ -231,11 +231,11 @@ static bool hot(const struct inquiry *inquiry, enum lane *lane, GString *text)
 	g_autofree char *room = NULL;
 
 	*lane = LANE_CACHED;
-	if (inquiry->writable)
-		say(text, "opened for writing, so how often it is read does not count");
+	if (!inquiry->reads)
+		say(text, "opened for writing only, so how often it is read does not count");
 	else if (!heat->opens)
 		say(text, "not known to be read often");
-	if (inquiry->writable || !heat->opens)
+	if (!inquiry->reads || !heat->opens)
 		return false;
 	if (text) {
 		distance = size_format_human(heat->distance);
@@ -249,6 +249,30 @@ static bool hot(const struct inquiry *inquiry, enum lane *lane, GString *text)
 	return heat->hot;
 }
 
+static bool learned(const struct inquiry *inquiry, enum lane *lane, GString *text)
+{
+	const struct policy_facts *facts = inquiry->facts;
+
+	if (facts->known.shape == SHAPE_UNKNOWN) {
+		say(text, "nothing is known of this program and such files");
+		return false;
+	}
+	/* What is written leaves memory by the lane stream, unless it is wanted there. */
+	if (inquiry->writable && (!inquiry->reads || facts->known.lane != LANE_CACHED)) {
+		say(text, "opened for writing, so only what is read here and there counts");
+		return false;
+	}
+	*lane = facts->known.lane;
+	if (inquiry->writable)
+		say(text, "opened for writing, ");
+	say_size(inquiry, text);
+	if (text) {
+		g_string_append(text, "; ");
+		learn_say(&facts->known, facts->program, text);
+	}
+	return true;
+}
+
 static bool large_write(const struct inquiry *inquiry, enum lane *lane, GString *text)
 {
 	if (!inquiry->writable) {
@@ -258,23 +282,6 @@ static bool large_write(const struct inquiry *inquiry, enum lane *lane, GString 
 	*lane = LANE_STREAM;
 	say(text, "opened for writing, ");
 	say_size(inquiry, text);
-	return true;
-}
-
-static bool learned(const struct inquiry *inquiry, enum lane *lane, GString *text)
-{
-	const struct policy_facts *facts = inquiry->facts;
-
-	if (facts->known.shape == SHAPE_UNKNOWN) {
-		say(text, "nothing is known of this program and such files");
-		return false;
-	}
-	*lane = facts->known.lane;
-	say_size(inquiry, text);
-	if (text) {
-		g_string_append(text, "; ");
-		learn_say(&facts->known, facts->program, text);
-	}
 	return true;
 }
 
@@ -294,8 +301,8 @@ const struct decide_rule decide_rules[RULE_COUNT] = {
 	[RULE_SMALL] = { "small", small },
 	[RULE_RESIDENT] = { "resident", resident },
 	[RULE_HOT] = { "hot", hot },
-	[RULE_LARGE_WRITE] = { "large_write", large_write },
 	[RULE_LEARNED] = { "learned", learned },
+	[RULE_LARGE_WRITE] = { "large_write", large_write },
 	[RULE_LARGE] = { "large", large },
 };
 

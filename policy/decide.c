@@ -14,6 +14,8 @@ void inquiry_init(struct inquiry *inquiry, const struct config *config,
 		.facts = facts,
 		.size = facts->open_flags & O_TRUNC ? 0 : facts->size,
 		.writable = (facts->open_flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY,
+		.reads = (facts->open_flags & O_ACCMODE) != O_WRONLY &&
+			 !(facts->open_flags & O_TRUNC),
 	};
 	for (unsigned int i = 0; i < config->rules->len && !inquiry->rule; i++) {
 		const struct config_rule *rule = g_ptr_array_index(config->rules, i);

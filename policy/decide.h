@@ -15,6 +15,7 @@ struct inquiry {
 	uint64_t size;                  /* bytes the opener will see: 0 with O_TRUNC */
 	uint64_t threshold;             /* bytes, the one that applies */
 	bool writable;
+	bool reads;                     /* it may read what is there: not O_WRONLY, not O_TRUNC */
 };
 
 struct decide_rule {

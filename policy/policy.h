@@ -40,8 +40,8 @@ enum policy_rule {
 	RULE_SMALL,         /* below the threshold */
 	RULE_RESIDENT,      /* already mostly in the page cache */
 	RULE_HOT,           /* read again and again, and memory has room for it */
-	RULE_LARGE_WRITE,   /* writable open at or above the threshold */
 	RULE_LEARNED,       /* what this program did with this kind of file before */
+	RULE_LARGE_WRITE,   /* writable open at or above the threshold */
 	RULE_LARGE,         /* at or above the threshold */
 	RULE_COUNT,
 };

@@ -212,6 +212,17 @@ def test_writable_open_of_a_large_file(mount, passthrough):
         assert [name for name in lanes if lanes[name]["open"]] == [expected]
 
 
+def test_writable_open_of_a_file_in_memory(mount):
+    m = mount("threshold=1M")
+    path = cold(m, "f", bytes(2 * MIB))
+    sha256(m.backing("f"))
+    with open(path, "r+b"):
+        assert m.stats(path)["lanes"]["cached"]["open"] == 1
+    # Who only writes finds nothing there.
+    with open(os.open(path, os.O_WRONLY), "wb"):
+        assert m.stats(path)["lanes"]["cached"]["open"] == 0
+
+
 @pytest.mark.parametrize("transport", TRANSPORT)
 @pytest.mark.parametrize("passthrough", PASSTHROUGH)
 def test_large_file_leaves_the_page_cache_alone(mount, transport, passthrough):

@@ -326,10 +326,11 @@ def open_lanes(m, path):
     return [name for name in lanes if lanes[name]["open"]]
 
 
-def test_growing_file_moves_to_stream(mount):
+@pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR], ids=["write", "read-write"])
+def test_growing_file_moves_to_stream(mount, access):
     m = passthrough(mount("threshold=8M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
-    fd = os.open(m.join("f"), os.O_WRONLY | os.O_CREAT)
+    fd = os.open(m.join("f"), access | os.O_CREAT)
     os.write(fd, bytes(4 * MIB))
     assert open_lanes(m, m.join("f")) == ["cached"]
     with Peak(m.backing("f")) as peak:
