@@ -12,6 +12,12 @@
 /* For files from here on it matters how much memory the caller's own group has left. */
 #define GROUP_SIZE (1 << 20)
 
+uint64_t facts_id(const struct inode *inode)
+{
+	return inode->key.ino * UINT64_C(0x9e3779b97f4a7c15) ^ inode->key.dev ^
+	       (uint64_t)inode->key.btime;
+}
+
 static const char *why_no_passthrough(struct lanefs *fs, struct inode *inode)
 {
 	if (!fs->passthrough)
@@ -179,8 +185,8 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	facts->policy.program = facts->program;
 	learn_key_init(&facts->key, facts->program, facts->path, facts->policy.size);
 	/* When little of a hot file is found, memory did not keep it. */
-	adapt_look(fs->adapt, &facts->key, inode->key.ino ^ inode->key.dev << 40,
-		   facts->policy.size, room, resident >= 0 && resident < 0.5, facts->opening,
+	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, room,
+		   resident >= 0 && resident < 0.5, facts->opening,
 		   &facts->policy);
 	if (facts->supposed)
 		facts->policy.heat = (struct heat_view){ 0 };

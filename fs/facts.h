@@ -22,6 +22,9 @@ struct facts {
 	struct learn_key key;       /* of the kind of file, once it was looked at */
 };
 
+/* The number of a file for adapt.h, another one when its inode's number is used again. */
+uint64_t facts_id(const struct inode *inode);
+
 /*
  * caller: who opens, NULL: this process.  attr: the file's attributes now.  What is learned and
  * how much is resident is left for facts_decide().

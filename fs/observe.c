@@ -49,12 +49,6 @@ struct observed {
 	uint64_t reads, bytes, small, sequential, paged, next; /* atomic */
 };
 
-static uint64_t replay_id(const struct inode *inode)
-{
-	return inode->key.ino * UINT64_C(0x9e3779b97f4a7c15) ^ inode->key.dev ^
-	       (uint64_t)inode->key.btime;
-}
-
 static uint64_t resident_bytes(struct file *file, uint64_t size)
 {
 	int fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY | O_NOATIME);
@@ -99,7 +93,7 @@ static void follow(struct file *file, const struct facts *facts,
 	g_cond_init(&observed->look_done);
 	observed->file = file;
 	observed->key = facts->key;
-	observed->id = replay_id(file->inode);
+	observed->id = facts_id(file->inode);
 	observed->size = size;
 	observed->started = g_get_monotonic_time();
 	observed->pid = pid;
@@ -129,7 +123,7 @@ void observe_open(struct file *file, const struct facts *facts,
 		follow(file, facts, decision, pid);
 		return;
 	}
-	id = replay_id(file->inode);
+	id = facts_id(file->inode);
 	if (adapt_samples(fs->adapt, id, size))
 		observer_replay(fs->observer, id, size, size, true);
 }
@@ -257,7 +251,7 @@ void observe_end(struct file *file)
 			observer_replay(file->fs->observer, observed->id, observed->size, bytes,
 					observed->cached);
 		if (observed->learns)
-			adapt_close(file->fs->adapt, &observed->key, &sample);
+			adapt_close(file->fs->adapt, &observed->key, observed->id, bytes, &sample);
 	}
 	file->observed = NULL;
 	g_cond_clear(&observed->look_done);

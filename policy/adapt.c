@@ -79,20 +79,23 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 		heat_disappoint(adapt->heat, id);
 	if (opening)
 		heat_note(adapt->heat, id, size);
-	heat_look(adapt->heat, id, size, &facts->heat);
+	if (opening || is_frozen(adapt))
+		heat_look(adapt->heat, id, size, &facts->heat);
+	else
+		heat_foresee(adapt->heat, id, size, absent, &facts->heat);
 	if ((double)size > (double)room * HEAT_SHARE)
 		facts->heat.hot = false;
 	learn_look(adapt->learn, key, size, room, opening && !facts->heat.hot, &facts->known);
 	g_mutex_unlock(&adapt->lock);
 }
 
-void adapt_close(struct adapt *adapt, const struct learn_key *key,
+void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t bytes,
 		 const struct learn_sample *sample)
 {
 	if (is_frozen(adapt))
 		return;
 	g_mutex_lock(&adapt->lock);
-	heat_read(adapt->heat, MIN(sample->bytes, sample->size));
+	heat_read(adapt->heat, id, bytes);
 	learn_note(adapt->learn, key, sample);
 	g_mutex_unlock(&adapt->lock);
 }

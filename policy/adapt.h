@@ -26,14 +26,14 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out);
 
 /*
  * Fills in what is known and how hot it is.  opening: it is for an open, which is
- * counted, else for a question.  room: bytes of page cache the opener may have, UINT64_MAX: as the
+ * counted, else for a question what one would find.  room: bytes of page cache the opener may have, UINT64_MAX: as the
  * mount.  absent: little of it was found in memory.
  */
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
 		uint64_t room, bool absent, bool opening, struct policy_facts *facts);
 
-/* Such an open is over. */
-void adapt_close(struct adapt *adapt, const struct learn_key *key,
+/* Such an open of file id is over, and has read so many bytes of it. */
+void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t bytes,
 		 const struct learn_sample *sample);
 
 /* --- the replaying thread --- */

@@ -4,6 +4,9 @@
 /* A file has to have come back this often, with gaps that would have fitted, to be hot. */
 #define RETURNS_TO_HEAT 2
 
+/* Where less than this share of it was read meanwhile, an open is not a return but a look. */
+#define USED_SHARE 4
+
 /* Opens a file is not hot for when memory did not keep it, doubled each time, up to ... */
 #define PENALTY_FIRST 4
 #define PENALTY_MOST 64
@@ -14,8 +17,9 @@
 struct heat_file {
 	uint64_t id;
 	uint64_t size;
-	uint64_t last;        /* heat->clock when it was opened last */
-	uint64_t distance;    /* between the last two opens */
+	uint64_t last;        /* heat->clock when it was opened last, looks left out */
+	uint64_t distance;    /* between the last two such opens */
+	uint64_t used;        /* bytes read of it since */
 	unsigned int opens;
 	unsigned int returns; /* in a row, within reach */
 	unsigned int penalty, patience; /* opens still to wait, and how many next time */
@@ -99,7 +103,7 @@ static struct heat_file *file_of(struct heat *heat, uint64_t id)
 }
 
 /* Whether the file, away for distance bytes, gets in: by room, or by coming back sooner. */
-static bool make_room(struct heat *heat, const struct heat_file *file)
+static bool has_room(const struct heat *heat, const struct heat_file *file)
 {
 	uint64_t found = heat->room - MIN(heat->hot_bytes, heat->room);
 
@@ -112,9 +116,15 @@ static bool make_room(struct heat *heat, const struct heat_file *file)
 			return false;
 		found += away->size;
 	}
+	return true;
+}
+
+static void take_room(struct heat *heat, struct heat_file *file)
+{
 	while (heat->room - MIN(heat->hot_bytes, heat->room) < file->size)
 		cool_last(heat);
-	return true;
+	file->hot = true;
+	heat->hot_bytes += file->size;
 }
 
 static void resize(struct heat *heat, struct heat_file *file, uint64_t size)
@@ -124,7 +134,7 @@ static void resize(struct heat *heat, struct heat_file *file, uint64_t size)
 	file->size = size;
 }
 
-static void note_return(struct heat *heat, struct heat_file *file)
+static void count_return(const struct heat *heat, struct heat_file *file)
 {
 	file->distance = heat->clock - file->last;
 	file->returns = file->distance / REACH <= heat->room ? file->returns + 1 : 0;
@@ -134,9 +144,32 @@ static void note_return(struct heat *heat, struct heat_file *file)
 	}
 }
 
-void heat_read(struct heat *heat, uint64_t bytes)
+/* An open of it, in file alone. */
+static void count_open(const struct heat *heat, struct heat_file *file)
 {
+	if (file->opens++ && file->used < file->size / USED_SHARE)
+		return;
+	if (file->opens > 1)
+		count_return(heat, file);
+	file->last = heat->clock;
+	file->used = 0;
+}
+
+/* In hot_bytes that hot files take its own are counted when it is one. */
+static bool is_hot_now(const struct heat *heat, const struct heat_file *file, uint64_t hot_bytes)
+{
+	if (file->penalty || file->returns < RETURNS_TO_HEAT)
+		return false;
+	return file->hot ? hot_bytes <= heat->room : has_room(heat, file);
+}
+
+void heat_read(struct heat *heat, uint64_t id, uint64_t bytes)
+{
+	struct heat_file *file = g_hash_table_lookup(heat->by_id, &id);
+
 	heat->clock += bytes;
+	if (file)
+		file->used += bytes;
 }
 
 void heat_note(struct heat *heat, uint64_t id, uint64_t size)
@@ -144,19 +177,16 @@ void heat_note(struct heat *heat, uint64_t id, uint64_t size)
 	struct heat_file *file = file_of(heat, id);
 
 	resize(heat, file, size);
-	if (file->opens++)
-		note_return(heat, file);
-	file->last = heat->clock;
-	if (file->hot && (!file->returns || heat->hot_bytes > heat->room)) {
+	count_open(heat, file);
+	if (!is_hot_now(heat, file, heat->hot_bytes)) {
 		cool(heat, file);
-	} else if (file->hot) {
-		g_queue_unlink(&heat->hot, &file->hot_link);
-		g_queue_push_head_link(&heat->hot, &file->hot_link);
-	} else if (file->returns >= RETURNS_TO_HEAT && make_room(heat, file)) {
-		file->hot = true;
-		heat->hot_bytes += size;
-		g_queue_push_head_link(&heat->hot, &file->hot_link);
+		return;
 	}
+	if (file->hot)
+		g_queue_unlink(&heat->hot, &file->hot_link);
+	else
+		take_room(heat, file);
+	g_queue_push_head_link(&heat->hot, &file->hot_link);
 }
 
 void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_view *out)
@@ -169,6 +199,22 @@ void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_
 	out->hot = file->hot && size <= heat->room;
 	out->opens = file->opens;
 	out->distance = file->distance;
+}
+
+void heat_foresee(const struct heat *heat, uint64_t id, uint64_t size, bool absent,
+		  struct heat_view *out)
+{
+	const struct heat_file *known = g_hash_table_lookup(heat->by_id, &id);
+	struct heat_file file;
+
+	heat_look(heat, id, size, out);
+	if (!known)
+		return;
+	file = *known;
+	file.size = size;
+	count_open(heat, &file);
+	out->hot = !(file.hot && absent) &&
+		   is_hot_now(heat, &file, heat->hot_bytes - known->size + size);
 }
 
 void heat_disappoint(struct heat *heat, uint64_t id)

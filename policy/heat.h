@@ -4,7 +4,7 @@
  *
  * Time is counted in bytes: those of large files that were read in between.  A file that comes back
  * after fewer bytes than memory has room for could have been served from it, whatever its size
- * says.  The hot ones may take a share of memory together; a file gets in when there is
+ * says; one of which only a little was read each time has not come back.  The hot ones may take a share of memory together; a file gets in when there is
  * room, or when it comes back sooner than the one that has been away longest (after LIRS, Jiang
  * and Zhang, SIGMETRICS 2002).  So a scan makes nothing hot, and of a loop over more
  * than memory holds a part stays.
@@ -28,11 +28,18 @@ void heat_set_room(struct heat *heat, uint64_t room);
 /* Whether file id is hot, and why.  Changes nothing. */
 void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_view *out);
 
+/*
+ * The same, as it would be once the file had been opened; absent: and little of it had been found in
+ * memory.  Changes nothing.
+ */
+void heat_foresee(const struct heat *heat, uint64_t id, uint64_t size, bool absent,
+		  struct heat_view *out);
+
 /* A large file was opened; what heat_look() says next holds for this open. */
 void heat_note(struct heat *heat, uint64_t id, uint64_t size);
 
-/* So many bytes of some large file were read. */
-void heat_read(struct heat *heat, uint64_t bytes);
+/* So many bytes of that file were read. */
+void heat_read(struct heat *heat, uint64_t id, uint64_t bytes);
 
 /* It was hot, and yet its pages were gone when it came back: somebody else needed the memory. */
 void heat_disappoint(struct heat *heat, uint64_t id);

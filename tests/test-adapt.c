@@ -197,7 +197,7 @@ static void open_and_close(struct adapt *adapt, uint64_t id, struct policy_facts
 
 	learn_key_init(&key, "dd", "a.iso", 8 * MIB);
 	adapt_look(adapt, &key, id, 8 * MIB, UINT64_MAX, false, true, facts);
-	adapt_close(adapt, &key, &sample);
+	adapt_close(adapt, &key, id, 8 * MIB, &sample);
 }
 
 static void test_frozen(void)
@@ -242,7 +242,10 @@ static void test_room_of_the_opener(void)
 	g_assert_false(facts.heat.hot);
 	adapt_look(adapt, &key, 1, 8 * MIB, 14 * MIB, false, false, &facts);
 	g_assert_true(facts.heat.hot);
+	/* A question changes nothing, and tells what an open would find. */
 	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, true, false, &facts);
+	g_assert_false(facts.heat.hot);
+	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, false, false, &facts);
 	g_assert_true(facts.heat.hot);
 	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, true, true, &facts);
 	g_assert_false(facts.heat.hot);
@@ -360,7 +363,7 @@ static void test_bounded(void)
 		g_snprintf(path, sizeof(path), "f.%u", (unsigned int)(n % 77));
 		learn_key_init(&key, name, path, 40 * MIB);
 		adapt_look(adapt, &key, n, 40 * MIB, UINT64_MAX, false, true, &facts);
-		adapt_close(adapt, &key, &sample);
+		adapt_close(adapt, &key, n, 40 * MIB, &sample);
 	}
 	g_assert_cmpuint(adapt_footprint(adapt), <, 8 * MIB);
 	/* What an attribute may hold (XATTR_SIZE_MAX). */

@@ -10,7 +10,16 @@ static bool open_once(struct heat *heat, uint64_t id, uint64_t size)
 
 	heat_note(heat, id, size);
 	heat_look(heat, id, size, &view);
-	heat_read(heat, size);
+	heat_read(heat, id, size);
+	return view.hot;
+}
+
+/* Foreseen is what comes, at every open of a mixed lot; a question changes nothing. */
+static bool foreseen(struct heat *heat, uint64_t id, uint64_t size)
+{
+	struct heat_view view;
+
+	heat_foresee(heat, id, size, false, &view);
 	return view.hot;
 }
 
@@ -40,6 +49,58 @@ static void test_third_time(void)
 	heat_free(heat);
 }
 
+/* Looks at a file are no returns, however many; together they are, once they have read enough. */
+static void test_looks(void)
+{
+	struct heat *heat = heat_new(8 * GIB);
+
+	open_once(heat, 1, 4 * GIB);
+	for (unsigned int n = 0; n < 100; n++) {
+		heat_note(heat, 1, 4 * GIB);
+		heat_read(heat, 1, 64 << 10);
+		g_assert_false(is_hot(heat, 1, 4 * GIB));
+	}
+	/* One return, by the first of them: the first open had read all of it. */
+	g_assert_false(open_once(heat, 1, 4 * GIB));
+	g_assert_true(open_once(heat, 1, 4 * GIB));
+	heat_free(heat);
+	heat = heat_new(GIB);
+	for (unsigned int n = 0; n < 20; n++) {
+		heat_note(heat, 2, 100 * MIB);
+		g_assert_cmpint(is_hot(heat, 2, 100 * MIB), ==, n >= 6);
+		heat_read(heat, 2, 10 * MIB);
+	}
+	heat_free(heat);
+}
+
+static void test_foreseen(void)
+{
+	struct heat *heat = heat_new(GIB);
+	GRand *random = g_rand_new_with_seed(3);
+	struct heat_view view;
+	unsigned int hot = 0;
+
+	g_assert_false(foreseen(heat, 1, MIB));
+	for (unsigned int n = 0; n < 5000; n++) {
+		double place = g_rand_double(random);
+		uint64_t id = (uint64_t)(place * place * 30), size = (40 + id * 7) * MIB;
+		bool soon = foreseen(heat, id, size);
+
+		g_assert_cmpint(foreseen(heat, id, size), ==, soon);
+		g_assert_cmpint(open_once(heat, id, size), ==, soon);
+		hot += soon;
+	}
+	g_assert_cmpuint(hot, >, 500);
+	g_assert_cmpuint(hot, <, 4500);
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 99, MIB);
+	g_assert_true(foreseen(heat, 99, MIB));
+	heat_foresee(heat, 99, MIB, true, &view);
+	g_assert_false(view.hot);
+	g_rand_free(random);
+	heat_free(heat);
+}
+
 /* However often: what memory has no room for is not hot, the boundary included. */
 static void test_fits(void)
 {
@@ -62,7 +123,7 @@ static void test_goes_cold(void)
 	for (unsigned int n = 0; n < 5; n++)
 		open_once(heat, 1, 100 * MIB);
 	g_assert_true(is_hot(heat, 1, 100 * MIB));
-	heat_read(heat, 10 * GIB);
+	heat_read(heat, 2, 10 * GIB);
 	g_assert_false(open_once(heat, 1, 100 * MIB));
 	/* It has to earn it again. */
 	g_assert_false(open_once(heat, 1, 100 * MIB));
@@ -151,6 +212,8 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/heat/third-time", test_third_time);
+	g_test_add_func("/heat/looks", test_looks);
+	g_test_add_func("/heat/foreseen", test_foreseen);
 	g_test_add_func("/heat/fits", test_fits);
 	g_test_add_func("/heat/goes-cold", test_goes_cold);
 	g_test_add_func("/heat/scan", test_scan);

@@ -164,7 +164,9 @@ def test_learn_off_is_frozen(mount):
 def test_read_again_and_again_is_cached(m):
     path = make(m, "f.bin")
     lanes = []
-    for _ in range(6):
+    for number in range(6):
+        # The answer is about the open that comes next.
+        assert (m.lane(path) == "cached") == (number >= 2), m.why(path)
         lanes += lane_of(m, lambda: dd_large(path))
     # What the lane stream or direct left out of memory comes in on the third open, and stays.
     assert lanes[0] == "direct" and lanes[-1] == "cached", lanes
@@ -172,6 +174,14 @@ def test_read_again_and_again_is_cached(m):
     util_sys.drop_pages(m.backing("f.bin"))
     # Memory has not kept it, so the next opens are not cached.
     assert lane_of(m, lambda: dd_large(path)) != ["cached"]
+
+
+def test_looks_at_a_file_do_not_heat_it(m):
+    path = make(m, "f.bin")
+    for _ in range(6):
+        run("head", "-c", "65536", path)
+        util_sys.drop_pages(m.backing("f.bin"))
+    assert lane_of(m, lambda: dd_large(path)) == ["direct"]
 
 
 def test_files_that_execve_closes(m):

@@ -77,7 +77,7 @@ static enum lane decide_learned(struct play *play, const struct sim_open *open)
 			struct learn_sample done;
 
 			sample(open, decision.lane, &done);
-			adapt_close(play->adapt, &key, &done);
+			adapt_close(play->adapt, &key, open->id, open->bytes, &done);
 		}
 	}
 	if (!open->writes && adapt_samples(play->adapt, open->id, open->bytes))
