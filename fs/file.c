@@ -132,6 +132,13 @@ int file_fd(struct file *file)
 	return fd;
 }
 
+int file_sync_fd(struct file *file)
+{
+	int fd = __atomic_load_n(&file->read_fd, __ATOMIC_ACQUIRE);
+
+	return file->writable || fd < 0 ? file_fd(file) : fd;
+}
+
 int file_flush(struct file *file)
 {
 	int fd;

@@ -84,6 +84,12 @@ struct file *file_get(struct lanefs *fs, uint64_t id);
 /* Its descriptor for everything but reads of the direct lane, or -errno. */
 int file_fd(struct file *file);
 
+/*
+ * The descriptor to fsync by, or -errno: the one it has had the longest, as that tells of all
+ * write-back errors since.
+ */
+int file_sync_fd(struct file *file);
+
 /* What close(2) of the application's descriptor reports.  0 or -errno. */
 int file_flush(struct file *file);
 

@@ -31,7 +31,7 @@ static void sync_run(struct work *work)
 
 void slow_fsync(struct file *file, fuse_req_t req, bool datasync)
 {
-	int fd = file_fd(file);
+	int fd = file_sync_fd(file);
 	struct sync *sync;
 
 	if (fd < 0) {
