@@ -49,6 +49,7 @@ struct watch {
 	int64_t due;                /* residency->lock, us on the monotonic clock */
 	struct watch_write write;   /* by its worker while writing */
 	bool writing;               /* atomic */
+	bool refused;               /* atomic, the last write-out met an error: so may the next */
 	bool recorded;              /* atomic, set with trim_lock: what was resident is taken down */
 
 	GMutex trim_lock;           /* protects the rest */

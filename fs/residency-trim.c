@@ -348,7 +348,8 @@ static void trim(struct watch *watch, struct look *look, int64_t now)
 	scan(watch, look, now);
 	residency_plan_choose(&watch->plan, &look->limits, residency->drop, residency->out);
 	drop_ranges(watch, residency->drop, now);
-	if (residency->out->len)
+	/* A filesystem that was shut down keeps its dirty pages, and nobody waits for it. */
+	if (residency->out->len && !(look->closed && atomic_read(watch->refused)))
 		write_out(watch, residency->out, look->closed ? 0 :
 				  residency_plan_hold(&watch->plan, &look->limits));
 	look_hot(watch, look);
@@ -361,8 +362,10 @@ static int64_t look_closed(struct watch *watch, int64_t now)
 		return 0;
 	if (now - watch->changed > LEAVE_AFTER_US)
 		return 0;
-	if (watch->plan.dirty || atomic_read(watch->writing))
+	if (atomic_read(watch->writing))
 		return CLOSED_US;
+	if (watch->plan.dirty)
+		return atomic_read(watch->refused) ? 0 : CLOSED_US;
 	for (guint i = 0; i < watch->plan.blocks->len; i++)
 		if (g_array_index(watch->plan.blocks, struct plan_block, i).writeback)
 			return CLOSED_US;

@@ -32,8 +32,8 @@ static void write_range(struct watch *watch, const struct residency_range *range
 			return;
 		if (holds)
 			write_holding(watch, fd, at, at + length);
-		else
-			sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE);
+		else if (sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE))
+			atomic_write(watch->refused, true);
 	}
 }
 
@@ -44,6 +44,7 @@ static void write_run(struct work *work)
 	struct lanefs *fs = watch->residency->fs;
 	int fd = -1;
 
+	atomic_write(watch->refused, false);
 	if (write->hold)
 		fd = inode_open(&fs->inodes, watch->inode,
 				O_RDONLY | O_DIRECT | O_NOATIME | O_NONBLOCK);
