@@ -73,6 +73,9 @@ static void allocation_run(struct work *work)
 		err = fallocate(a->fd, a->mode, a->offset, a->length) ? -errno : 0;
 		creds_drop_leave(&a->drop);
 		window_changed(a->deferred.fs, a->deferred.file->inode, a->offset, -1);
+		/* Of a full filesystem it may have got a part, of which the kernel then knows nothing. */
+		if (err)
+			attr_forget(a->deferred.fs, a->deferred.file->inode);
 	}
 	deferred_reply_err(&a->deferred, err);
 }
