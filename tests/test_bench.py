@@ -14,7 +14,8 @@ from util_mount import BUILD, need_uring
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 
-from benchmark import check, compare, contenders, instructions, sizes, stats, targets, text
+from benchmark import (check, compare, contenders, databases, instructions, sizes, stats, targets,
+                       text)
 from benchmark.build import Failure
 
 pytestmark = pytest.mark.daemon
@@ -131,10 +132,21 @@ def test_callgrind_output(tmp_path):
     assert instructions.parse(path) == {"window_read": (5, 4500)}
 
 
+def test_transactions_are_read():
+    said = ("number of transactions actually processed: 1200\nlatency average = 1.6 ms\n"
+            "initial connection time = 8.0 ms\ntps = 600.0 (without initial connection time)\n")
+    assert databases.transactions_of(said) == (1200, 2.0)
+    assert databases.calls_of(["10\t2.01\n", "12\t2.50\n"]) == (22, 2.5)
+    for bad in (["10\t2.01\n", ""], ["ERROR 1213 (40001) at line 1: Deadlock found"]):
+        with pytest.raises(Failure):
+            databases.calls_of(bad)
+
+
 # Those that take longer run with LANEFS_TEST_BENCH=1.
 SUITES = ["small"]
 if os.environ.get("LANEFS_TEST_BENCH"):
-    SUITES += ["random", "read", "adapt", "many", "write", "protect", "sync", "meta", "memory"]
+    SUITES += ["random", "read", "adapt", "many", "write", "protect", "sync", "meta", "memory",
+               "database"]
 
 
 class Runs:

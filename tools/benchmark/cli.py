@@ -6,8 +6,9 @@ import os
 import sys
 
 from . import (check, condition, contenders, device, instructions, presets, report, results,
-               sizes, suite_adapt, suite_many, suite_memory, suite_protect, suite_random,
-               suite_read, suite_serve, suite_small, suite_tree, suite_write, targets, text)
+               sizes, suite_adapt, suite_database, suite_many, suite_memory, suite_protect,
+               suite_random, suite_read, suite_serve, suite_small, suite_tree, suite_write,
+               targets, text)
 from .bench import Bench
 from .build import Failure
 
@@ -23,6 +24,7 @@ SUITES = {
     "serve": suite_serve,
     "sync": suite_tree.SYNC,
     "meta": suite_tree.META,
+    "database": suite_database,
     "memory": suite_memory,
 }
 TITLES = {name: suite.TITLE for name, suite in SUITES.items()}

@@ -40,9 +40,10 @@ class Example(Daemon):
         direct = self.name.endswith("+direct")
         if self.name.startswith("passthrough_hp"):
             return [self.program(bench), "--foreground", "--clone-fd",
-                    *(["--nopassthrough", "--direct-io"] if direct else []), source, target]
-        return [self.program(bench), "-f", "-o",
-                f"source={source},cache={'never' if direct else 'always'}", target]
+                    *(["--nopassthrough", "--direct-io"] if direct else []), "-o", "allow_other",
+                    source, target]
+        return [self.program(bench), "-f", "-o", f"source={source},allow_other,"
+                f"cache={'never' if direct else 'always'}", target]
 
 
 class Packaged(Daemon):
@@ -57,7 +58,7 @@ class Packaged(Daemon):
                     source, target]
         options = "cache.files=off" if direct else "cache.files=auto-full,dropcacheonclose=false"
         return ["mergerfs", "-f", "-o", f"{options},async_read=true,minfreespace=0,"
-                f"category.create=mfs,func.getattr=newest", source, target]
+                f"category.create=mfs,func.getattr=newest,allow_other", source, target]
 
 
 def peer(name):

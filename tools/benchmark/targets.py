@@ -6,7 +6,7 @@ Each target finds its figure in the rows of a run; one whose row is not there wa
 from dataclasses import dataclass
 from typing import Callable
 
-from . import suite_adapt, text
+from . import databases, suite_adapt, text
 
 MIB = 1 << 20
 
@@ -110,6 +110,9 @@ def _others():
         for condition in ("fresh", "steady"):
             yield Target("adapt", case, condition, "auto", "x native", against("native"), 0.95)
             yield Target("adapt", case, condition, "auto", "x the best lane", best_lane, 0.95)
+    for server in databases.SERVERS:
+        for name in ("auto", "auto:passthrough=off"):
+            yield Target("database", server.name, "", name, "x native", against("native"), 0.8)
     hot = "open+read+close of 64K, hot"
     yield Target("small", hot, "", "auto", "time x native", inverse("native"), 3.0, False)
     for peer in ("passthrough_hp", "bindfs", "mergerfs"):
