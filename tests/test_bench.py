@@ -14,8 +14,8 @@ from util_mount import BUILD, need_uring
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 
-from benchmark import (check, compare, contenders, databases, instructions, sizes, stats, targets,
-                       text)
+from benchmark import (check, compare, contenders, databases, instructions, markdown, sizes, stats,
+                       suite_loop, targets, text)
 from benchmark.build import Failure
 
 pytestmark = pytest.mark.daemon
@@ -140,6 +140,28 @@ def test_transactions_are_read():
     for bad in (["10\t2.01\n", ""], ["ERROR 1213 (40001) at line 1: Deadlock found"]):
         with pytest.raises(Failure):
             databases.calls_of(bad)
+
+
+STRACE = """% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 92.00    0.200000          10     19532           write
+  5.00    0.010000           1      9767           read
+  2.00    0.004000        4000         1           recvfrom
+  1.00    0.002000           2         1         1 lseek
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.216000           7     29301         1 total
+"""
+
+
+def test_what_one_client_costs():
+    assert suite_loop.server_calls(STRACE) == 19532 + 9767 + 1
+    row = {"suite": "loop", "case": "sendfile", "device": "disk", "contender": "auto",
+           "median": 1.5e9, "after": 3 << 20,
+           "extra": {"server syscalls": 308, "server switches": 1234.5, "all CPU ms": 250.2}}
+    lines = markdown.loop([row, {**row, "failed": "no"}]).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == "| sendfile, auto | 308 | 1,234 |  |  | 250 ms | 1,500 | 3 MiB |"
+    assert markdown.loop([]) == ""
 
 
 # Those that take longer run with LANEFS_TEST_BENCH=1.

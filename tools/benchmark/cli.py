@@ -6,9 +6,9 @@ import os
 import sys
 
 from . import (check, condition, contenders, device, instructions, presets, report, results,
-               sizes, suite_adapt, suite_database, suite_many, suite_memory, suite_protect,
-               suite_random, suite_read, suite_serve, suite_small, suite_tree, suite_write,
-               targets, text)
+               sizes, suite_adapt, suite_database, suite_loop, suite_many, suite_memory,
+               suite_protect, suite_random, suite_read, suite_serve, suite_small, suite_tree,
+               suite_write, targets, text)
 from .bench import Bench
 from .build import Failure
 
@@ -21,6 +21,7 @@ SUITES = {
     "small": suite_small,
     "many": suite_many,
     "write": suite_write,
+    "loop": suite_loop,
     "serve": suite_serve,
     "sync": suite_tree.SYNC,
     "meta": suite_tree.META,

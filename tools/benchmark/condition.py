@@ -5,6 +5,9 @@ fresh: caches were just dropped, and where this is a virtual machine that gives 
 its host they have gone there, so every page read into is a new one.
 steady: reader and daemon are in a memory cgroup that is full of clean page cache, as memory is on
 a machine that has been up for a day, so every page is a recycled one.
+
+Where few pages are read, or the speed of a disk does not matter, what is asked for is only cold:
+caches were just dropped, whatever becomes of free pages.
 """
 import contextlib
 import time
@@ -14,24 +17,35 @@ from .build import Failure
 
 NAMES = ("fresh", "steady")
 
-# Free pages are reported to the host in passes this far apart, and a bit (seconds); where the
-# kernel counts what it reported, the last one that matters can be told, else two are enough.
+# Free pages are reported to the host in passes this far apart, and a bit (seconds).
 PASS = 2.3
 PASSES = 6
+# Where the kernel counts what it reported, it can be told when it is done.
 REPORTED = "/sys/module/page_reporting/parameters/reported_kib"
-TRICKLE = 64 << 10  # KiB, what the machine gives back of itself at any time
+MOST = 0.9
+STILL = 0.3
+# Less than this is not worth waiting for.
+TRICKLE = 64 << 20
 
 
-def give_back():
+def give_back(freed):
     """Wait until what is free has gone back to the host: half of it new and half of it not would
-    be no condition at all."""
-    last = system.read(REPORTED)
-    for _ in range(PASSES if last else 2):
-        time.sleep(PASS)
+    be no condition at all.  freed: bytes that have just become free."""
+    if freed < TRICKLE:
+        return
+    begin = last = system.read(REPORTED)
+    if not last:
+        time.sleep(2 * PASS)
+        return
+    start = changed = time.monotonic()
+    while time.monotonic() < start + PASSES * PASS:
+        time.sleep(0.05)
         now = system.read(REPORTED)
-        if last and int(now) - int(last) < TRICKLE:
+        if now != last:
+            last, changed = now, time.monotonic()
+        done = (int(last) - int(begin)) << 10 >= MOST * freed
+        if time.monotonic() > changed + (STILL if done else PASS):
             break
-        last = now
 
 
 class Fresh:
@@ -51,9 +65,17 @@ class Fresh:
 
     def prepare(self, group):
         """Right before the measurement, with the daemon running."""
+        before = system.free_memory()
         system.drop_caches()
         if not self.bench.options.hurry:
-            give_back()
+            give_back(max(0, system.free_memory() - before))
+
+
+class Cold(Fresh):
+    name = "cold"
+
+    def prepare(self, group):
+        system.drop_caches()
 
 
 class Steady:

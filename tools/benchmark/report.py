@@ -5,7 +5,7 @@ import base64
 import html
 import os
 
-from . import charts, device, results, targets, text
+from . import charts, device, markdown, results, targets, text
 from .build import Failure
 
 STYLE = """
@@ -84,7 +84,7 @@ def _figure(path, caption):
             f"<figcaption>{html.escape(caption)} ({os.path.basename(path)})</figcaption></figure>")
 
 
-def markdown(rows):
+def main_table(rows):
     """The main table, for a README: times native by case and contender."""
     rows = [row for row in rows if "failed" not in row and row["device"] == "disk"
             and row["against"].get("native")]
@@ -134,5 +134,9 @@ def write(directory, suites, say):
     with open(os.path.join(directory, "report.html"), "w") as stream:
         stream.write(_page("lanefs: measurements", "".join(body)))
     with open(os.path.join(directory, "table.md"), "w") as stream:
-        stream.write(markdown(rows))
+        stream.write(main_table(rows))
+    loop = markdown.loop(rows)
+    if loop:
+        with open(os.path.join(directory, "loop.md"), "w") as stream:
+            stream.write(loop)
     say(f"report: {os.path.join(directory, 'report.html')}")

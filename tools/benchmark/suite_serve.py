@@ -1,80 +1,56 @@
 # SPDX-License-Identifier: MIT
-"""Serving files over a connection: Apache and nginx, and what one server thread spends on a
-320 MB file."""
+"""Apache and nginx, asked over loopback for small and large files by 1 to 256 clients."""
 import os
-import re
-import shutil
 
-from . import compare, device, presets, servers, system
-from .condition import Fresh
+from . import compare, device, presets, servers, sizes
+from .condition import Cold
 from .session import session
 
 TITLE = "Serving over loopback"
-PEERS = ["native", "auto", "direct", "stream"]
-WEB_PEERS = ["native", "auto"]
-WEB_ROUNDS = 3
 LENGTH = 320 * 1000 * 1000
+LARGE = 4 << 30
 SMALL, SMALL_SIZE = 1000, 16 << 10
 
-# name, bench-load's arguments
-LOOPS = (("320 MB, read+write 32K", ["copy", "--block", 32 << 10]),
-         ("320 MB, sendfile", ["sendfile", "--block", 1 << 20]))
+FEW = ["native", "auto"]
+DIRECTIO = "native+directio"  # nginx with its own way around the page cache
+ALL = FEW + [DIRECTIO, "passthrough_hp", "mergerfs"]
+
+# server, what is asked for, clients, by which contenders
+CASES = (
+    ("nginx", "small files", 1, FEW),
+    ("nginx", "small files", 64, FEW + ["passthrough_hp", "mergerfs"]),
+    ("nginx", "320 MB", 1, FEW + [DIRECTIO]),
+    ("nginx", "320 MB", 16, ALL),
+    ("nginx", "320 MB", 256, FEW + [DIRECTIO]),
+    ("nginx", "large", 16, FEW + [DIRECTIO]),
+    ("apache", "small files", 64, FEW),
+    ("apache", "320 MB", 16, FEW),
+    ("apache", "large", 256, FEW),
+)
+FILES = {"small files": "small", "320 MB": "320", "large": "large"}
 
 
-def web_cases():
-    """(name, server, what is asked for, clients)"""
-    for server in ("nginx", "apache"):
-        yield f"{server}, small files, 64 clients", server, "small", 64
-        yield f"{server}, 320 MB, 1 client", server, "320", 1
-        yield f"{server}, 320 MB, 256 clients", server, "320", 256
-        yield f"{server}, large file, 16 clients", server, "large", 16
+def large_size(options):
+    return min(LARGE, options.file_size * 2)
 
 
-class Loop:
-    """One thread, one client, one cold file."""
-
-    def __init__(self, bench, source, argv):
-        self.bench, self.source, self.argv = bench, source, argv
-
-    def measure(self, contender):
-        with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
-            at.warm([*self.argv, "--length", 16 << 20, at.path("large")])
-            at.cold()
-            sample = at.measured([*self.argv, at.path("320")])
-            sample["extra"] = {"server switches": sample["own_switches"],
-                               "all switches": sample["switches"],
-                               "CPU ms": sample["cpu"] * 1000}
-            return sample
-
-    def syscalls(self, contender):
-        """In a pass of its own, since strace makes every call slow."""
-        if not shutil.which("strace"):
-            return {}
-        counts = os.path.join(self.bench.scratch, "syscalls")
-        with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
-            system.drop_caches()
-            self.bench.run(["strace", "-f", "-c", "-o", counts, self.bench.build.load,
-                            *map(str, self.argv), at.path("320")])
-        total = 0
-        for line in system.read(counts).splitlines():
-            found = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+.*?(\w+)$", line)
-            # The client's own receiving is not the server's.
-            if found and found[2] in ("read", "write", "sendfile", "lseek"):
-                total += int(found[1])
-        return {"extra": {"server syscalls": total}}
+def describe(options, server, what, clients):
+    if what == "large":
+        what = sizes.show(large_size(options))
+    return f"{server}, {what}, {clients} client{'s' if clients > 1 else ''}"
 
 
 class Web:
-    """A real server; files are cold at first, and then as its lane leaves them."""
+    """Files are cold at first, and then as their lane leaves them."""
 
     def __init__(self, bench, source, server, what, clients):
         self.bench, self.source, self.server = bench, source, server
-        self.what, self.clients = what, clients
-        self.seconds = max(1, int(bench.options.seconds))
+        self.what, self.clients = FILES[what], clients
+        self.seconds = max(1, round(bench.options.seconds))
 
     def measure(self, contender):
-        directio = contender.name == "native+directio"
-        with session(self.bench, contender, self.source, Fresh(self.bench)) as at, \
+        directio = contender.name == DIRECTIO
+        with session(self.bench, contender, self.source, Cold(self.bench)) as at, \
              servers.serving(self.bench, self.server, at.served.path, at.group,
                              directio) as url:
             at.cold()
@@ -85,36 +61,30 @@ class Web:
             return sample
 
 
-def web_names(options, server):
-    names = presets.peers(options, "serve", WEB_PEERS)
-    return names + ["native+directio"] if server == "nginx" and not options.peers else names
+def cases(options):
+    """(server, what, clients, contenders)"""
+    for server, what, clients, names in CASES:
+        yield server, what, clients, presets.peers(options, "serve", names)
 
 
 def plan(options):
-    total = len(presets.peers(options, "serve", PEERS)) * (options.rounds + 1) * len(LOOPS)
-    rounds = min(WEB_ROUNDS, options.rounds)
-    return total + sum(len(web_names(options, server)) * rounds
-                       for _, server, _, _ in web_cases())
+    return sum(len(names) * options.rounds for _, _, _, names in cases(options))
 
 
 def run(bench):
     options = bench.options
-    names = presets.peers(options, "serve", PEERS)
-    room = options.file_size + LENGTH + SMALL * SMALL_SIZE * 2
+    large = large_size(options)
+    room = large + LENGTH + SMALL * SMALL_SIZE * 2
     with device.backing(bench, options.device, room) as source, bench.on(source):
         bench.file(os.path.join(source, "320"), LENGTH)
-        bench.file(os.path.join(source, "large"), options.file_size)
+        bench.file(os.path.join(source, "large"), large)
         os.mkdir(os.path.join(source, "small"))
         for number in range(SMALL):
             with open(os.path.join(source, "small", f"{number:06}"), "wb") as stream:
                 stream.write(os.urandom(SMALL_SIZE))
         os.sync()
-        key = {"suite": "serve", "condition": "fresh", "device": options.device}
-        for case, argv in LOOPS:
-            loop = Loop(bench, source, argv)
-            yield from compare.compare(bench, {**key, "case": case}, names,
-                                       loop.measure, loop.syscalls)
-        for case, server, what, clients in web_cases():
+        for server, what, clients, names in cases(options):
+            key = {"suite": "serve", "case": describe(options, server, what, clients),
+                   "condition": "cold", "device": options.device}
             web = Web(bench, source, server, what, clients)
-            yield from compare.compare(bench, {**key, "case": case}, web_names(options, server),
-                                       web.measure, rounds=min(WEB_ROUNDS, options.rounds))
+            yield from compare.compare(bench, key, names, web.measure)

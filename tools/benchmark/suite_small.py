@@ -3,7 +3,7 @@
 import os
 
 from . import compare, device, presets, system
-from .condition import Fresh
+from .condition import Cold
 from .session import session
 
 TITLE = "Small files"
@@ -43,7 +43,7 @@ class Small:
         self.argv, self.directory, self.hot = argv, directory, hot
 
     def measure(self, contender):
-        with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
+        with session(self.bench, contender, self.source, Cold(self.bench)) as at:
             path = at.path(self.directory)
             if self.hot:
                 system.drop_caches()

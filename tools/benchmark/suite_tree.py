@@ -11,7 +11,7 @@ import time
 
 from . import compare, device, presets
 from .build import ROOT, Failure, run as command
-from .condition import Fresh
+from .condition import Cold
 from .session import session
 
 PEERS = ["native", "auto", "passthrough_hp", "mergerfs"]
@@ -27,7 +27,7 @@ class Tree:
     def measure(self, contender):
         if not shutil.which(self.program):
             raise Failure(f"{self.program} is not installed")
-        with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
+        with session(self.bench, contender, self.source, Cold(self.bench)) as at:
             at.cold()
             sample = at.measured(None, lambda group: self._run(at, group))
         shutil.rmtree(os.path.join(self.source, "out"))
@@ -59,7 +59,7 @@ class Suite:
             self.prepare(source, options.source_tree)
             os.sync()
             for case, (program, script) in self.jobs.items():
-                key = {"suite": self.name, "case": case, "condition": "fresh",
+                key = {"suite": self.name, "case": case, "condition": "cold",
                        "device": options.device}
                 yield from compare.compare(bench, key, names,
                                            Tree(bench, source, program, script).measure,

@@ -37,6 +37,13 @@ def memory():
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def free_memory():
+    for line in read("/proc/meminfo").splitlines():
+        if line.startswith("MemFree:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
 def unmount(path):
     if libc.umount2(os.fsencode(path), 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
