@@ -13,12 +13,16 @@
 /* How often a file is looked at while pages come, us; without cachestat(2) that costs more. */
 #define BUSY_LEAST_US ((int64_t)1500)
 #define BUSY_LEAST_MINCORE_US ((int64_t)30000)
-#define BUSY_MOST_US ((int64_t)50000)
-/* While none come: soon for files read just now, and so that many files do not add up. */
+/*
+ * While none come, or few: soon for files read just now, since they may be read fast at once, and so
+ * that many files do not add up.
+ */
 #define QUIET_US ((int64_t)15000)
 #define QUIET_LONG_US ((int64_t)100000)
 #define QUIET_LONG_AFTER_US ((int64_t)10 * G_USEC_PER_SEC)
 #define QUIET_EACH_US ((int64_t)100)
+/* Where the few pages of a slow stream are is asked less often than how many. */
+#define SLOW_US ((int64_t)50000)
 /* Looking is to take that much less than the time until the next look, while pages come and else. */
 #define BUSY_REST 4
 #define QUIET_REST 50
@@ -134,7 +138,7 @@ struct look {
 	bool trimmed, closed, hot, forced;
 	bool grows;        /* it may become a stream by its size */
 	uint64_t threshold;
-	unsigned int watched;
+	unsigned int sampled; /* files that are looked at */
 };
 
 static void drop_ranges(struct watch *watch, const GArray *ranges, int64_t now)
@@ -176,7 +180,7 @@ static void look_init(struct watch *watch, struct look *look)
 	look->limits.memory = MIN(look->limits.window * HOT_WINDOWS,
 				  fs->memory_limit / HOT_MEMORY_SHARE);
 	g_mutex_lock(&watch->residency->lock);
-	look->watched = watch->residency->all.length;
+	look->sampled = (unsigned int)g_sequence_get_length(watch->residency->due);
 	g_mutex_unlock(&watch->residency->lock);
 }
 
@@ -259,6 +263,7 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 	int64_t took = watch->took, least = busy_least(watch);
 	int64_t passed = MAX(now - watch->looked, 1), before = MAX(watch->interval, least);
 	uint64_t step = MAX(look->limits.window / 4, 1);
+	int64_t many = QUIET_EACH_US * look->sampled;
 
 	watch->looked = now;
 	if (growth) {
@@ -266,7 +271,7 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 		/* A reader that was slow may be fast at once. */
 		watch->interval = (int64_t)MIN((double)step * (double)passed / (double)growth,
 					       (double)before * 2);
-		watch->interval = CLAMP(watch->interval, least, BUSY_MOST_US);
+		watch->interval = CLAMP(watch->interval, least, MAX(MAX(QUIET_US, many), least));
 		return MAX(watch->interval, took * BUSY_REST);
 	}
 	watch->interval = MIN(before * 3 / 2, now - watch->changed > QUIET_LONG_AFTER_US ?
@@ -274,7 +279,10 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 	watch->interval = MAX(watch->interval, least);
 	if (look->hot)
 		return HOT_US;
-	return MAX(watch->interval, MAX(QUIET_EACH_US * look->watched, took * QUIET_REST));
+	/* It may have come to rest, or have been asked between two reads. */
+	if (watch->interval < QUIET_US)
+		return MAX(watch->interval, took * BUSY_REST);
+	return MAX(watch->interval, MAX(many, took * QUIET_REST));
 }
 
 /* The file is smaller, or larger, than at the last look; decides anew at the threshold. */
@@ -378,12 +386,14 @@ static int64_t look_closed(struct watch *watch, int64_t now)
 
 /* Whether there is enough to look where it is. */
 static bool is_worth(const struct watch *watch, const struct look *look,
-		     const struct residency_counts *counts)
+		     const struct residency_counts *counts, int64_t now)
 {
-	uint64_t bytes = counts->pages * watch->plan.page;
+	uint64_t bytes = counts->pages * watch->plan.page, window = look->limits.window;
 
-	return look->closed || bytes > look->limits.window / 2 ||
-	       (counts->dirty + counts->writeback) * watch->plan.page > look->limits.window / 8;
+	if (look->closed || (counts->dirty + counts->writeback) * watch->plan.page > window / 8)
+		return true;
+	return bytes > window / 2 && (bytes > watch->plan.ours + window / 8 ||
+				      now - watch->plan.sampled >= SLOW_US);
 }
 
 /* With trim_lock held; us until the next look, 0: none. */
@@ -391,7 +401,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 {
 	uint64_t fetched, growth = 0, before = watch->pages;
 	struct residency_counts counts;
-	bool counted;
+	bool counted, trims;
 
 	if (trim_open(watch) >= 0)
 		trim_record(watch);
@@ -407,14 +417,16 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (counted && counts.pages > before)
 		growth = (counts.pages - before) * watch->plan.page;
 	fetched = watch->plan.fetched;
+	trims = look->trimmed && !watch->memory && (!counted || is_worth(watch, look, &counts, now));
 	if (look->hot)
 		look_cooled(watch, look, now);
-	else if (look->trimmed && !watch->memory && (!counted || is_worth(watch, look, &counts)))
+	else if (trims)
 		trim(watch, look, now);
 	if (!counted)
 		growth = watch->plan.fetched - fetched;
 	/* What was dropped is not growth at the next look. */
-	count_pages(watch, &counts);
+	if (trims)
+		count_pages(watch, &counts);
 	if (look->closed && counts.pages != before)
 		watch->changed = now;
 	watch->pages = counts.pages;

@@ -306,6 +306,27 @@ def test_coherence_of_processes_while_trimming_runs(stream):
     assert stream.stats()["residency"]["dropped"] > 24 * MIB
 
 
+def test_stream_next_to_many_open_files(mount):
+    """Files that nobody has to look at do not delay the look at one that streams."""
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    cold(m, "f")
+    os.setxattr(m.join("f"), "user.lanefs.policy", b"stream")
+    for index in range(3000):
+        write_file(m.backing(f"s{index}"), b"")
+
+    def read_by_pieces():
+        held = [os.open(m.join(f"s{index}"), os.O_RDONLY) for index in range(3000)]
+        with open(m.join("f"), "rb", buffering=0) as file:
+            for _ in slowly(file, MIB, 0.008):
+                pass
+        return len(held)
+
+    with Peak(m.backing("f")) as peak, Child(read_by_pieces, nofile=4000) as child:
+        assert child.result(50) == 3000
+    assert peak.most <= WINDOW + SLACK
+
+
 def test_other_lanes_are_left_alone(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
