@@ -93,8 +93,11 @@ bool watch_is_trimmed(const struct watch *watch);
 /* All shared opens go to lane.  With watch->lock held. */
 void watch_move(struct watch *watch, enum lane lane);
 
-/* Decides anew for the opens that may move.  No lock held. */
-void watch_decide(struct watch *watch, const struct stat *attr);
+/*
+ * Decides anew for the opens that may move; grown: because the file has passed the threshold.  No
+ * lock held.
+ */
+void watch_decide(struct watch *watch, const struct stat *attr, bool grown);
 
 /* It has nothing left to be dropped: unless it was opened again it is watched no more. */
 void watch_leave(struct watch *watch);

@@ -72,7 +72,7 @@ static void decide(struct watch *watch)
 	struct stat attr;
 
 	if (!attr_get(watch->residency->fs, watch->inode, &attr))
-		watch_decide(watch, &attr);
+		watch_decide(watch, &attr, false);
 	watch_unref(watch);
 }
 

@@ -107,7 +107,7 @@ void trim_record(struct watch *watch)
 		residency_find(fd, (uint64_t)attr.st_size, watch->plan.block, keep);
 	residency_plan_keep(&watch->plan, keep);
 	watch->size = (uint64_t)attr.st_size;
-	watch->pages = 0;
+	watch->pages = watch->hot_fetched = 0;
 	watch->changed = g_get_monotonic_time();
 	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);
 	trim_close(watch);
@@ -303,7 +303,7 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 		return false;
 	if (!look->closed && look->grows && (watch->size >= least) != (before >= least)) {
 		g_mutex_unlock(&watch->trim_lock);
-		watch_decide(watch, &attr);
+		watch_decide(watch, &attr, true);
 		g_mutex_lock(&watch->trim_lock);
 	}
 	return true;

@@ -129,6 +129,12 @@ static void watch_record(struct watch *watch, bool truncated)
 	g_mutex_unlock(&watch->trim_lock);
 }
 
+/* What comes into memory from now on is to stay.  With watch->lock held. */
+static void watch_unrecord(struct watch *watch)
+{
+	__atomic_store_n(&watch->recorded, false, __ATOMIC_RELEASE);
+}
+
 void residency_open(struct file *file)
 {
 	struct watch *watch = watch_join(file);
@@ -137,6 +143,8 @@ void residency_open(struct file *file)
 	watch_settle_lane(watch, file);
 	trimmed = watch_is_trimmed(watch);
 	grows = watch->shared && watch->writers;
+	if (!trimmed && !grows && !watch->hot)
+		watch_unrecord(watch);
 	g_mutex_unlock(&watch->lock);
 	if (trimmed || grows)
 		watch_record(watch, file->flags & O_TRUNC);
@@ -162,16 +170,17 @@ static void watch_detach(struct inode_mode *mode, struct watch *watch)
 void residency_close(struct file *file)
 {
 	struct watch *watch = g_steal_pointer(&file->watch);
+	bool detached = false, leaves = false, begins, trimmed;
 	struct inode_mode *mode;
-	bool detached = false, leaves = false;
 
 	if (!watch)
 		return;
 	mode = inode_mode(file->fs, file->inode);
 	g_mutex_lock(&mode->lock);
 	g_mutex_lock(&watch->lock);
+	trimmed = watch_is_trimmed(watch);
 	if (watch->files.length == 1) {
-		leaves = watch->leaves = watch_is_trimmed(watch);
+		leaves = watch->leaves = trimmed;
 		watch->hot = false;
 	}
 	g_queue_unlink(&watch->files, &file->watch_link);
@@ -187,9 +196,14 @@ void residency_close(struct file *file)
 		/* The thread may look at it, and leave it, at any moment. */
 		atomic_add(watch->refs, 1);
 	}
+	begins = watch->files.length && !trimmed && watch_is_trimmed(watch);
+	if (begins)
+		watch_unrecord(watch);
 	g_mutex_unlock(&watch->lock);
 	g_mutex_unlock(&mode->lock);
-	if (leaves && !detached)
+	if (begins)
+		watch_record(watch, false);
+	if (begins || (leaves && !detached))
 		residency_schedule(watch, g_get_monotonic_time());
 	watch_unref(watch);
 }
@@ -226,12 +240,12 @@ static enum lane decide_lane(struct watch *watch, const struct stat *attr, int f
 	return decision->lane == LANE_CACHED ? LANE_CACHED : LANE_STREAM;
 }
 
-void watch_decide(struct watch *watch, const struct stat *attr)
+void watch_decide(struct watch *watch, const struct stat *attr, bool grown)
 {
 	struct policy_decision decision;
 	struct fuse_ctx opener = { 0 };
 	enum lane lane;
-	bool trimmed;
+	bool before, trimmed;
 	int flags;
 
 	g_mutex_lock(&watch->lock);
@@ -245,12 +259,13 @@ void watch_decide(struct watch *watch, const struct stat *attr)
 	g_mutex_lock(&watch->lock);
 	watch->threshold = decision.threshold;
 	watch->window = decision.stream_window;
+	before = watch_is_trimmed(watch);
 	if (watch->shared && lane != watch->lane && !watch->keepers)
 		watch_move(watch, lane);
 	trimmed = watch_is_trimmed(watch);
-	/* What is read from now on does not belong to a stream. */
-	if (!trimmed && (uint64_t)attr->st_size >= decision.threshold)
-		__atomic_store_n(&watch->recorded, false, __ATOMIC_RELEASE);
+	/* Of a file that grows into a stream what came before belongs to that, of others it does not. */
+	if (!watch->hot && (trimmed ? !before && !grown : (uint64_t)attr->st_size >= decision.threshold))
+		watch_unrecord(watch);
 	g_mutex_unlock(&watch->lock);
 	if (!trimmed)
 		return;

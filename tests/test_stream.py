@@ -413,6 +413,42 @@ def test_policy_moves_open_files(mount):
     assert m.stats()["residency"]["moves"] >= 3
 
 
+def test_what_a_cached_open_read_stays(mount):
+    """Next to a reader in direct, and after it."""
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    cold(m, "f", 24 * MIB)
+    path = m.join("f")
+    with open(path, "rb"):
+        assert open_lanes(m, path) == ["direct"]
+        os.setxattr(path, "user.lanefs.policy", b"cached")
+        with open(path, "rb") as cached:
+            assert open_lanes(m, path) == ["cached", "direct"]
+            assert len(cached.read()) == 24 * MIB
+        wait_for(lambda: open_lanes(m, path) == ["direct"], 5, "release")
+        time.sleep(0.2)
+    wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
+    time.sleep(0.2)
+    assert m.stats()["residency"]["dropped"] == 0
+
+
+def test_what_was_read_before_a_policy_stays(mount):
+    """Of a file that is open for writing, too, which is watched all the time."""
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    cold(m, "f", 24 * MIB)
+    path = m.join("f")
+    os.setxattr(path, "user.lanefs.policy", b"cached")
+    with open(path, "r+b", buffering=0) as file:
+        time.sleep(0.1)
+        sha256(path)
+        os.setxattr(path, "user.lanefs.policy", b"stream")
+        assert open_lanes(m, path) == ["stream"]
+        file.write(b"x")
+        time.sleep(0.2)
+    wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
+    time.sleep(0.2)
+    assert m.stats()["residency"]["dropped"] == 0
+
+
 def test_file_that_others_make_hot_becomes_cached(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
