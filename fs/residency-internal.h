@@ -35,7 +35,7 @@ struct watch {
 	unsigned int readers;       /* lock, of files */
 	unsigned int writers;       /* lock to change, of files */
 	enum lane lane;             /* lock, of the shared ones */
-	bool hot;                   /* lock */
+	bool hot;                   /* lock, what is dropped is wanted again: nothing is to be */
 	bool leaves;                /* lock, closed, and what it left is to be dropped */
 	bool detached;              /* lock, a new open gets a new watch */
 	int open_flags;             /* lock, of the last open */

@@ -172,7 +172,7 @@ static void look_init(struct watch *watch, struct look *look)
 		.trimmed = watch_is_trimmed(watch),
 		.closed = !watch->files.length,
 		.hot = watch->hot,
-		.forced = fs->config->lane != POLICY_AUTO || !watch->shared,
+		.forced = fs->config->lane != POLICY_AUTO,
 		.grows = watch->shared && watch->writers,
 		.threshold = watch->threshold,
 	};
@@ -311,16 +311,16 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 
 static void look_hot(struct watch *watch, const struct look *look)
 {
-	bool hot = false;
+	bool hot;
 
 	if (look->forced || look->closed || look->hot ||
 	    !residency_plan_is_hot(&watch->plan, &look->limits, watch->caution))
 		return;
 	g_mutex_lock(&watch->lock);
-	if (watch->shared && watch->lane == LANE_STREAM) {
+	hot = watch->files.length && watch_is_trimmed(watch);
+	if (hot && watch->shared)
 		watch_move(watch, LANE_CACHED);
-		hot = watch->hot = true;
-	}
+	watch->hot = watch->hot || hot;
 	g_mutex_unlock(&watch->lock);
 	if (!hot)
 		return;
@@ -338,6 +338,7 @@ static void look_cooled(struct watch *watch, const struct look *look, int64_t no
 	g_mutex_lock(&watch->lock);
 	if (watch->shared && watch->hot)
 		watch_move(watch, LANE_STREAM);
+	watch->hot = false;
 	g_mutex_unlock(&watch->lock);
 }
 

@@ -45,7 +45,7 @@ bool watch_is_trimmed(const struct watch *watch)
 {
 	if (watch->shared)
 		return watch->lane == LANE_STREAM;
-	return watch->direct || watch->leaves;
+	return (watch->direct && !watch->hot) || watch->leaves;
 }
 
 static void count_move(struct file *file, enum lane lane)
@@ -110,7 +110,7 @@ static void watch_settle_lane(struct watch *watch, struct file *file)
 	if (watch->keepers)
 		watch_move(watch, LANE_CACHED);
 	else if (watch->shared == 1)
-		watch->lane = file->lane;
+		watch->lane = watch->hot ? LANE_CACHED : file->lane;
 	else if (file->lane == LANE_STREAM && watch->lane != LANE_STREAM && !watch->hot)
 		watch_move(watch, LANE_STREAM);
 	if (file->lane != watch->lane)

@@ -471,6 +471,33 @@ def test_file_that_others_make_hot_becomes_cached(mount):
     assert resident(m.backing("f")) == 24 * MIB
 
 
+def test_file_that_others_make_hot_stays_while_it_is_open_in_direct(mount):
+    """Of what the direct lane reads nothing is in memory: what is there is theirs."""
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    cold(m, "f", 24 * MIB)
+
+    def dropped():
+        return m.stats()["residency"]["dropped"]
+
+    with open(m.join("f"), "rb"), open(m.backing("f"), "rb", buffering=0) as other:
+        assert open_lanes(m, m.join("f")) == ["direct"]
+
+        def stays():
+            before = dropped()
+            for _ in range(2):
+                other.seek(0)
+                for _ in slowly(other, pause=0.001):
+                    pass
+            return dropped() == before
+
+        wait_for(stays, 20, "what others read is left to them")
+        before = dropped()
+    wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
+    time.sleep(0.2)
+    assert dropped() == before
+
+
 def test_without_passthrough_it_says_so(mount):
     m = mount("lane=stream", "passthrough=off")
     cold(m, "f")
