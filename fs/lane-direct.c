@@ -19,11 +19,10 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 	fi->direct_io = file->direct_io;
 	/* Each WRITE is atomic in the backing file; the kernel itself serialises appends. */
 	fi->parallel_direct_writes = fi->direct_io;
-	if (!window)
-		return 0;
-	/* What mappings and writes leave in the backing file's page cache. */
-	residency_open(file);
-	return window_open(file);
+	/* What mappings and writes leave in the backing file's page cache; O_DIRECT leaves nothing. */
+	if (!(file->flags & O_DIRECT))
+		residency_open(file);
+	return window ? window_open(file) : 0;
 }
 
 static void direct_release(struct file *file)

@@ -498,6 +498,23 @@ def test_file_that_others_make_hot_stays_while_it_is_open_in_direct(mount):
     assert dropped() == before
 
 
+def test_writer_that_joins_direct_readers_is_bounded(mount):
+    """Its small writes go through the page cache of the backing file."""
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    cold(m, "f", 8 * MIB)
+    with open(m.join("f"), "rb") as reader, open(m.join("f"), "ab", buffering=0) as writer:
+        assert open_lanes(m, m.join("f")) == ["direct"]
+        reader.close()
+        with Peak(m.backing("f")) as peak:
+            for at in range(48 * MIB // (32 << 10)):
+                writer.write(bytes(32 << 10))
+                if at % 32 == 0:
+                    time.sleep(0.01)
+        assert peak.most <= WINDOW + SLACK
+    gone(m.backing("f"))
+
+
 def test_without_passthrough_it_says_so(mount):
     m = mount("lane=stream", "passthrough=off")
     cold(m, "f")
