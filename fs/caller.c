@@ -80,16 +80,26 @@ void caller_memory(struct callers *callers, pid_t pid, struct memory_group *grou
 	g_mutex_unlock(&callers->lock);
 }
 
-bool caller_io(pid_t pid, struct caller_io *io)
+static bool read_io(const char *path, struct caller_reads *reads)
 {
-	char path[64], text[512];
+	char text[512];
 	unsigned long long bytes, calls;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/io", (int)pid, (int)pid);
 	if (read_proc(path, text, sizeof(text)) <= 0 ||
 	    sscanf(text, "rchar: %llu wchar: %*u syscr: %llu", &bytes, &calls) != 2)
 		return false;
-	io->bytes = bytes;
-	io->calls = calls;
+	*reads = (struct caller_reads){ bytes, calls };
 	return true;
+}
+
+bool caller_io(pid_t pid, struct caller_io *io)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/io", (int)pid, (int)pid);
+	if (!read_io(path, &io->thread))
+		return false;
+	/* The same without its thread is of them all, whichever of them is named. */
+	snprintf(path, sizeof(path), "/proc/%d/io", (int)pid);
+	return read_io(path, &io->process);
 }

@@ -25,9 +25,13 @@ char *caller_program(pid_t pid);
  */
 void caller_memory(struct callers *callers, pid_t pid, struct memory_group *group);
 
-/* What a thread has read in all, with how many system calls; sendfile(2) counts, mmap(2) not. */
-struct caller_io {
+/* Reading in all, with how many system calls; sendfile(2) counts, mmap(2) and io_uring(7) not. */
+struct caller_reads {
 	uint64_t bytes, calls;
+};
+
+struct caller_io {
+	struct caller_reads thread, process;
 };
 
 /* False when the kernel does not say. */

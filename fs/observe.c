@@ -41,11 +41,11 @@ struct observed {
 	struct caller_io io;       /* fixed, of pid at the open */
 	bool mapped;               /* atomic */
 	int64_t ended;             /* atomic, us, 0: was not closed yet */
-	GMutex lock;               /* protects the next five */
+	GMutex lock;               /* protects the next four */
 	GCond look_done;
 	bool looking;              /* a worker is at it */
-	bool looked;               /* the next two are known */
-	uint64_t io_bytes, io_calls; /* since the open */
+	bool looked;               /* the next is known */
+	struct caller_io since;    /* the open */
 	uint64_t reads, bytes, small, sequential, paged, next; /* atomic */
 };
 
@@ -146,20 +146,29 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 		atomic_add(observed->paged, 1);
 }
 
+/* now is what came since before; false when it is less: somebody else has that number. */
+static bool reads_since(const struct caller_reads *before, struct caller_reads *now)
+{
+	if (now->bytes < before->bytes || now->calls < before->calls)
+		return false;
+	now->bytes -= before->bytes;
+	now->calls -= before->calls;
+	return true;
+}
+
 /* On a worker: the thread that opened may be in execve(2), see caller.h. */
 static void io_look(struct work *work)
 {
 	struct observed *observed = (struct observed *)work;
 	struct file *file = observed->file;
 	struct caller_io io;
-	bool known = caller_io(observed->pid, &io);
+	bool known = caller_io(observed->pid, &io) &&
+		     reads_since(&observed->io.thread, &io.thread) &&
+		     reads_since(&observed->io.process, &io.process);
 
-	/* Less than before: the thread is gone and another one has its number. */
-	known = known && io.bytes >= observed->io.bytes && io.calls >= observed->io.calls;
 	g_mutex_lock(&observed->lock);
 	if (known) {
-		observed->io_bytes = io.bytes - observed->io.bytes;
-		observed->io_calls = io.calls - observed->io.calls;
+		observed->since = io;
 		observed->looked = true;
 	}
 	observed->looking = false;
@@ -200,7 +209,8 @@ static bool read_nothing(struct observed *observed)
 	if (observed->seen)
 		return !atomic_read(observed->reads);
 	g_mutex_lock(&observed->lock);
-	nothing = observed->looked && !observed->io_calls;
+	/* Another thread of it may read what this one has opened. */
+	nothing = observed->looked && !observed->since.process.calls;
 	g_mutex_unlock(&observed->lock);
 	return nothing;
 }
@@ -215,6 +225,17 @@ void observe_release(struct file *file)
 		atomic_write(observed->mapped, true);
 }
 
+/* Where the kernel reads: what who opened it has read meanwhile, if that is about this file. */
+static void sample_unseen(const struct observed *observed, struct learn_sample *sample)
+{
+	const struct caller_reads *reads = &observed->since.thread;
+
+	if (!learn_is_about(reads->bytes, observed->size))
+		reads = &observed->since.process;
+	sample->reads = reads->calls;
+	sample->bytes = reads->bytes;
+}
+
 static void sample_of(const struct observed *observed, struct learn_sample *sample)
 {
 	int64_t ended = observed->ended ? observed->ended : g_get_monotonic_time();
@@ -222,8 +243,8 @@ static void sample_of(const struct observed *observed, struct learn_sample *samp
 	*sample = (struct learn_sample){
 		.lane = observed->lane,
 		.seen = observed->seen,
-		.reads = observed->seen ? observed->reads : observed->io_calls,
-		.bytes = observed->seen ? observed->bytes : observed->io_bytes,
+		.reads = observed->reads,
+		.bytes = observed->bytes,
 		.small = observed->small,
 		.sequential = observed->sequential,
 		.paged = observed->paged,
@@ -231,6 +252,21 @@ static void sample_of(const struct observed *observed, struct learn_sample *samp
 		.duration = ended - observed->started,
 	};
 	sample->mapped = observed->mapped;
+	if (!observed->seen)
+		sample_unseen(observed, sample);
+}
+
+/* How much of the file was read; what cannot be known was all of it. */
+static uint64_t bytes_of(const struct observed *observed)
+{
+	const struct caller_io *since = &observed->since;
+	uint64_t bytes = observed->bytes;
+
+	if (observed->mapped || (!observed->seen && !observed->looked))
+		return observed->size;
+	if (!observed->seen)
+		bytes = since->thread.bytes ? since->thread.bytes : since->process.bytes;
+	return MIN(bytes, observed->size);
 }
 
 void observe_end(struct file *file)
@@ -242,10 +278,7 @@ void observe_end(struct file *file)
 	if (!observed)
 		return;
 	sample_of(observed, &sample);
-	/* What cannot be known was all of it. */
-	bytes = sample.bytes || sample.seen ? MIN(sample.bytes, sample.size) : sample.size;
-	if (sample.mapped)
-		bytes = sample.size;
+	bytes = bytes_of(observed);
 	if (!atomic_read(file->fs->stopping)) {
 		if (bytes && adapt_samples(file->fs->adapt, observed->id, bytes))
 			observer_replay(file->fs->observer, observed->id, observed->size, bytes,

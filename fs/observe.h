@@ -7,9 +7,9 @@
  * relaxed atomics of its own file.  Everything that takes longer is done by one thread, a few
  * times a second, or by a worker.
  *
- * Where the kernel does the reading no READ comes.  What the thread that opened has read meanwhile
- * (/proc/TID/task/TID/io) tells small pieces from large ones; pages that appear without any read
- * are a mapping.
+ * Where the kernel does the reading no READ comes.  What the thread that opened, or its process, has
+ * read meanwhile (/proc/TID/task/TID/io, /proc/TID/io) tells small pieces from large ones, where it is
+ * about as much as the file; pages that appear without any read of the process are a mapping.
  */
 #pragma once
 

@@ -32,10 +32,17 @@
 /* Fewer reads than this that leave most of the file alone are only a look at it. */
 #define READS_LEAST 4
 
+bool learn_is_about(uint64_t bytes, uint64_t size)
+{
+	return bytes >= size / 2 && bytes <= size + size / 4;
+}
+
 enum learn_shape learn_shape_of(const struct learn_sample *sample)
 {
 	if (sample->mapped)
 		return SHAPE_PAGED;
+	if (!sample->seen && !learn_is_about(sample->bytes, sample->size))
+		return SHAPE_UNKNOWN;
 	if (!sample->reads || (sample->reads < READS_LEAST && sample->bytes < sample->size / 2))
 		return SHAPE_UNKNOWN;
 	if (!sample->seen)
@@ -182,15 +189,22 @@ void learn_look(struct learn *learn, const struct learn_key *key, uint64_t size,
 		entry_take_turn(learn_use(learn, key), size, room, out);
 }
 
+/*
+ * From outside, small and large pieces can be told apart and nothing else.  Pages without reads may
+ * be a mapping, and as well reads of io_uring, or of another process that was handed the descriptor.
+ */
+static bool may_follow(enum learn_shape known, enum learn_shape shape)
+{
+	if (known == SHAPE_UNKNOWN || known == shape)
+		return true;
+	return shape != SHAPE_PAGED && (known == SHAPE_SMALL || known == SHAPE_SEQUENTIAL);
+}
+
 static void note_shape(struct learn_entry *entry, const struct learn_sample *sample)
 {
 	enum learn_shape known = entry_shape(entry), shape = learn_shape_of(sample);
 
-	/* From outside, small and large pieces can be told apart and nothing else. */
-	if (!sample->seen && !sample->mapped && known != SHAPE_UNKNOWN && known != SHAPE_SMALL &&
-	    known != SHAPE_SEQUENTIAL)
-		return;
-	if (shape == SHAPE_UNKNOWN)
+	if (shape == SHAPE_UNKNOWN || (!sample->seen && !may_follow(known, shape)))
 		return;
 	entry->doubt = sample->seen && known != SHAPE_UNKNOWN && shape != known;
 	entry->shapes[entry->next] = (uint8_t)shape;
@@ -207,11 +221,16 @@ static void note_shape(struct learn_entry *entry, const struct learn_sample *sam
 static void note_rate(struct learn_entry *entry, const struct learn_sample *sample)
 {
 	struct learn_rate *rate = &entry->rates[sample->lane];
+	uint64_t bytes = sample->bytes;
 	double weight, now;
 
-	if (sample->bytes < RATE_BYTES_LEAST || sample->duration < RATE_US_LEAST)
+	/* What was read of other files at the same time is no throughput of this one. */
+	if (!sample->seen && !learn_is_about(bytes, sample->size))
 		return;
-	now = log2((double)sample->bytes * G_USEC_PER_SEC / (double)sample->duration);
+	bytes = MIN(bytes, sample->size);
+	if (bytes < RATE_BYTES_LEAST || sample->duration < RATE_US_LEAST)
+		return;
+	now = log2((double)bytes * G_USEC_PER_SEC / (double)sample->duration);
 	weight = MAX(RATE_WEIGHT, 1.0 / (rate->samples + 1));
 	rate->log2 += weight * (now - rate->log2);
 	rate->samples++;

@@ -32,12 +32,12 @@ struct learn_key {
 struct learn_sample {
 	enum lane lane;        /* that it had */
 	bool seen;             /* its reads came to the daemon: the next four are exact */
-	uint64_t reads;        /* seen: how many, else read(2) calls of the thread meanwhile */
+	uint64_t reads;        /* seen: how many, else read(2) calls of who opened it meanwhile */
 	uint64_t small;        /* of these, pieces below LEARN_SMALL_PIECE */
 	uint64_t sequential;   /* of these, that went on where the last one ended */
 	uint64_t paged;        /* of these, by the page cache: sendfile or mmap */
 	bool mapped;           /* pages appeared without reads */
-	uint64_t bytes;        /* read in all */
+	uint64_t bytes;        /* read in all, seen or else by who opened it, of whatever file */
 	uint64_t size;         /* of the file */
 	int64_t duration;      /* us it was open */
 };
@@ -57,6 +57,9 @@ void learn_look(struct learn *learn, const struct learn_key *key, uint64_t size,
 
 void learn_note(struct learn *learn, const struct learn_key *key,
 		const struct learn_sample *sample);
+
+/* Whether so many bytes, read by who had such a file open, were most likely read of it. */
+bool learn_is_about(uint64_t bytes, uint64_t size);
 
 /* The shape of that one open; SHAPE_UNKNOWN when it did too little to say. */
 enum learn_shape learn_shape_of(const struct learn_sample *sample);

@@ -12,6 +12,8 @@
 struct program {
 	uint64_t piece;
 	bool paged, random, mapped;
+	bool uring;              /* where the kernel reads, pages come without any read(2) */
+	uint64_t others;         /* there, so many bytes for each of the file's, in small pieces */
 	double rate[LANE_COUNT]; /* bytes a second */
 };
 
@@ -36,6 +38,12 @@ static const struct program sends = {
 static const struct program maps = {
 	.mapped = true, .rate = { 2e9, 1e9, 2e9 },
 };
+static const struct program uring = {
+	.piece = 256 * KIB, .uring = true, .rate = { 2e9, 2e9, 1.5e9 },
+};
+static const struct program server = {
+	.piece = 256 * KIB, .others = 8, .rate = { 2e9, 2e9, 1.5e9 },
+};
 static const struct program random_reads = {
 	.piece = 16 * KIB, .random = true, .rate = { 1e9, 0.1e9, 0.5e9 },
 };
@@ -56,6 +64,14 @@ static struct learn_sample sample_of(const struct program *program, enum lane la
 		return sample;
 	}
 	sample.reads = size / program->piece;
+	if (!sample.seen && program->uring) {
+		sample.mapped = true;
+		sample.bytes = sample.reads = 0;
+	}
+	if (!sample.seen && program->others) {
+		sample.bytes += program->others * size;
+		sample.reads += program->others * size / KIB;
+	}
 	if (!sample.seen)
 		return sample;
 	sample.small = program->piece < LEARN_SMALL_PIECE ? sample.reads : 0;
@@ -105,6 +121,8 @@ static const struct {
 	{ "sendfile", &sends, LANE_STREAM, SHAPE_PAGED },
 	{ "mmap", &maps, LANE_STREAM, SHAPE_PAGED },
 	{ "random", &random_reads, LANE_CACHED, SHAPE_RANDOM },
+	{ "io_uring", &uring, LANE_DIRECT, SHAPE_SEQUENTIAL },
+	{ "many files at once", &server, LANE_DIRECT, SHAPE_SEQUENTIAL },
 };
 
 /* Within ten opens every program is in its lane, the tenth open itself included, and stays. */
@@ -177,10 +195,18 @@ static void test_shapes(void)
 		{ { .seen = true, .reads = 100, .bytes = GIB, .sequential = 10, .paged = 51,
 		    .size = GIB }, SHAPE_PAGED },
 		{ { .mapped = true, .size = GIB }, SHAPE_PAGED },
-		{ { .seen = false, .reads = 1000, .bytes = 64000 * KIB, .size = GIB },
+		{ { .seen = false, .reads = 1000, .bytes = 64000 * KIB, .size = 64000 * KIB },
 		  SHAPE_SEQUENTIAL },
-		{ { .seen = false, .reads = 1000, .bytes = 63999 * KIB, .size = GIB },
+		{ { .seen = false, .reads = 1000, .bytes = 63999 * KIB, .size = 64000 * KIB },
 		  SHAPE_SMALL },
+		/* Who reads much less or more than the file reads something else. */
+		{ { .seen = false, .reads = 9000, .bytes = GIB / 2, .size = GIB }, SHAPE_SMALL },
+		{ { .seen = false, .reads = 9000, .bytes = GIB / 2 - 1, .size = GIB },
+		  SHAPE_UNKNOWN },
+		{ { .seen = false, .reads = 90000, .bytes = GIB / 4 * 5, .size = GIB },
+		  SHAPE_SMALL },
+		{ { .seen = false, .reads = 90000, .bytes = GIB / 4 * 5 + 1, .size = GIB },
+		  SHAPE_UNKNOWN },
 	};
 
 	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++)

@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import re
 import shutil
 import signal
 import socket
@@ -132,6 +133,32 @@ def test_settles_within_ten_opens(m, action, lanes, words):
     assert words in told["why"] and program in told["why"], told["why"]
     known = [entry for entry in report(m)["known"] if entry["program"] == program]
     assert known and known[0]["extension"] == "iso", known
+
+
+def test_other_threads_read(m):
+    """Opened in one thread and read by another: where the kernel reads, the first has read nothing."""
+    def work():
+        for number in range(20):
+            fd = os.open(m.join(f"{number}.iso"), os.O_RDONLY)
+
+            def read_all():
+                at = 0
+                while piece := os.pread(fd, MIB, at):
+                    at += len(piece)
+
+            thread = threading.Thread(target=read_all)
+            thread.start()
+            thread.join()
+            os.close(fd)
+
+    for number in range(20):
+        make(m, f"{number}.iso")
+    with Child(work) as child:
+        child.result()
+    program = open("/proc/self/comm").read().strip()
+    told = supposed(m, make(m, "next.iso"), program)
+    alike, opens = re.search(r"sequentially in (\d+) of (\d+) opens", told["why"]).groups()
+    assert alike == opens and int(opens) >= 10, told["why"]
 
 
 def test_kinds_and_programs_are_apart(m):
