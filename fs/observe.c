@@ -37,7 +37,8 @@ struct observed {
 	bool seen;                 /* fixed, READs come to the daemon */
 	bool has_io;               /* fixed, io is known */
 	bool cached;               /* fixed, the policy has it cached, if it is asked */
-	bool learns;               /* fixed, else only replayed */
+	bool heats;                /* fixed, the policy got to what was learned, else it is only replayed */
+	bool learns;               /* fixed, and wants to know what it does */
 	struct caller_io io;       /* fixed, of pid at the open */
 	bool mapped;               /* atomic */
 	int64_t ended;             /* atomic, us, 0: was not closed yet */
@@ -97,13 +98,14 @@ static void follow(struct file *file, const struct facts *facts,
 	observed->size = size;
 	observed->started = g_get_monotonic_time();
 	observed->pid = pid;
+	observed->heats = decision->rule >= RULE_RESIDENT;
 	observed->learns = is_large(decision->rule);
 	observed->lane = decision->lane;
 	observed->seen = decision->lane == LANE_DIRECT;
 	observed->cached = decision->would == LANE_CACHED;
 	if (facts->policy.resident > 0)
 		observed->resident = (uint64_t)(facts->policy.resident * (double)size);
-	if (observed->learns && !observed->seen)
+	if (!observed->seen)
 		observed->has_io = caller_io(pid, &observed->io);
 	file->observed = observed;
 }
@@ -182,7 +184,7 @@ void observe_flush(struct file *file)
 	struct observed *observed = file->observed;
 	int64_t now = g_get_monotonic_time();
 
-	if (!observed || !observed->learns)
+	if (!observed)
 		return;
 	atomic_write(observed->ended, now);
 	if (!observed->has_io || atomic_read(file->fs->stopping))
@@ -283,8 +285,9 @@ void observe_end(struct file *file)
 		if (bytes && adapt_samples(file->fs->adapt, observed->id, bytes))
 			observer_replay(file->fs->observer, observed->id, observed->size, bytes,
 					observed->cached);
-		if (observed->learns)
-			adapt_close(file->fs->adapt, &observed->key, observed->id, bytes, &sample);
+		if (observed->heats)
+			adapt_close(file->fs->adapt, &observed->key, observed->id, bytes,
+				    observed->learns ? &sample : NULL);
 	}
 	file->observed = NULL;
 	g_cond_clear(&observed->look_done);

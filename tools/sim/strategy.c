@@ -62,6 +62,7 @@ static enum lane decide_learned(struct play *play, const struct sim_open *open)
 		.memory = play->bytes, .resident = -1,
 	};
 	struct policy_decision decision;
+	struct learn_sample done;
 	struct learn_key key;
 
 	feel(play, open->time);
@@ -73,12 +74,9 @@ static enum lane decide_learned(struct play *play, const struct sim_open *open)
 		adapt_look(play->adapt, &key, open->id, open->size, UINT64_MAX,
 			   facts.resident < 0.5, true, &facts);
 		policy_decide(play->config, &facts, &decision, NULL);
-		if (decision.rule != RULE_RESIDENT) {
-			struct learn_sample done;
-
-			sample(open, decision.lane, &done);
-			adapt_close(play->adapt, &key, open->id, open->bytes, &done);
-		}
+		sample(open, decision.lane, &done);
+		adapt_close(play->adapt, &key, open->id, open->bytes,
+			    decision.rule == RULE_RESIDENT ? NULL : &done);
 	}
 	if (!open->writes && adapt_samples(play->adapt, open->id, open->bytes))
 		adapt_replay(play->adapt, open->id, open->size, open->bytes,
