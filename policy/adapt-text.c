@@ -209,12 +209,13 @@ char *adapt_report(struct adapt *adapt)
 	json_builder_set_member_name(json, "known");
 	json_builder_begin_array(json);
 	g_mutex_lock(&adapt->lock);
-	learn_foreach(adapt->learn, adapt->room, add_known, &known);
+	learn_foreach(adapt->learn, heat_room(adapt->heat), add_known, &known);
 	json_builder_end_array(json);
 	json_builder_set_member_name(json, "hot");
 	json_builder_begin_object(json);
 	add_int(json, "files", heat_count(adapt->heat));
 	add_int(json, "bytes", heat_bytes(adapt->heat));
+	add_int(json, "room", heat_room(adapt->heat));
 	json_builder_end_object(json);
 	g_mutex_unlock(&adapt->lock);
 	add_int(json, "memory", adapt_footprint(adapt));

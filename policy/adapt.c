@@ -72,20 +72,22 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out)
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
 		uint64_t room, bool absent, bool opening, struct policy_facts *facts)
 {
+	struct heat_open open = { .id = id, .size = size, .absent = absent };
+	bool fits;
+
 	opening = opening && !is_frozen(adapt);
 	g_mutex_lock(&adapt->lock);
-	room = MIN(room, adapt->room);
-	if (opening && absent)
-		heat_disappoint(adapt->heat, id);
+	fits = (double)size <= (double)MIN(room, adapt->room) * HEAT_SHARE;
+	open.strewn = fits && learn_is_strewn(adapt->learn, key);
 	if (opening)
-		heat_note(adapt->heat, id, size);
+		heat_note(adapt->heat, &open);
 	if (opening || is_frozen(adapt))
 		heat_look(adapt->heat, id, size, &facts->heat);
 	else
-		heat_foresee(adapt->heat, id, size, absent, &facts->heat);
-	if ((double)size > (double)room * HEAT_SHARE)
-		facts->heat.hot = false;
-	learn_look(adapt->learn, key, size, room, opening && !facts->heat.hot, &facts->known);
+		heat_foresee(adapt->heat, &open, &facts->heat);
+	facts->heat.hot = facts->heat.hot && fits;
+	facts->heat.fits = facts->heat.fits && fits;
+	learn_look(adapt->learn, key, facts->heat.fits, opening && !facts->heat.hot, &facts->known);
 	g_mutex_unlock(&adapt->lock);
 }
 
@@ -96,7 +98,8 @@ void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, 
 		return;
 	g_mutex_lock(&adapt->lock);
 	heat_read(adapt->heat, id, bytes);
-	learn_note(adapt->learn, key, sample);
+	if (sample)
+		learn_note(adapt->learn, key, sample);
 	g_mutex_unlock(&adapt->lock);
 }
 

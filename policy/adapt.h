@@ -32,7 +32,7 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out);
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
 		uint64_t room, bool absent, bool opening, struct policy_facts *facts);
 
-/* Such an open of file id is over, and has read so many bytes of it. */
+/* Such an open of file id is over, and has read so many bytes of it; sample NULL: more is not known. */
 void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t bytes,
 		 const struct learn_sample *sample);
 

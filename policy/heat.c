@@ -13,19 +13,20 @@
 
 /* Gaps beyond so many times the room are no return. */
 #define REACH 4
+#define FAR UINT64_MAX
 
 struct heat_file {
 	uint64_t id;
 	uint64_t size;
 	uint64_t last;        /* heat->clock when it was opened last, looks left out */
-	uint64_t distance;    /* between the last two such opens */
+	uint64_t distance;    /* between the last two such opens, FAR: there was one */
 	uint64_t used;        /* bytes read of it since */
 	unsigned int opens;
 	unsigned int returns; /* in a row, within reach */
 	unsigned int penalty, patience; /* opens still to wait, and how many next time */
-	bool hot;
+	bool held;            /* has a place, for its returns or as it is read here and there */
 	GList link;           /* in files */
-	GList hot_link;       /* in hot, when it is */
+	GList held_link;      /* in held, when it is */
 };
 
 struct heat {
@@ -33,18 +34,18 @@ struct heat {
 	uint64_t clock;       /* bytes of large files read so far */
 	GHashTable *by_id;
 	GQueue files;         /* most recently opened first */
-	GQueue hot;           /* the same, hot ones only */
-	uint64_t hot_bytes;
+	GQueue held;          /* those that have a place, in the order they were last wanted there */
+	uint64_t held_bytes;
 };
 
 static void cool(struct heat *heat, struct heat_file *file)
 {
-	if (!file->hot)
+	if (!file->held)
 		return;
-	file->hot = false;
+	file->held = false;
 	file->returns = 0;
-	heat->hot_bytes -= file->size;
-	g_queue_unlink(&heat->hot, &file->hot_link);
+	heat->held_bytes -= file->size;
+	g_queue_unlink(&heat->held, &file->held_link);
 }
 
 struct heat *heat_new(uint64_t room)
@@ -54,7 +55,7 @@ struct heat *heat_new(uint64_t room)
 	heat->room = room;
 	heat->by_id = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
 	g_queue_init(&heat->files);
-	g_queue_init(&heat->hot);
+	g_queue_init(&heat->held);
 	return heat;
 }
 
@@ -68,13 +69,13 @@ void heat_free(struct heat *heat)
 
 static void cool_last(struct heat *heat)
 {
-	cool(heat, g_queue_peek_tail(&heat->hot));
+	cool(heat, g_queue_peek_tail(&heat->held));
 }
 
 void heat_set_room(struct heat *heat, uint64_t room)
 {
 	heat->room = room;
-	while (heat->hot_bytes > room)
+	while (heat->held_bytes > room)
 		cool_last(heat);
 }
 
@@ -95,8 +96,9 @@ static struct heat_file *file_of(struct heat *heat, uint64_t id)
 	}
 	file = g_new0(struct heat_file, 1);
 	file->id = id;
-	file->link.data = file->hot_link.data = file;
+	file->link.data = file->held_link.data = file;
 	file->patience = PENALTY_FIRST;
+	file->distance = FAR;
 	g_queue_push_head_link(&heat->files, &file->link);
 	g_hash_table_insert(heat->by_id, &file->id, file);
 	return file;
@@ -105,11 +107,11 @@ static struct heat_file *file_of(struct heat *heat, uint64_t id)
 /* Whether the file, away for distance bytes, gets in: by room, or by coming back sooner. */
 static bool has_room(const struct heat *heat, const struct heat_file *file)
 {
-	uint64_t found = heat->room - MIN(heat->hot_bytes, heat->room);
+	uint64_t found = heat->room - MIN(heat->held_bytes, heat->room);
 
 	if (file->size > heat->room)
 		return false;
-	for (GList *link = heat->hot.tail; link && found < file->size; link = link->prev) {
+	for (GList *link = heat->held.tail; link && found < file->size; link = link->prev) {
 		const struct heat_file *away = link->data;
 
 		if (heat->clock - away->last <= file->distance)
@@ -119,18 +121,10 @@ static bool has_room(const struct heat *heat, const struct heat_file *file)
 	return true;
 }
 
-static void take_room(struct heat *heat, struct heat_file *file)
-{
-	while (heat->room - MIN(heat->hot_bytes, heat->room) < file->size)
-		cool_last(heat);
-	file->hot = true;
-	heat->hot_bytes += file->size;
-}
-
 static void resize(struct heat *heat, struct heat_file *file, uint64_t size)
 {
-	if (file->hot)
-		heat->hot_bytes += size - file->size;
+	if (file->held)
+		heat->held_bytes += size - file->size;
 	file->size = size;
 }
 
@@ -144,23 +138,62 @@ static void count_return(const struct heat *heat, struct heat_file *file)
 	}
 }
 
-/* An open of it, in file alone. */
-static void count_open(const struct heat *heat, struct heat_file *file)
+/* An open of it, in file alone.  Whether it counts, or is only a look. */
+static bool count_open(const struct heat *heat, struct heat_file *file, const struct heat_open *open)
 {
-	if (file->opens++ && file->used < file->size / USED_SHARE)
-		return;
+	if (open->absent && file->held) {
+		/* Somebody else needed the memory. */
+		file->penalty = file->patience;
+		file->patience = MIN(2 * file->patience, PENALTY_MOST);
+		file->returns = 0;
+	}
+	if (file->opens++ && !open->strewn && file->used < file->size / USED_SHARE)
+		return false;
 	if (file->opens > 1)
 		count_return(heat, file);
 	file->last = heat->clock;
 	file->used = 0;
+	return true;
 }
 
-/* In hot_bytes that hot files take its own are counted when it is one. */
-static bool is_hot_now(const struct heat *heat, const struct heat_file *file, uint64_t hot_bytes)
+static bool has_returned(const struct heat_file *file)
 {
-	if (file->penalty || file->returns < RETURNS_TO_HEAT)
+	return file->returns >= RETURNS_TO_HEAT;
+}
+
+/* Of held_bytes its own are a part when it has a place. */
+static bool fits(const struct heat *heat, const struct heat_file *file, uint64_t held_bytes)
+{
+	if (file->penalty)
 		return false;
-	return file->hot ? hot_bytes <= heat->room : has_room(heat, file);
+	return file->held ? held_bytes <= heat->room : has_room(heat, file);
+}
+
+static void take_place(struct heat *heat, struct heat_file *file)
+{
+	if (file->held) {
+		g_queue_unlink(&heat->held, &file->held_link);
+	} else {
+		while (heat->room - MIN(heat->held_bytes, heat->room) < file->size)
+			cool_last(heat);
+		file->held = true;
+		heat->held_bytes += file->size;
+	}
+	g_queue_push_head_link(&heat->held, &file->held_link);
+}
+
+void heat_note(struct heat *heat, const struct heat_open *open)
+{
+	struct heat_file *file = file_of(heat, open->id);
+	bool counts, late;
+
+	resize(heat, file, open->size);
+	counts = count_open(heat, file, open);
+	late = counts && !file->returns && !open->strewn;
+	if (late || !fits(heat, file, heat->held_bytes))
+		cool(heat, file);
+	else if ((open->strewn || has_returned(file)) && (counts || !file->held))
+		take_place(heat, file);
 }
 
 void heat_read(struct heat *heat, uint64_t id, uint64_t bytes)
@@ -172,70 +205,53 @@ void heat_read(struct heat *heat, uint64_t id, uint64_t bytes)
 		file->used += bytes;
 }
 
-void heat_note(struct heat *heat, uint64_t id, uint64_t size)
+static void view(const struct heat *heat, const struct heat_file *file, uint64_t held_bytes,
+		 struct heat_view *out)
 {
-	struct heat_file *file = file_of(heat, id);
-
-	resize(heat, file, size);
-	count_open(heat, file);
-	if (!is_hot_now(heat, file, heat->hot_bytes)) {
-		cool(heat, file);
-		return;
-	}
-	if (file->hot)
-		g_queue_unlink(&heat->hot, &file->hot_link);
-	else
-		take_room(heat, file);
-	g_queue_push_head_link(&heat->hot, &file->hot_link);
+	*out = (struct heat_view){
+		.room = heat->room,
+		.opens = file->opens,
+		.distance = file->distance == FAR ? 0 : file->distance,
+		.fits = fits(heat, file, held_bytes),
+	};
+	out->hot = out->fits && has_returned(file);
 }
 
 void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_view *out)
 {
-	const struct heat_file *file = g_hash_table_lookup(heat->by_id, &id);
-
-	*out = (struct heat_view){ .room = heat->room };
-	if (!file)
-		return;
-	out->hot = file->hot && size <= heat->room;
-	out->opens = file->opens;
-	out->distance = file->distance;
-}
-
-void heat_foresee(const struct heat *heat, uint64_t id, uint64_t size, bool absent,
-		  struct heat_view *out)
-{
 	const struct heat_file *known = g_hash_table_lookup(heat->by_id, &id);
-	struct heat_file file;
+	struct heat_file file = known ? *known : (struct heat_file){ .distance = FAR };
 
-	heat_look(heat, id, size, out);
-	if (!known)
-		return;
-	file = *known;
 	file.size = size;
-	count_open(heat, &file);
-	out->hot = !(file.hot && absent) &&
-		   is_hot_now(heat, &file, heat->hot_bytes - known->size + size);
+	view(heat, &file, heat->held_bytes + size - (known ? known->size : 0), out);
+	out->hot = out->hot && file.held;
 }
 
-void heat_disappoint(struct heat *heat, uint64_t id)
+void heat_foresee(const struct heat *heat, const struct heat_open *open, struct heat_view *out)
 {
-	struct heat_file *file = g_hash_table_lookup(heat->by_id, &id);
+	const struct heat_file *known = g_hash_table_lookup(heat->by_id, &open->id);
+	struct heat_file file = known ? *known : (struct heat_file){ .distance = FAR };
 
-	if (!file || !file->hot)
-		return;
-	cool(heat, file);
-	file->penalty = file->patience;
-	file->patience = MIN(2 * file->patience, PENALTY_MOST);
+	file.size = open->size;
+	count_open(heat, &file, open);
+	view(heat, &file, heat->held_bytes + open->size - (known ? known->size : 0), out);
+	/* What has been, not what would be. */
+	out->opens = known ? known->opens : 0;
 }
 
 unsigned int heat_count(const struct heat *heat)
 {
-	return heat->hot.length;
+	return heat->held.length;
 }
 
 uint64_t heat_bytes(const struct heat *heat)
 {
-	return heat->hot_bytes;
+	return heat->held_bytes;
+}
+
+uint64_t heat_room(const struct heat *heat)
+{
+	return heat->room;
 }
 
 uint64_t heat_footprint(const struct heat *heat)

@@ -9,6 +9,9 @@
  * and Zhang, SIGMETRICS 2002).  So a scan makes nothing hot, and of a loop over more
  * than memory holds a part stays.
  *
+ * Files that are read here and there want a place from the first open on; they take what is free,
+ * and from others only what these have been away from for longer.
+ *
  * Bounded: the file that was away longest is forgotten.  Pure; the caller serialises.
  */
 #pragma once
@@ -28,23 +31,24 @@ void heat_set_room(struct heat *heat, uint64_t room);
 /* Whether file id is hot, and why.  Changes nothing. */
 void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_view *out);
 
-/*
- * The same, as it would be once the file had been opened; absent: and little of it had been found in
- * memory.  Changes nothing.
- */
-void heat_foresee(const struct heat *heat, uint64_t id, uint64_t size, bool absent,
-		  struct heat_view *out);
+/* A large file is opened. */
+struct heat_open {
+	uint64_t id, size;
+	bool strewn;  /* to be read here and there: it counts however little was read of it */
+	bool absent;  /* little of it was found in memory */
+};
 
-/* A large file was opened; what heat_look() says next holds for this open. */
-void heat_note(struct heat *heat, uint64_t id, uint64_t size);
+/* What heat_look() says after heat_note(), without that.  Changes nothing. */
+void heat_foresee(const struct heat *heat, const struct heat_open *open, struct heat_view *out);
+
+/* It is counted; what heat_look() says next holds for this open. */
+void heat_note(struct heat *heat, const struct heat_open *open);
 
 /* So many bytes of that file were read. */
 void heat_read(struct heat *heat, uint64_t id, uint64_t bytes);
 
-/* It was hot, and yet its pages were gone when it came back: somebody else needed the memory. */
-void heat_disappoint(struct heat *heat, uint64_t id);
-
-/* Hot files, and their bytes. */
+/* Files that have a place, and their bytes. */
 unsigned int heat_count(const struct heat *heat);
 uint64_t heat_bytes(const struct heat *heat);
+uint64_t heat_room(const struct heat *heat);
 uint64_t heat_footprint(const struct heat *heat);

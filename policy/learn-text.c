@@ -53,6 +53,11 @@ void learn_key_init(struct learn_key *key, const char *program, const char *path
 		key->size_class++;
 }
 
+uint64_t learn_class_least(unsigned int size_class)
+{
+	return size_class ? class_bounds[size_class - 1] : 0;
+}
+
 char *learn_class_text(unsigned int size_class)
 {
 	g_autofree char *from = NULL;
@@ -101,6 +106,8 @@ void learn_say(const struct learn_view *view, const char *program, GString *text
 		return;
 	}
 	g_string_append_printf(text, " in %u of %u opens", view->alike, view->opens);
+	if (view->no_room)
+		g_string_append(text, ", and memory has no room for it");
 	if (view->measured)
 		say_rates(view, text);
 	if (view->trial)

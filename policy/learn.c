@@ -129,12 +129,11 @@ static enum lane trial_lane(const struct learn_entry *entry, const enum lane lan
 	return lanes[0];
 }
 
-static void entry_view(const struct learn_entry *entry, uint64_t size, uint64_t room,
-		       struct learn_view *out)
+static void entry_view(const struct learn_entry *entry, bool fits, struct learn_view *out)
 {
 	enum learn_shape shape = entry_shape(entry);
 	enum lane lanes[2] = { LANE_DIRECT, LANE_DIRECT };
-	unsigned int count = plausible(entry, shape, size <= room / 2, lanes);
+	unsigned int count = plausible(entry, shape, fits, lanes);
 
 	*out = (struct learn_view){ .opens = entry->count, .shape = shape,
 				    .piece = (uint64_t)entry->piece };
@@ -143,6 +142,7 @@ static void entry_view(const struct learn_entry *entry, uint64_t size, uint64_t 
 	if (count > 1)
 		order_lanes(entry, lanes);
 	out->lane = out->other = lanes[0];
+	out->no_room = shape == SHAPE_RANDOM && !fits;
 	if (!count)
 		return;
 	if (count > 1 && is_measured(entry, lanes)) {
@@ -154,11 +154,10 @@ static void entry_view(const struct learn_entry *entry, uint64_t size, uint64_t 
 }
 
 /* An open takes its turn: is it a trial? */
-static void entry_take_turn(struct learn_entry *entry, uint64_t size, uint64_t room,
-			    struct learn_view *view)
+static void entry_take_turn(struct learn_entry *entry, bool fits, struct learn_view *view)
 {
 	enum lane lanes[2] = { LANE_DIRECT, LANE_DIRECT };
-	unsigned int count = plausible(entry, view->shape, size <= room / 2, lanes);
+	unsigned int count = plausible(entry, view->shape, fits, lanes);
 	enum lane lane;
 
 	if (!count)
@@ -176,17 +175,24 @@ static void entry_take_turn(struct learn_entry *entry, uint64_t size, uint64_t r
 	view->lane = lane;
 }
 
-void learn_look(struct learn *learn, const struct learn_key *key, uint64_t size, uint64_t room,
-		bool opening, struct learn_view *out)
+void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool opening,
+		struct learn_view *out)
 {
 	struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
 
 	*out = (struct learn_view){ 0 };
 	if (!entry || !entry->count)
 		return;
-	entry_view(entry, size, room, out);
+	entry_view(entry, fits, out);
 	if (opening)
-		entry_take_turn(learn_use(learn, key), size, room, out);
+		entry_take_turn(learn_use(learn, key), fits, out);
+}
+
+bool learn_is_strewn(const struct learn *learn, const struct learn_key *key)
+{
+	const struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
+
+	return entry && entry_shape(entry) == SHAPE_RANDOM;
 }
 
 /*
@@ -324,7 +330,7 @@ void learn_foreach(struct learn *learn, uint64_t room,
 		const struct learn_entry *entry = link->data;
 		struct learn_view view;
 
-		entry_view(entry, 0, room, &view);
+		entry_view(entry, learn_class_least(entry->key.size_class) <= room, &view);
 		visit(&entry->key, &view, data);
 	}
 }

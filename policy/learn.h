@@ -49,11 +49,14 @@ void learn_free(struct learn *learn); /* NULL is fine */
 void learn_key_init(struct learn_key *key, const char *program, const char *path, uint64_t size);
 
 /*
- * What is known, for a file of that size where memory has so much room.
- * opening: it is for an open, so that trials take their turn; else only a question.
+ * What is known.  fits: memory has a place for the file.  opening: it is for an open, so that trials
+ * take their turn; else only a question.
  */
-void learn_look(struct learn *learn, const struct learn_key *key, uint64_t size, uint64_t room,
-		bool opening, struct learn_view *out);
+void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool opening,
+		struct learn_view *out);
+
+/* Whether such files are read here and there. */
+bool learn_is_strewn(const struct learn *learn, const struct learn_key *key);
 
 void learn_note(struct learn *learn, const struct learn_key *key,
 		const struct learn_sample *sample);
@@ -74,11 +77,14 @@ void learn_say(const struct learn_view *view, const char *program, GString *text
 unsigned int learn_count(const struct learn *learn);
 uint64_t learn_footprint(const struct learn *learn);
 
-/* Calls visit for each entry, most recently used first. */
+/* Calls visit for each entry, most recently used first, as for files that fit in room. */
 void learn_foreach(struct learn *learn, uint64_t room,
 		   void (*visit)(const struct learn_key *key, const struct learn_view *view,
 				 void *data),
 		   void *data);
+
+/* The least size in a class, bytes. */
+uint64_t learn_class_least(unsigned int size_class);
 
 /* "128 MiB to 1 GiB": the sizes of a class.  New string. */
 char *learn_class_text(unsigned int size_class);

@@ -77,6 +77,7 @@ struct learn_view {
 	uint64_t piece;       /* bytes a read, 0: unknown */
 	enum lane lane;       /* what it gets; without meaning for SHAPE_UNKNOWN */
 	bool trial;           /* not because it is the best known, but to find out */
+	bool no_room;         /* it would be cached if memory had a place for the file */
 	bool measured;        /* two lanes were tried, this one was faster */
 	double rate, other_rate; /* measured: bytes a second, of it and of the other */
 	enum lane other;
@@ -85,6 +86,7 @@ struct learn_view {
 /* How often a large file comes back. */
 struct heat_view {
 	bool hot;
+	bool fits;            /* it has a place in memory, or would get one if it were wanted there */
 	unsigned int opens;   /* of late */
 	uint64_t distance;    /* bytes of large files read between two of them */
 	uint64_t room;        /* bytes of memory for hot files */

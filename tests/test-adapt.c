@@ -252,6 +252,34 @@ static void test_room_of_the_opener(void)
 	adapt_free(adapt);
 }
 
+/* Shards read here and there, four times what memory holds: what is cached of them is bounded. */
+static void test_random_over_memory(void)
+{
+	struct learn_sample sample = {
+		.lane = LANE_DIRECT, .seen = true, .reads = 1000, .small = 1000,
+		.sequential = 10, .bytes = 16 * MIB, .size = GIB, .duration = 100000,
+	};
+	struct adapt *adapt = adapt_new(24 * GIB, false);
+	unsigned int cached = 0, last = 0;
+	struct learn_key key;
+
+	learn_key_init(&key, "train", "a.tar", GIB);
+	for (uint64_t n = 0; n < 1000; n++) {
+		struct policy_facts facts = { .size = GIB };
+
+		adapt_look(adapt, &key, n % 96, GIB, UINT64_MAX, false, true, &facts);
+		if (facts.heat.hot || facts.known.lane == LANE_CACHED)
+			cached++;
+		if (n % 96 == 0) {
+			g_assert_cmpuint(cached - last, <=, 14);
+			last = cached;
+		}
+		adapt_close(adapt, &key, n % 96, 16 * MIB, &sample);
+	}
+	g_assert_cmpuint(cached, >, 100);
+	adapt_free(adapt);
+}
+
 static char *learned_state(void)
 {
 	struct adapt *adapt = adapt_new(8 * GIB, false);
@@ -385,6 +413,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/adapt/no-reason-to-move", test_no_reason_to_move);
 	g_test_add_func("/adapt/frozen", test_frozen);
 	g_test_add_func("/adapt/room-of-the-opener", test_room_of_the_opener);
+	g_test_add_func("/adapt/random-over-memory", test_random_over_memory);
 	g_test_add_func("/adapt/saved", test_saved);
 	g_test_add_func("/adapt/damaged", test_damaged);
 	g_test_add_func("/adapt/strange-line", test_strange_line);

@@ -8,7 +8,7 @@ static bool open_once(struct heat *heat, uint64_t id, uint64_t size)
 {
 	struct heat_view view;
 
-	heat_note(heat, id, size);
+	heat_note(heat, &(struct heat_open){ .id = id, .size = size });
 	heat_look(heat, id, size, &view);
 	heat_read(heat, id, size);
 	return view.hot;
@@ -19,7 +19,7 @@ static bool foreseen(struct heat *heat, uint64_t id, uint64_t size)
 {
 	struct heat_view view;
 
-	heat_foresee(heat, id, size, false, &view);
+	heat_foresee(heat, &(struct heat_open){ .id = id, .size = size }, &view);
 	return view.hot;
 }
 
@@ -56,7 +56,7 @@ static void test_looks(void)
 
 	open_once(heat, 1, 4 * GIB);
 	for (unsigned int n = 0; n < 100; n++) {
-		heat_note(heat, 1, 4 * GIB);
+		heat_note(heat, &(struct heat_open){ .id = 1, .size = 4 * GIB });
 		heat_read(heat, 1, 64 << 10);
 		g_assert_false(is_hot(heat, 1, 4 * GIB));
 	}
@@ -66,7 +66,7 @@ static void test_looks(void)
 	heat_free(heat);
 	heat = heat_new(GIB);
 	for (unsigned int n = 0; n < 20; n++) {
-		heat_note(heat, 2, 100 * MIB);
+		heat_note(heat, &(struct heat_open){ .id = 2, .size = 100 * MIB });
 		g_assert_cmpint(is_hot(heat, 2, 100 * MIB), ==, n >= 6);
 		heat_read(heat, 2, 10 * MIB);
 	}
@@ -95,7 +95,7 @@ static void test_foreseen(void)
 	for (unsigned int n = 0; n < 5; n++)
 		open_once(heat, 99, MIB);
 	g_assert_true(foreseen(heat, 99, MIB));
-	heat_foresee(heat, 99, MIB, true, &view);
+	heat_foresee(heat, &(struct heat_open){ .id = 99, .size = MIB, .absent = true }, &view);
 	g_assert_false(view.hot);
 	g_rand_free(random);
 	heat_free(heat);
@@ -171,6 +171,13 @@ static void test_displaced(void)
 	heat_free(heat);
 }
 
+/* Its pages are gone although it was hot. */
+static void open_disappointed(struct heat *heat, uint64_t id, uint64_t size)
+{
+	heat_note(heat, &(struct heat_open){ .id = id, .size = size, .absent = true });
+	heat_read(heat, id, size);
+}
+
 static void test_disappointed(void)
 {
 	struct heat *heat = heat_new(GIB);
@@ -178,17 +185,57 @@ static void test_disappointed(void)
 
 	for (unsigned int n = 0; n < 5; n++)
 		open_once(heat, 1, 100 * MIB);
-	heat_disappoint(heat, 1);
+	open_disappointed(heat, 1, 100 * MIB);
 	g_assert_false(is_hot(heat, 1, 100 * MIB));
 	while (!open_once(heat, 1, 100 * MIB))
 		wait++;
-	heat_disappoint(heat, 1);
+	open_disappointed(heat, 1, 100 * MIB);
 	while (!open_once(heat, 1, 100 * MIB))
 		second++;
 	g_assert_cmpuint(wait, >=, 4);
 	g_assert_cmpuint(second, >, wait);
-	/* Not known, or not hot: nothing. */
-	heat_disappoint(heat, 99);
+	/* One that had no place: nothing. */
+	for (unsigned int n = 0; n < 2; n++)
+		open_disappointed(heat, 99, MIB);
+	g_assert_true(open_once(heat, 99, MIB));
+	heat_free(heat);
+}
+
+static bool strewn(struct heat *heat, uint64_t id, uint64_t size)
+{
+	struct heat_open open = { .id = id, .size = size, .strewn = true };
+	struct heat_view soon, view;
+
+	heat_foresee(heat, &open, &soon);
+	heat_note(heat, &open);
+	heat_look(heat, id, size, &view);
+	g_assert_cmpint(view.fits, ==, soon.fits);
+	g_assert_cmpint(view.hot, ==, soon.hot);
+	heat_read(heat, id, MIB);
+	return view.fits;
+}
+
+/* Of files read here and there as many have a place as there is room for, whatever is read of them. */
+static void test_strewn(void)
+{
+	struct heat *heat = heat_new(10 * GIB);
+	unsigned int cached = 0;
+
+	for (unsigned int round = 0; round < 10; round++)
+		for (uint64_t id = 0; id < 100; id++)
+			cached += strewn(heat, id, GIB);
+	g_assert_cmpuint(heat_bytes(heat), <=, 10 * GIB);
+	/* The same ones each time. */
+	g_assert_cmpuint(cached, ==, 10 * 10);
+	/* One that comes back at once takes the place of one that is long away. */
+	g_assert_false(strewn(heat, 200, GIB));
+	g_assert_true(strewn(heat, 200, GIB));
+	/* What does not want a place any more, and is long away, loses it. */
+	heat_set_room(heat, 9 * GIB);
+	g_assert_cmpuint(heat_bytes(heat), ==, 9 * GIB);
+	heat_read(heat, 1000, 1000 * GIB);
+	g_assert_false(open_once(heat, 200, GIB));
+	g_assert_false(open_once(heat, 200, GIB));
 	heat_free(heat);
 }
 
@@ -220,6 +267,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/heat/loop", test_loop);
 	g_test_add_func("/heat/displaced", test_displaced);
 	g_test_add_func("/heat/disappointed", test_disappointed);
+	g_test_add_func("/heat/strewn", test_strewn);
 	g_test_add_func("/heat/grows", test_grows);
 	return g_test_run();
 }

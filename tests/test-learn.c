@@ -6,7 +6,6 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
-#define ROOM (8 * GIB)
 
 /* A program, as the daemon sees it: what one open of it looks like in a lane. */
 struct program {
@@ -89,7 +88,7 @@ static enum lane open_once(struct learn *learn, const struct program *program, u
 	enum lane lane;
 
 	learn_key_init(&key, "program", "dir/file.iso", size);
-	learn_look(learn, &key, size, ROOM, true, view);
+	learn_look(learn, &key, true, true, view);
 	lane = view->shape == SHAPE_UNKNOWN ? LANE_DIRECT : view->lane;
 	sample = sample_of(program, lane, size);
 	learn_note(learn, &key, &sample);
@@ -102,7 +101,7 @@ static enum lane settled(struct learn *learn, uint64_t size)
 	struct learn_key key;
 
 	learn_key_init(&key, "program", "dir/file.iso", size);
-	learn_look(learn, &key, size, ROOM, false, &view);
+	learn_look(learn, &key, true, false, &view);
 	g_assert_false(view.trial);
 	return view.lane;
 }
@@ -227,7 +226,7 @@ static void test_looks_are_ignored(void)
 	for (unsigned int n = 0; n < 100; n++)
 		learn_note(learn, &key, &nothing);
 	g_assert_cmpint(settled(learn, GIB), ==, LANE_CACHED);
-	learn_look(learn, &key, GIB, ROOM, false, &view);
+	learn_look(learn, &key, true, false, &view);
 	/* In the lane cached nobody sees how it reads: the first open is what is known. */
 	g_assert_cmpuint(view.opens, ==, 1);
 	g_assert_cmpuint(view.alike, ==, 1);
@@ -239,12 +238,19 @@ static void test_random_and_room(void)
 {
 	struct learn *learn = learn_new();
 	struct learn_view view;
+	struct learn_key key;
 
+	learn_key_init(&key, "program", "dir/file.iso", 6 * GIB);
+	g_assert_false(learn_is_strewn(learn, &key));
 	for (unsigned int n = 0; n < 10; n++)
 		open_once(learn, &random_reads, 6 * GIB, &view);
-	g_assert_cmpint(settled(learn, 2 * GIB), ==, LANE_CACHED);
-	g_assert_cmpint(settled(learn, ROOM / 2), ==, LANE_CACHED);
-	g_assert_cmpint(settled(learn, ROOM / 2 + 1), ==, LANE_DIRECT);
+	g_assert_true(learn_is_strewn(learn, &key));
+	learn_look(learn, &key, true, false, &view);
+	g_assert_cmpint(view.lane, ==, LANE_CACHED);
+	g_assert_false(view.no_room);
+	learn_look(learn, &key, false, false, &view);
+	g_assert_cmpint(view.lane, ==, LANE_DIRECT);
+	g_assert_true(view.no_room);
 	learn_free(learn);
 }
 
@@ -317,10 +323,10 @@ static void test_bounded(void)
 	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
 	g_assert_cmpuint(learn_footprint(learn), <, 2 * MIB);
 	learn_key_init(&key, "steady", NULL, GIB);
-	learn_look(learn, &key, GIB, ROOM, false, &view);
+	learn_look(learn, &key, true, false, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
 	learn_key_init(&key, "p10", NULL, GIB);
-	learn_look(learn, &key, GIB, ROOM, false, &view);
+	learn_look(learn, &key, true, false, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
 	learn_free(learn);
 }
@@ -341,6 +347,10 @@ static void test_sentences(void)
 		{ { .shape = SHAPE_RANDOM, .piece = 4 * KIB, .opens = 9, .alike = 9,
 		    .trial = true }, "a\nb",
 		  "a\\x0ab reads 4 KiB here and there in 9 of 9 opens; tried this time" },
+		{ { .shape = SHAPE_RANDOM, .piece = 4 * KIB, .opens = 2, .alike = 2,
+		    .no_room = true }, "train",
+		  "train reads 4 KiB here and there in 2 of 2 opens, and memory has no room for "
+		  "it" },
 		{ { .shape = SHAPE_UNKNOWN }, NULL, "it is not known with such files" },
 		{ { .shape = SHAPE_SEQUENTIAL, .piece = MIB, .opens = 5, .alike = 5,
 		    .measured = true, .rate = 2048.0 * MIB, .other_rate = 1024.0 * MIB,
