@@ -13,6 +13,7 @@ struct learn_entry {
 	struct learn_key key;
 	uint8_t shapes[LEARN_HISTORY]; /* a ring */
 	unsigned int count, next;      /* of it */
+	uint8_t lent_shape;            /* of the class it began with, SHAPE_UNKNOWN: none */
 	double piece;                  /* bytes, decayed mean */
 	struct learn_rate rates[LANE_COUNT];
 	unsigned int turn;             /* opens since the last trial */

@@ -9,7 +9,7 @@
 #define MIB (UINT64_C(1) << 20)
 
 /* The sizes from which on a file is in the next class. */
-static const uint64_t class_bounds[] = { 16 * MIB, 128 * MIB, 1024 * MIB, 8192 * MIB };
+static const uint64_t class_bounds[LEARN_CLASSES - 1] = { 16 * MIB, 128 * MIB, 1024 * MIB, 8192 * MIB };
 
 static const char *const shape_names[SHAPE_COUNT] = {
 	[SHAPE_UNKNOWN] = "unknown",
@@ -106,6 +106,11 @@ void learn_say(const struct learn_view *view, const char *program, GString *text
 		return;
 	}
 	g_string_append_printf(text, " in %u of %u opens", view->alike, view->opens);
+	if (view->borrowed) {
+		g_autofree char *sizes = learn_class_text(view->size_class);
+
+		g_string_append_printf(text, " of files of %s", sizes);
+	}
 	if (view->no_room)
 		g_string_append(text, ", and memory has no room for it");
 	if (view->measured)

@@ -64,6 +64,9 @@ static enum learn_shape entry_shape(const struct learn_entry *entry)
 	for (unsigned int i = 0; i < entry->count; i++, weight *= FADE)
 		votes[entry->shapes[(entry->next + LEARN_HISTORY - 1 - i) % LEARN_HISTORY]] +=
 			weight;
+	/* What another class lent is older than all of that. */
+	if (entry->lent_shape)
+		votes[entry->lent_shape] += weight;
 	for (enum learn_shape shape = SHAPE_UNKNOWN; shape < SHAPE_COUNT; shape++)
 		if (votes[shape] > votes[best])
 			best = shape;
@@ -129,6 +132,31 @@ static enum lane trial_lane(const struct learn_entry *entry, const enum lane lan
 	return lanes[0];
 }
 
+static struct learn_entry *entry_known(const struct learn *learn, const struct learn_key *key,
+				      unsigned int size_class)
+{
+	struct learn_key other = *key;
+	struct learn_entry *entry;
+
+	other.size_class = (uint8_t)size_class;
+	entry = g_hash_table_lookup(learn->entries, &other);
+	return entry && entry->count ? entry : NULL;
+}
+
+/* That of key, else of the nearest size class of which something is known, NULL: none is. */
+static struct learn_entry *entry_nearest(const struct learn *learn, const struct learn_key *key)
+{
+	struct learn_entry *entry = entry_known(learn, key, key->size_class);
+
+	for (unsigned int away = 1; !entry && away < LEARN_CLASSES; away++) {
+		if (key->size_class >= away)
+			entry = entry_known(learn, key, key->size_class - away);
+		if (!entry && key->size_class + away < LEARN_CLASSES)
+			entry = entry_known(learn, key, key->size_class + away);
+	}
+	return entry;
+}
+
 static void entry_view(const struct learn_entry *entry, bool fits, struct learn_view *out)
 {
 	enum learn_shape shape = entry_shape(entry);
@@ -175,22 +203,43 @@ static void entry_take_turn(struct learn_entry *entry, bool fits, struct learn_v
 	view->lane = lane;
 }
 
+/* How fast the lanes are does not depend on the size: it is believed until it is measured again. */
+static void entry_lend(const struct learn_entry *from, enum learn_shape shape,
+		       struct learn_entry *to)
+{
+	to->lent_shape = (uint8_t)shape;
+	to->piece = from->piece;
+	to->trials = from->trials;
+	for (unsigned int lane = 0; lane < LANE_COUNT; lane++) {
+		to->rates[lane] = from->rates[lane];
+		to->rates[lane].samples = MIN(from->rates[lane].samples, SAMPLES_ENOUGH);
+	}
+}
+
 void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool opening,
 		struct learn_view *out)
 {
-	struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
+	struct learn_entry *entry = entry_nearest(learn, key), *own;
 
 	*out = (struct learn_view){ 0 };
-	if (!entry || !entry->count)
+	if (!entry)
 		return;
 	entry_view(entry, fits, out);
-	if (opening)
-		entry_take_turn(learn_use(learn, key), fits, out);
+	out->size_class = entry->key.size_class;
+	out->borrowed = out->size_class != key->size_class;
+	if (!opening)
+		return;
+	/* First, so that it is not the one that makes room. */
+	learn_use(learn, &entry->key);
+	own = learn_use(learn, key);
+	if (out->borrowed && own->lent_shape != out->shape)
+		entry_lend(entry, out->shape, own);
+	entry_take_turn(own, fits, out);
 }
 
 bool learn_is_strewn(const struct learn *learn, const struct learn_key *key)
 {
-	const struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
+	const struct learn_entry *entry = entry_nearest(learn, key);
 
 	return entry && entry_shape(entry) == SHAPE_RANDOM;
 }
@@ -330,6 +379,8 @@ void learn_foreach(struct learn *learn, uint64_t room,
 		const struct learn_entry *entry = link->data;
 		struct learn_view view;
 
+		if (!entry->count)
+			continue;
 		entry_view(entry, learn_class_least(entry->key.size_class) <= room, &view);
 		visit(&entry->key, &view, data);
 	}

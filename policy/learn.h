@@ -8,6 +8,9 @@
  * takes over.  A lane in which the kernel does the reading hides the shape, so that now and then an
  * open goes through `direct` to look.
  *
+ * Where nothing is known of a size class yet, that of the nearest class of the same program and
+ * extension holds.
+ *
  * Bounded: the entry that was used longest ago makes room.  Pure; the caller serialises.
  */
 #pragma once
@@ -16,6 +19,7 @@
 
 #define LEARN_ENTRIES_MAX 4096
 #define LEARN_HISTORY 32
+#define LEARN_CLASSES 5
 
 /* Pieces below this are small: the direct lane costs more per read than it saves. */
 #define LEARN_SMALL_PIECE (64 << 10)
@@ -25,7 +29,7 @@ struct learn;
 struct learn_key {
 	char program[16];    /* comm */
 	char extension[11];  /* lower case, "" for none */
-	uint8_t size_class;
+	uint8_t size_class;  /* below LEARN_CLASSES */
 };
 
 /* What one open did, when it is closed. */

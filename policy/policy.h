@@ -74,6 +74,8 @@ struct learn_view {
 	unsigned int opens;   /* of late, of which the shape is known; 0: nothing is known */
 	unsigned int alike;   /* of these, with that shape */
 	enum learn_shape shape;
+	bool borrowed;        /* known of files of another size class: */
+	unsigned int size_class; /* that one, as in learn.h */
 	uint64_t piece;       /* bytes a read, 0: unknown */
 	enum lane lane;       /* what it gets; without meaning for SHAPE_UNKNOWN */
 	bool trial;           /* not because it is the best known, but to find out */

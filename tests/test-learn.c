@@ -254,6 +254,78 @@ static void test_random_and_room(void)
 	learn_free(learn);
 }
 
+/* What is known of one size holds for the others, the nearest first, until they are known themselves. */
+static void test_other_sizes(void)
+{
+	struct learn *learn = learn_new();
+	struct learn_view view;
+	struct learn_key key;
+
+	for (unsigned int n = 0; n < 10; n++)
+		open_once(learn, &small_pieces, 64 * MIB, &view);
+	g_assert_false(view.borrowed);
+	learn_key_init(&key, "program", "dir/file.iso", 100 * GIB);
+	learn_look(learn, &key, true, false, &view);
+	g_assert_true(view.borrowed);
+	g_assert_cmpuint(view.size_class, ==, 1);
+	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	/* Another extension or program is another matter. */
+	learn_key_init(&key, "program", "dir/file.mkv", GIB);
+	learn_look(learn, &key, true, false, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
+	/* The first open of the other size is in its lane. */
+	g_assert_cmpint(open_once(learn, &small_pieces, GIB, &view), ==, LANE_STREAM);
+	open_once(learn, &small_pieces, GIB, &view);
+	g_assert_false(view.borrowed);
+	learn_key_init(&key, "program", "dir/file.iso", 256 * MIB);
+	learn_look(learn, &key, true, false, &view);
+	g_assert_cmpuint(view.size_class, ==, 1);
+	learn_free(learn);
+}
+
+/* Every program whose first class was another's is in its own lane after ten opens, and stays. */
+static void test_other_sizes_follow(void)
+{
+	for (unsigned int from = 0; from < G_N_ELEMENTS(programs); from++) {
+		for (unsigned int to = 0; to < G_N_ELEMENTS(programs); to++) {
+			struct learn *learn = learn_new();
+			struct learn_view view;
+
+			for (unsigned int n = 0; n < 10; n++)
+				open_once(learn, programs[from].program, 256 * MIB, &view);
+			for (unsigned int n = 0; n < 20; n++)
+				open_once(learn, programs[to].program, 2 * GIB, &view);
+			if (programs[from].shape != programs[to].shape)
+				g_assert_cmpint(settled(learn, 2 * GIB), ==, programs[to].lane);
+			g_assert_cmpint(settled(learn, 256 * MIB), ==, programs[from].lane);
+			learn_free(learn);
+		}
+	}
+}
+
+/* With the table full, what lends is not what makes room. */
+static void test_lending_when_full(void)
+{
+	struct learn_sample sample = sample_of(&small_pieces, LANE_DIRECT, GIB);
+	struct learn *learn = learn_new();
+	struct learn_view view;
+	struct learn_key key;
+	char name[16];
+
+	for (unsigned int n = 0; n < LEARN_ENTRIES_MAX; n++) {
+		g_snprintf(name, sizeof(name), "p%u", n);
+		learn_key_init(&key, name, NULL, GIB);
+		learn_note(learn, &key, &sample);
+	}
+	learn_key_init(&key, "p0", NULL, 0);
+	learn_look(learn, &key, true, true, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
+	learn_look(learn, &key, true, true, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	learn_free(learn);
+}
+
 static void test_questions_take_no_turn(void)
 {
 	struct learn *one = learn_new(), *two = learn_new();
@@ -351,6 +423,9 @@ static void test_sentences(void)
 		    .no_room = true }, "train",
 		  "train reads 4 KiB here and there in 2 of 2 opens, and memory has no room for "
 		  "it" },
+		{ { .shape = SHAPE_PAGED, .opens = 3, .alike = 3, .borrowed = true,
+		    .size_class = 1 }, "httpd",
+		  "httpd sends or maps pages in 3 of 3 opens of files of 16 MiB to 128 MiB" },
 		{ { .shape = SHAPE_UNKNOWN }, NULL, "it is not known with such files" },
 		{ { .shape = SHAPE_SEQUENTIAL, .piece = MIB, .opens = 5, .alike = 5,
 		    .measured = true, .rate = 2048.0 * MIB, .other_rate = 1024.0 * MIB,
@@ -376,6 +451,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/looks-are-ignored", test_looks_are_ignored);
 	g_test_add_func("/learn/random-and-room", test_random_and_room);
 	g_test_add_func("/learn/questions-take-no-turn", test_questions_take_no_turn);
+	g_test_add_func("/learn/other-sizes", test_other_sizes);
+	g_test_add_func("/learn/other-sizes-follow", test_other_sizes_follow);
+	g_test_add_func("/learn/lending-when-full", test_lending_when_full);
 	g_test_add_func("/learn/keys", test_keys);
 	g_test_add_func("/learn/bounded", test_bounded);
 	g_test_add_func("/learn/sentences", test_sentences);

@@ -168,6 +168,9 @@ def test_kinds_and_programs_are_apart(m):
     assert supposed(m, make(m, "x.mkv"), "dd")["lane"] == "direct"
     assert supposed(m, make(m, "y.iso"), "cp")["lane"] == "direct"
     assert "nothing is known" in json.dumps(supposed(m, m.join("y.iso"), "cp"))
+    # Of other sizes what is known of the nearest one holds.
+    told = supposed(m, m.join("x.iso"), "dd&size=3G")
+    assert told["lane"] == "stream" and "opens of files of up to 16 MiB" in told["why"], told
 
 
 def test_follows_a_change(m):
