@@ -203,13 +203,20 @@ void observe_flush(struct file *file)
 	g_mutex_unlock(&observed->lock);
 }
 
-/* Only where that is known. */
-static bool read_nothing(struct observed *observed)
+/*
+ * Whether pages that are there now may be a mapping's, and then how many bytes of them others than a
+ * mapping could have brought.
+ */
+static bool may_be_mapped(struct observed *observed, uint64_t *others)
 {
 	bool nothing;
 
-	if (observed->seen)
-		return !atomic_read(observed->reads);
+	*others = FEW_PAGES;
+	if (observed->seen) {
+		/* The daemon's own reads leave no pages; programs read a header, then map. */
+		*others += atomic_read(observed->bytes);
+		return *others < observed->size / 2;
+	}
 	g_mutex_lock(&observed->lock);
 	/* Another thread of it may read what this one has opened. */
 	nothing = observed->looked && !observed->since.process.calls;
@@ -220,10 +227,11 @@ static bool read_nothing(struct observed *observed)
 void observe_release(struct file *file)
 {
 	struct observed *observed = file->observed;
+	uint64_t others;
 
-	if (!observed || !observed->learns || !read_nothing(observed))
+	if (!observed || !observed->learns || !may_be_mapped(observed, &others))
 		return;
-	if (resident_bytes(file, observed->size) > observed->resident + FEW_PAGES)
+	if (resident_bytes(file, observed->size) > observed->resident + others)
 		atomic_write(observed->mapped, true);
 }
 

@@ -100,6 +100,18 @@ def map_all(path):
         child.result()
 
 
+def map_after_header(path):
+    """As numpy does: the header is read, the rest is mapped."""
+    def work():
+        with open(path, "rb", buffering=0) as stream:
+            for _ in range(3):
+                stream.read(64)
+            with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as view:
+                return sum(view[::mmap.PAGESIZE])
+    with Child(work) as child:
+        child.result()
+
+
 def here_and_there(path):
     def work():
         fd = os.open(path, os.O_RDONLY)
@@ -117,8 +129,9 @@ def here_and_there(path):
     (dd_large, ["direct", "stream"], "sequentially"),
     (send, ["stream"], "sends or maps pages"),
     (map_all, ["stream"], "sends or maps pages"),
+    (map_after_header, ["stream"], "sends or maps pages"),
     (here_and_there, ["cached"], "here and there"),
-], ids=["small", "large", "sendfile", "mmap", "random"])
+], ids=["small", "large", "sendfile", "mmap", "header-mmap", "random"])
 def test_settles_within_ten_opens(m, action, lanes, words):
     program = "dd" if action in (dd_small, dd_large) else open("/proc/self/comm").read().strip()
     seen = []
