@@ -6,6 +6,7 @@
 #include "live.h"
 #include "observer.h"
 #include "residency-sample.h"
+#include "strewn.h"
 #include "trace.h"
 #include "worker.h"
 
@@ -17,6 +18,9 @@
 
 /* Pages that come by themselves, as with a look at the beginning of a file. */
 #define FEW_PAGES (256 << 10)
+
+/* Fewer reads than this say nothing of their order. */
+#define STREWN_CALLS 16
 
 /*
  * What FLUSH waits at most for a look at what the thread has read: it takes a few
@@ -40,7 +44,8 @@ struct observed {
 	bool heats;                /* fixed, the policy got to what was learned, else it is only replayed */
 	bool learns;               /* fixed, and wants to know what it does */
 	struct caller_io io;       /* fixed, of pid at the open */
-	bool mapped;               /* atomic */
+	bool writable;             /* fixed */
+	bool mapped, strewn;       /* atomic */
 	int64_t ended;             /* atomic, us, 0: was not closed yet */
 	GMutex lock;               /* protects the next four */
 	GCond look_done;
@@ -49,18 +54,6 @@ struct observed {
 	struct caller_io since;    /* the open */
 	uint64_t reads, bytes, small, sequential, paged, next; /* atomic */
 };
-
-static uint64_t resident_bytes(struct file *file, uint64_t size)
-{
-	int fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY | O_NOATIME);
-	double share;
-
-	if (fd < 0)
-		return 0;
-	share = residency_sample(fd, size);
-	close(fd);
-	return share > 0 ? (uint64_t)(share * (double)size) : 0;
-}
 
 static void count_would(struct observer *observer, const struct policy_decision *decision,
 			uint64_t size)
@@ -81,7 +74,8 @@ static void record(struct file *file, const struct facts *facts, pid_t pid)
 /* Rules that look at what was learned, or would if it were known. */
 static bool is_large(enum policy_rule rule)
 {
-	return rule == RULE_HOT || rule == RULE_LEARNED || rule == RULE_LARGE;
+	return rule == RULE_HOT || rule == RULE_LEARNED || rule == RULE_LARGE_WRITE ||
+	       rule == RULE_LARGE;
 }
 
 static void follow(struct file *file, const struct facts *facts,
@@ -100,6 +94,7 @@ static void follow(struct file *file, const struct facts *facts,
 	observed->pid = pid;
 	observed->heats = decision->rule >= RULE_RESIDENT;
 	observed->learns = is_large(decision->rule);
+	observed->writable = file->writable;
 	observed->lane = decision->lane;
 	observed->seen = decision->lane == LANE_DIRECT;
 	observed->cached = decision->would == LANE_CACHED;
@@ -119,7 +114,8 @@ void observe_open(struct file *file, const struct facts *facts,
 	if (trace_is_wanted(fs->trace))
 		record(file, facts, pid);
 	count_would(fs->observer, decision, size);
-	if (file->writable || !size)
+	/* Who only writes, or empties it, reads nothing. */
+	if ((file->flags & O_ACCMODE) == O_WRONLY || (file->flags & O_TRUNC) || !size)
 		return;
 	if (decision->rule >= RULE_RESIDENT || decision->lane != LANE_CACHED) {
 		follow(file, facts, decision, pid);
@@ -203,6 +199,13 @@ void observe_flush(struct file *file)
 	g_mutex_unlock(&observed->lock);
 }
 
+static uint64_t resident_bytes(int fd, uint64_t size)
+{
+	double share = residency_sample(fd, size);
+
+	return share > 0 ? (uint64_t)(share * (double)size) : 0;
+}
+
 /*
  * Whether pages that are there now may be a mapping's, and then how many bytes of them others than a
  * mapping could have brought.
@@ -212,6 +215,8 @@ static bool may_be_mapped(struct observed *observed, uint64_t *others)
 	bool nothing;
 
 	*others = FEW_PAGES;
+	if (observed->writable)
+		return false;
 	if (observed->seen) {
 		/* The daemon's own reads leave no pages; programs read a header, then map. */
 		*others += atomic_read(observed->bytes);
@@ -224,15 +229,41 @@ static bool may_be_mapped(struct observed *observed, uint64_t *others)
 	return nothing;
 }
 
+/* Whether it may have been read here and there where the daemon sees no READ. */
+static bool may_be_strewn(struct observed *observed)
+{
+	bool may;
+
+	if (observed->seen)
+		return false;
+	g_mutex_lock(&observed->lock);
+	may = observed->looked && !learn_is_about(observed->since.thread.bytes, observed->size) &&
+	      observed->since.process.calls >= STREWN_CALLS;
+	g_mutex_unlock(&observed->lock);
+	return may;
+}
+
 void observe_release(struct file *file)
 {
 	struct observed *observed = file->observed;
 	uint64_t others;
+	bool mapped, strewn;
+	int fd;
 
-	if (!observed || !observed->learns || !may_be_mapped(observed, &others))
+	if (!observed || !observed->learns)
 		return;
-	if (resident_bytes(file, observed->size) > observed->resident + others)
+	mapped = may_be_mapped(observed, &others);
+	strewn = may_be_strewn(observed);
+	if (!mapped && !strewn)
+		return;
+	fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY | O_NOATIME);
+	if (fd < 0)
+		return;
+	if (mapped && resident_bytes(fd, observed->size) > observed->resident + others)
 		atomic_write(observed->mapped, true);
+	if (strewn && strewn_pages(fd, observed->size))
+		atomic_write(observed->strewn, true);
+	close(fd);
 }
 
 /* Where the kernel reads: what who opened it has read meanwhile, if that is about this file. */
@@ -262,6 +293,7 @@ static void sample_of(const struct observed *observed, struct learn_sample *samp
 		.duration = ended - observed->started,
 	};
 	sample->mapped = observed->mapped;
+	sample->strewn = observed->strewn;
 	if (!observed->seen)
 		sample_unseen(observed, sample);
 }

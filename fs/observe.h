@@ -9,7 +9,8 @@
  *
  * Where the kernel does the reading no READ comes.  What the thread that opened, or its process, has
  * read meanwhile (/proc/TID/task/TID/io, /proc/TID/io) tells small pieces from large ones, where it is
- * about as much as the file; pages that appear without any read of the process are a mapping.
+ * about as much as the file; pages that appear without any read of the process are a mapping,
+ * and pages in many places with gaps between are reads here and there.
  */
 #pragma once
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "policy/adapt-internal.h"
 
+#include <fcntl.h>
+
 /* Of memory's room, what hot files may take together: the rest is for everything else. */
 #define HEAT_SHARE 0.6
 
@@ -73,7 +75,7 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 		uint64_t room, bool absent, bool opening, struct policy_facts *facts)
 {
 	struct heat_open open = { .id = id, .size = size, .absent = absent };
-	bool fits;
+	bool fits, learns;
 
 	opening = opening && !is_frozen(adapt);
 	g_mutex_lock(&adapt->lock);
@@ -87,7 +89,9 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 		heat_foresee(adapt->heat, &open, &facts->heat);
 	facts->heat.hot = facts->heat.hot && fits;
 	facts->heat.fits = facts->heat.fits && fits;
-	learn_look(adapt->learn, key, facts->heat.fits, opening && !facts->heat.hot, &facts->known);
+	/* What may write is not sent through the lane direct to have a look. */
+	learns = opening && !facts->heat.hot && (facts->open_flags & O_ACCMODE) == O_RDONLY;
+	learn_look(adapt->learn, key, facts->heat.fits, learns, &facts->known);
 	g_mutex_unlock(&adapt->lock);
 }
 

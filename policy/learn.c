@@ -41,6 +41,8 @@ enum learn_shape learn_shape_of(const struct learn_sample *sample)
 {
 	if (sample->mapped)
 		return SHAPE_PAGED;
+	if (sample->strewn)
+		return SHAPE_RANDOM;
 	if (!sample->seen && !learn_is_about(sample->bytes, sample->size))
 		return SHAPE_UNKNOWN;
 	if (!sample->reads || (sample->reads < READS_LEAST && sample->bytes < sample->size / 2))
@@ -245,12 +247,13 @@ bool learn_is_strewn(const struct learn *learn, const struct learn_key *key)
 }
 
 /*
- * From outside, small and large pieces can be told apart and nothing else.  Pages without reads may
- * be a mapping, and as well reads of io_uring, or of another process that was handed the descriptor.
+ * From outside, small and large pieces can be told apart, and where pages are.  Pages without reads
+ * may be a mapping, and as well reads of io_uring, or of another process that was handed the
+ * descriptor.
  */
 static bool may_follow(enum learn_shape known, enum learn_shape shape)
 {
-	if (known == SHAPE_UNKNOWN || known == shape)
+	if (known == SHAPE_UNKNOWN || known == shape || (shape == SHAPE_RANDOM && known != SHAPE_PAGED))
 		return true;
 	return shape != SHAPE_PAGED && (known == SHAPE_SMALL || known == SHAPE_SEQUENTIAL);
 }

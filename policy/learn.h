@@ -41,6 +41,7 @@ struct learn_sample {
 	uint64_t sequential;   /* of these, that went on where the last one ended */
 	uint64_t paged;        /* of these, by the page cache: sendfile or mmap */
 	bool mapped;           /* pages appeared without reads */
+	bool strewn;           /* not seen: pages are there in many places, with gaps between */
 	uint64_t bytes;        /* read in all, seen or else by who opened it, of whatever file */
 	uint64_t size;         /* of the file */
 	int64_t duration;      /* us it was open */

@@ -198,6 +198,8 @@ static void test_shapes(void)
 		  SHAPE_SEQUENTIAL },
 		{ { .seen = false, .reads = 1000, .bytes = 63999 * KIB, .size = 64000 * KIB },
 		  SHAPE_SMALL },
+		{ { .seen = false, .reads = 20, .bytes = 80 * KIB, .size = GIB, .strewn = true },
+		  SHAPE_RANDOM },
 		/* Who reads much less or more than the file reads something else. */
 		{ { .seen = false, .reads = 9000, .bytes = GIB / 2, .size = GIB }, SHAPE_SMALL },
 		{ { .seen = false, .reads = 9000, .bytes = GIB / 2 - 1, .size = GIB },
@@ -323,6 +325,33 @@ static void test_lending_when_full(void)
 	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
 	learn_look(learn, &key, true, true, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	learn_free(learn);
+}
+
+/* A database, which is never seen: it opens to read and write. */
+static void test_strewn_from_outside(void)
+{
+	struct learn_sample sample = { .lane = LANE_STREAM, .reads = 500, .bytes = 500 * 4 * KIB,
+				       .size = GIB, .strewn = true };
+	struct learn *learn = learn_new();
+	struct learn_view view;
+	struct learn_key key;
+
+	learn_key_init(&key, "sqlite3", "a.db", GIB);
+	learn_note(learn, &key, &sample);
+	learn_note(learn, &key, &sample);
+	learn_look(learn, &key, true, false, &view);
+	g_assert_cmpint(view.lane, ==, LANE_CACHED);
+	g_assert_cmpuint(view.piece, ==, 4 * KIB);
+	/* One that is known to map goes on mapping. */
+	learn_key_init(&key, "mapper", "a.db", GIB);
+	for (unsigned int n = 0; n < 5; n++) {
+		struct learn_sample maps_it = { .lane = LANE_DIRECT, .mapped = true, .size = GIB };
+
+		learn_note(learn, &key, n ? &sample : &maps_it);
+	}
+	learn_look(learn, &key, true, false, &view);
+	g_assert_cmpint(view.lane, ==, LANE_STREAM);
 	learn_free(learn);
 }
 
@@ -454,6 +483,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/other-sizes", test_other_sizes);
 	g_test_add_func("/learn/other-sizes-follow", test_other_sizes_follow);
 	g_test_add_func("/learn/lending-when-full", test_lending_when_full);
+	g_test_add_func("/learn/strewn-from-outside", test_strewn_from_outside);
 	g_test_add_func("/learn/keys", test_keys);
 	g_test_add_func("/learn/bounded", test_bounded);
 	g_test_add_func("/learn/sentences", test_sentences);

@@ -148,6 +148,27 @@ def test_settles_within_ten_opens(m, action, lanes, words):
     assert known and known[0]["extension"] == "iso", known
 
 
+def test_database(m):
+    """Opened to read and write, read here and there, never seen by the daemon."""
+    def work(path):
+        fd = os.open(path, os.O_RDWR)
+        at = 1
+        for _ in range(200):
+            at = (at * 1103515245 + 12345) % (SIZE - 8192)
+            os.pread(fd, 4096, at & ~4095)
+        os.close(fd)
+
+    seen = []
+    for number in range(6):
+        path = make(m, f"{number}.db")
+        with Child(work, path) as child:
+            seen += lane_of(m, child.result)
+    assert seen[0] == "stream" and seen[-1] == "cached", seen
+    program = open("/proc/self/comm").read().strip()
+    known = [entry for entry in report(m)["known"] if entry["extension"] == "db"]
+    assert known[0]["shape"] == "random" and known[0]["program"] == program, known
+
+
 def test_other_threads_read(m):
     """Opened in one thread and read by another: where the kernel reads, the first has read nothing."""
     def work():
