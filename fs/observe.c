@@ -144,6 +144,11 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 		atomic_add(observed->paged, 1);
 }
 
+uint64_t observe_hot(struct lanefs *fs, const struct inode *inode, uint64_t size, uint64_t least)
+{
+	return adapt_find_hot(fs->adapt, facts_id(inode), size) ? MAX(size, least) : least;
+}
+
 /* now is what came since before; false when it is less: somebody else has that number. */
 static bool reads_since(const struct caller_reads *before, struct caller_reads *now)
 {

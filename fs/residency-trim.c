@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One look at a watched file: what is in the page cache, and away with what is to go. */
 #include "residency-internal.h"
+#include "observe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -325,6 +326,7 @@ static void look_hot(struct watch *watch, const struct look *look)
 	if (!hot)
 		return;
 	watch->hot_fetched = watch->plan.fetched;
+	observe_hot(watch->residency->fs, watch->inode, watch->size, 0);
 	watch->plan.recent = watch->plan.again = 0;
 }
 
@@ -333,6 +335,9 @@ static void look_cooled(struct watch *watch, const struct look *look, int64_t no
 {
 	scan(watch, look, now);
 	if (watch->plan.fetched - watch->hot_fetched <= 2 * look->limits.memory)
+		return;
+	if (watch->plan.fetched - watch->hot_fetched <=
+	    2 * observe_hot(watch->residency->fs, watch->inode, watch->size, look->limits.memory))
 		return;
 	watch->caution++;
 	g_mutex_lock(&watch->lock);

@@ -107,6 +107,18 @@ void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, 
 	g_mutex_unlock(&adapt->lock);
 }
 
+bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size)
+{
+	bool found;
+
+	if (is_frozen(adapt))
+		return false;
+	g_mutex_lock(&adapt->lock);
+	found = heat_find(adapt->heat, id, size);
+	g_mutex_unlock(&adapt->lock);
+	return found;
+}
+
 bool adapt_samples(const struct adapt *adapt, uint64_t id, uint64_t bytes)
 {
 	return !is_frozen(adapt) && ghost_samples(adapt->ghost, id, bytes);

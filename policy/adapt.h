@@ -36,6 +36,12 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t bytes,
 		 const struct learn_sample *sample);
 
+/*
+ * File id, of that size, is open and read again and again: whether memory has a place for it, which it
+ * then takes.
+ */
+bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size);
+
 /* --- the replaying thread --- */
 
 /* Whether adapt_replay() would follow that file.  Any thread. */

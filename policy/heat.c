@@ -196,6 +196,20 @@ void heat_note(struct heat *heat, const struct heat_open *open)
 		take_place(heat, file);
 }
 
+bool heat_find(struct heat *heat, uint64_t id, uint64_t size)
+{
+	struct heat_file *file = file_of(heat, id);
+
+	resize(heat, file, size);
+	file->last = heat->clock;
+	file->distance = 0;
+	if (!fits(heat, file, heat->held_bytes))
+		return false;
+	take_place(heat, file);
+	file->returns = MAX(file->returns, RETURNS_TO_HEAT);
+	return true;
+}
+
 void heat_read(struct heat *heat, uint64_t id, uint64_t bytes)
 {
 	struct heat_file *file = g_hash_table_lookup(heat->by_id, &id);

@@ -44,6 +44,12 @@ void heat_foresee(const struct heat *heat, const struct heat_open *open, struct 
 /* It is counted; what heat_look() says next holds for this open. */
 void heat_note(struct heat *heat, const struct heat_open *open);
 
+/*
+ * An open file is read again and again while it is open: it takes its place as a hot one, if there is
+ * one for it.  Whether there is.
+ */
+bool heat_find(struct heat *heat, uint64_t id, uint64_t size);
+
 /* So many bytes of that file were read. */
 void heat_read(struct heat *heat, uint64_t id, uint64_t bytes);
 

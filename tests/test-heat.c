@@ -239,6 +239,27 @@ static void test_strewn(void)
 	heat_free(heat);
 }
 
+/* Found hot while it was open: it has a place, if there is one, and its next open is hot. */
+static void test_found(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	g_assert_true(heat_find(heat, 1, 600 * MIB));
+	g_assert_true(open_once(heat, 1, 600 * MIB));
+	g_assert_false(heat_find(heat, 2, 2 * GIB));
+	/* Not in the place of one that is as new. */
+	heat_note(heat, &(struct heat_open){ .id = 1, .size = 600 * MIB });
+	g_assert_false(heat_find(heat, 3, 600 * MIB));
+	g_assert_cmpuint(heat_bytes(heat), ==, 600 * MIB);
+	heat_read(heat, 4, MIB);
+	g_assert_true(heat_find(heat, 3, 600 * MIB));
+	g_assert_cmpuint(heat_bytes(heat), ==, 600 * MIB);
+	/* Memory did not keep it. */
+	heat_note(heat, &(struct heat_open){ .id = 3, .size = 600 * MIB, .absent = true });
+	g_assert_false(heat_find(heat, 3, 600 * MIB));
+	heat_free(heat);
+}
+
 /* A file that grows while hot is counted with its size of now. */
 static void test_grows(void)
 {
@@ -268,6 +289,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/heat/displaced", test_displaced);
 	g_test_add_func("/heat/disappointed", test_disappointed);
 	g_test_add_func("/heat/strewn", test_strewn);
+	g_test_add_func("/heat/found", test_found);
 	g_test_add_func("/heat/grows", test_grows);
 	return g_test_run();
 }

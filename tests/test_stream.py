@@ -4,6 +4,7 @@ import concurrent.futures
 import ctypes
 import hashlib
 import mmap
+import json
 import os
 import random
 import signal
@@ -464,6 +465,9 @@ def test_file_that_others_make_hot_becomes_cached(mount):
                 pass
         assert open_lanes(m, path) == ["cached"]
         assert m.lane(path) == "cached" and "hot" in m.why(path)
+        # It is known as hot beyond its last close.
+        hot = json.loads(m.attribute("report"))["hot"]
+        assert hot["files"] == 1 and hot["bytes"] == 24 * MIB, hot
         other.seek(0)
         assert len(other.read()) == file.seek(0, os.SEEK_END)
         time.sleep(0.3)
