@@ -65,7 +65,7 @@ static int compute_supposed(struct lanefs *fs, fuse_req_t req, struct inode *ino
 		return err;
 	facts_gather(fs, inode, &attr, O_RDONLY, fuse_req_ctx(req), &facts);
 	if (S_ISDIR(inode->type))
-		facts.policy.size = 0;
+		facts_suppose_new(fs, inode, &facts);
 	if (!facts.path)
 		facts.policy.path = facts.path = inode_path(&fs->inodes, inode);
 	err = facts_suppose(&facts, rest);

@@ -42,6 +42,18 @@ static void gather_for_rules(struct lanefs *fs, struct inode *inode, struct fact
 		facts->cgroup = memory_cgroup_of(facts->pid);
 }
 
+static void use_inherited(struct facts *facts)
+{
+	const struct policy_inherited *inherited = &facts->inherited;
+
+	facts->policy.dir_policy = inherited->stored == STORED_NONE ?
+		POLICY_AUTO : STORED_MODE(inherited->stored);
+	facts->policy.dir_policy_at = inherited->stored_at;
+	facts->policy.has_dir_threshold = inherited->has_threshold;
+	facts->policy.dir_threshold = inherited->threshold;
+	facts->policy.dir_threshold_at = inherited->threshold_at;
+}
+
 void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *attr, int open_flags,
 		  const struct fuse_ctx *caller, struct facts *facts)
 {
@@ -61,12 +73,6 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.size = (uint64_t)attr->st_size,
 		.open_flags = open_flags,
 		.file_policy = stored == STORED_NONE ? POLICY_AUTO : STORED_MODE(stored),
-		.dir_policy = facts->inherited.stored == STORED_NONE ?
-			POLICY_AUTO : STORED_MODE(facts->inherited.stored),
-		.dir_policy_at = facts->inherited.stored_at,
-		.has_dir_threshold = facts->inherited.has_threshold,
-		.dir_threshold = facts->inherited.threshold,
-		.dir_threshold_at = facts->inherited.threshold_at,
 		.memory = fs->memory,
 		.resident = -1,
 		.streaming = state.streaming,
@@ -75,6 +81,7 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.no_direct = inode_mode_denies_direct(fs, inode),
 		.no_direct_map = fs->no_direct_map,
 	};
+	use_inherited(facts);
 	adapt_view(fs->adapt, &facts->policy.automatic);
 }
 
@@ -85,6 +92,16 @@ void facts_clear(struct facts *facts)
 	g_free(facts->path);
 	g_free(facts->program);
 	g_free(facts->cgroup);
+}
+
+void facts_suppose_new(struct lanefs *fs, struct inode *dir, struct facts *facts)
+{
+	policy_inherited_clear(&facts->inherited);
+	policy_inherit_in(fs, dir, &facts->inherited);
+	use_inherited(facts);
+	facts->policy.file_policy = POLICY_AUTO;
+	facts->policy.size = 0;
+	facts->policy.age = 0;
 }
 
 static int suppose_one(struct facts *facts, const char *name, const char *value)

@@ -33,6 +33,9 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		  const struct fuse_ctx *caller, struct facts *facts);
 void facts_clear(struct facts *facts);
 
+/* facts of a directory are to be those of a new and empty file in it. */
+void facts_suppose_new(struct lanefs *fs, struct inode *dir, struct facts *facts);
+
 /*
  * Supposes another opener: "program=NAME&size=SIZE&access=read|write&name=FILE", each
  * optional, values percent-encoded.  name: a file in the directory that facts are of.  0 or

@@ -107,15 +107,12 @@ static void inherit_from(struct lanefs *fs, struct inode *dir, struct policy_inh
 	}
 }
 
-void policy_inherit(struct lanefs *fs, struct inode *inode, struct policy_inherited *out)
+/* From dir upwards; dir is a reference that is taken over. */
+static void inherit_upwards(struct lanefs *fs, struct inode *dir, struct policy_inherited *out)
 {
-	struct inode *dir, *parent;
+	struct inode *parent;
 	char *name;
 
-	*out = (struct policy_inherited){ 0 };
-	if (!inode_get_name(&fs->inodes, inode, &dir, &name))
-		return;
-	g_free(name);
 	for (int depth = 0; depth < DEPTH_MAX; depth++) {
 		inherit_from(fs, dir, out);
 		if ((out->stored_at && out->has_threshold) || dir == fs->inodes.root)
@@ -127,6 +124,24 @@ void policy_inherit(struct lanefs *fs, struct inode *inode, struct policy_inheri
 		dir = parent;
 	}
 	inode_unref(&fs->inodes, dir);
+}
+
+void policy_inherit(struct lanefs *fs, struct inode *inode, struct policy_inherited *out)
+{
+	struct inode *dir;
+	char *name;
+
+	*out = (struct policy_inherited){ 0 };
+	if (!inode_get_name(&fs->inodes, inode, &dir, &name))
+		return;
+	g_free(name);
+	inherit_upwards(fs, dir, out);
+}
+
+void policy_inherit_in(struct lanefs *fs, struct inode *dir, struct policy_inherited *out)
+{
+	*out = (struct policy_inherited){ 0 };
+	inherit_upwards(fs, inode_ref(&fs->inodes, dir), out);
 }
 
 void policy_inherited_clear(struct policy_inherited *inherited)

@@ -37,4 +37,7 @@ struct policy_inherited {
 };
 
 void policy_inherit(struct lanefs *fs, struct inode *inode, struct policy_inherited *out);
+/* The same for a new file in dir. */
+void policy_inherit_in(struct lanefs *fs, struct inode *dir, struct policy_inherited *out);
+
 void policy_inherited_clear(struct policy_inherited *inherited);

@@ -208,6 +208,16 @@ def test_explain_for(mount, config):
                    m.join("backups", "new one.tar"))
     assert told["rule"] == "config" and "tape" in told["why"], told
     assert explain("--for", "tar", "--size", "3G", m.join("backups", "x"))["rule"] == "large"
+    # Of a new file in a directory what is set on that one counts, before what is above it.
+    ctl("threshold", "set", m.join("backups"), "1G")
+    told = explain("--size", "100M", m.join("backups", "x"))
+    assert told["lane"] == "cached" and "1 GiB" in told["why"], told
+    ctl("policy", "set", m.path, "stream")
+    assert explain("--size", "3G", m.join("backups", "x"))["rule"] == "dir_policy"
+    ctl("policy", "set", m.join("backups"), "auto")
+    assert explain("--size", "3G", m.join("backups", "x"))["rule"] == "large"
+    assert explain("--size", "3G", m.path)["rule"] == "dir_policy"
+    ctl("policy", "clear", m.path)
     for argv in (("--size", "3Q", path), ("--access", "both", path)):
         done = ctl("explain", *argv, check=False)
         assert done.returncode == 1 and "--size takes" in done.stderr
