@@ -163,6 +163,9 @@ static void look_resident(struct lanefs *fs, struct inode *inode, struct facts *
 
 	if (!facts->policy.size || facts->supposed)
 		return;
+	/* In memory because everything is, not because the policy would have it there. */
+	if (facts->live->config->shadow)
+		return;
 	/* Of a file that is being written that may be just what was written. */
 	if (facts->moving && (facts->policy.open_flags & O_ACCMODE) != O_RDONLY)
 		return;
@@ -201,6 +204,9 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	facts->policy.path = facts->path;
 	facts->policy.program = facts->program;
 	learn_key_init(&facts->key, facts->program, facts->path, facts->policy.size);
+	/* What may write is not sent through the lane direct to have a look, and in shadow nothing is. */
+	facts->policy.no_trials = facts->live->config->shadow ||
+				  (facts->policy.open_flags & O_ACCMODE) != O_RDONLY;
 	/* When little of a hot file is found, memory did not keep it. */
 	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, room,
 		   resident >= 0 && resident < 0.5, facts->opening,

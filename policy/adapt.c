@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "policy/adapt-internal.h"
 
-#include <fcntl.h>
-
 /* Of memory's room, what hot files may take together: the rest is for everything else. */
 #define HEAT_SHARE 0.6
 
@@ -89,8 +87,7 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 		heat_foresee(adapt->heat, &open, &facts->heat);
 	facts->heat.hot = facts->heat.hot && fits;
 	facts->heat.fits = facts->heat.fits && fits;
-	/* What may write is not sent through the lane direct to have a look. */
-	learns = opening && !facts->heat.hot && (facts->open_flags & O_ACCMODE) == O_RDONLY;
+	learns = opening && !facts->heat.hot && !facts->no_trials;
 	learn_look(adapt->learn, key, facts->heat.fits, learns, &facts->known);
 	g_mutex_unlock(&adapt->lock);
 }

@@ -114,6 +114,7 @@ struct policy_facts {
 	double resident;           /* share of the file in the page cache, 0..1;
 				    * negative: not looked at */
 	struct threshold_view automatic;
+	bool no_trials;            /* the open is none to try out another lane with */
 	struct learn_view known;
 	struct heat_view heat;
 	bool streaming;            /* it is open in stream already, and so are cached opens then */

@@ -366,11 +366,17 @@ def test_shadow(mount):
     path = make(m, "f.iso")
     assert lane_of(m, lambda: dd_large(path)) == ["cached"]
     assert m.lane(path) == "cached"
-    util_sys.drop_pages(m.backing("f.iso"))
+    # That it is in memory now is the doing of shadow=on.
     assert "shadow=on, would be" in m.why(path), m.why(path)
     told = report(m)
     assert told["shadow"] is True
     assert told["opens"]["direct"]["opens"] == 1 and told["opens"]["direct"]["bytes"] == SIZE
+    assert lane_of(m, lambda: dd_large(path)) == ["cached"]
+    told = report(m)
+    assert told["opens"]["cached"]["opens"] == 0, told
+    assert told["opens"]["direct"]["opens"] + told["opens"]["stream"]["opens"] == 2, told
+    wait_for(lambda: report(m)["disk_bytes"]["asked"] == 2 * SIZE, 10, "the replay")
+    assert report(m)["disk_bytes"]["policy"] == 2 * SIZE
 
 
 def test_report_is_for_administrators(m):

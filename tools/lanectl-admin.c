@@ -160,7 +160,8 @@ static void print_report(const char *path, JsonObject *report)
 	print_saved(report);
 	printf("  hot: %.0f files\n\n", json_find_number(report, "hot.files"));
 	if (json_find_bool(report, "shadow"))
-		puts("  shadow=on: all opens are cached; these lanes they would have had:");
+		puts("  shadow=on: all opens are cached, so that sendfile and mmap cannot be told from\n"
+		     "  reads, nor which lane is faster; these lanes the opens would have had:");
 	print_opens(report);
 	putchar('\n');
 	print_known(report);
