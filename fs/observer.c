@@ -133,9 +133,14 @@ char *observer_report(struct lanefs *fs)
 	g_autoptr(GString) text = g_string_new(NULL);
 	struct live *live = live_get(fs);
 
-	g_string_append_printf(text, "{\"shadow\":%s,\"learn\":%s,\"opens\":{",
+	g_string_append_printf(text, "{\"shadow\":%s,\"learn\":%s,\"lane\":\"%s\",",
 			       live->config->shadow ? "true" : "false",
-			       live->config->learn ? "true" : "false");
+			       live->config->learn ? "true" : "false",
+			       policy_mode_name(live->config->lane));
+	if (live->config->threshold != THRESHOLD_AUTO)
+		g_string_append_printf(text, "\"fixed_threshold\":%" G_GUINT64_FORMAT ",",
+				       live->config->threshold);
+	g_string_append(text, "\"opens\":{");
 	live_unref(live);
 	for (int lane = 0; lane < LANE_COUNT; lane++)
 		g_string_append_printf(text, "%s\"%s\":{\"opens\":%" G_GUINT64_FORMAT

@@ -85,7 +85,11 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 		heat_look(adapt->heat, id, size, &facts->heat);
 	else
 		heat_foresee(adapt->heat, &open, &facts->heat);
-	facts->heat.hot = facts->heat.hot && fits;
+	if (facts->heat.hot && !fits) {
+		facts->heat.hot = false;
+		facts->heat.lack = HEAT_NO_ROOM;
+		facts->heat.left = (uint64_t)((double)MIN(room, adapt->room) * HEAT_SHARE);
+	}
 	facts->heat.fits = facts->heat.fits && fits;
 	learns = opening && !facts->heat.hot && !facts->no_trials;
 	learn_look(adapt->learn, key, facts->heat.fits, learns, &facts->known);

@@ -224,29 +224,44 @@ static bool resident(const struct inquiry *inquiry, enum lane *lane, GString *te
 	return false;
 }
 
+static void say_heat(const struct inquiry *inquiry, GString *text)
+{
+	const struct heat_view *heat = &inquiry->facts->heat;
+	g_autofree char *distance = size_format_human(heat->distance);
+	g_autofree char *room = size_format_human(heat->room);
+	g_autofree char *left = size_format_human(heat->left);
+	g_autofree char *size = size_format_human(inquiry->size);
+
+	if (heat->opens == 1)
+		say(text, "opened once of late");
+	else
+		say(text, "opened %u times of late", heat->opens);
+	if (heat->hot)
+		say(text, ", the last two %s of reading apart, room for %s", distance, room);
+	else if (heat->lack == HEAT_NO_ROOM)
+		say(text, ", needs %s, has %s", size, left);
+	else if (heat->lack == HEAT_LATE)
+		say(text, ", the last two %s of reading apart, which is too long", distance);
+	else if (heat->lack == HEAT_NOT_KEPT)
+		say(text, ", but memory did not keep it");
+	else if (heat->lack == HEAT_LOOKS)
+		say(text, ", but little of it was read");
+	else if (heat->opens > 1)
+		say(text, ", not often enough yet");
+}
+
 static bool hot(const struct inquiry *inquiry, enum lane *lane, GString *text)
 {
 	const struct heat_view *heat = &inquiry->facts->heat;
-	g_autofree char *distance = NULL;
-	g_autofree char *room = NULL;
 
 	*lane = LANE_CACHED;
 	if (!inquiry->reads)
 		say(text, "opened for writing only, so how often it is read does not count");
 	else if (!heat->opens)
 		say(text, "not known to be read often");
-	if (!inquiry->reads || !heat->opens)
-		return false;
-	if (text) {
-		distance = size_format_human(heat->distance);
-		room = size_format_human(heat->room);
-	}
-	if (heat->opens == 1)
-		say(text, "opened once of late");
-	else
-		say(text, "opened %u times of late, the last two %s of reading apart, %s for %s",
-		    heat->opens, distance, heat->hot ? "room" : "no room", room);
-	return heat->hot;
+	else if (text)
+		say_heat(inquiry, text);
+	return inquiry->reads && heat->hot;
 }
 
 static bool learned(const struct inquiry *inquiry, enum lane *lane, GString *text)

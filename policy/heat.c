@@ -22,6 +22,7 @@ struct heat_file {
 	uint64_t distance;    /* between the last two such opens, FAR: there was one */
 	uint64_t used;        /* bytes read of it since */
 	unsigned int opens;
+	unsigned int looks;   /* since one that was more than a look */
 	unsigned int returns; /* in a row, within reach */
 	unsigned int penalty, patience; /* opens still to wait, and how many next time */
 	bool held;            /* has a place, for its returns or as it is read here and there */
@@ -147,8 +148,10 @@ static bool count_open(const struct heat *heat, struct heat_file *file, const st
 		file->patience = MIN(2 * file->patience, PENALTY_MOST);
 		file->returns = 0;
 	}
+	file->looks++;
 	if (file->opens++ && !open->strewn && file->used < file->size / USED_SHARE)
 		return false;
+	file->looks = 0;
 	if (file->opens > 1)
 		count_return(heat, file);
 	file->last = heat->clock;
@@ -219,6 +222,17 @@ void heat_read(struct heat *heat, uint64_t id, uint64_t bytes)
 		file->used += bytes;
 }
 
+static enum heat_lack lack(const struct heat *heat, const struct heat_file *file)
+{
+	if (file->penalty)
+		return HEAT_NOT_KEPT;
+	if (has_returned(file))
+		return HEAT_NO_ROOM;
+	if (file->distance != FAR && file->distance / REACH > heat->room)
+		return HEAT_LATE;
+	return file->looks ? HEAT_LOOKS : HEAT_EARLY;
+}
+
 static void view(const struct heat *heat, const struct heat_file *file, uint64_t held_bytes,
 		 struct heat_view *out)
 {
@@ -227,6 +241,8 @@ static void view(const struct heat *heat, const struct heat_file *file, uint64_t
 		.opens = file->opens,
 		.distance = file->distance == FAR ? 0 : file->distance,
 		.fits = fits(heat, file, held_bytes),
+		.lack = lack(heat, file),
+		.left = heat->room - MIN(heat->room, heat->held_bytes),
 	};
 	out->hot = out->fits && has_returned(file);
 }

@@ -202,6 +202,7 @@ static void entry_take_turn(struct learn_entry *entry, bool fits, struct learn_v
 	entry->trials += count > 1;
 	entry->doubt = false;
 	view->trial = true;
+	view->other = lanes[0];
 	view->lane = lane;
 }
 

@@ -85,9 +85,20 @@ struct learn_view {
 	enum lane other;
 };
 
+/* What a file lacks to be hot. */
+enum heat_lack {
+	HEAT_EARLY,    /* it has not come back often enough */
+	HEAT_LOOKS,    /* little was read of it since it came back last */
+	HEAT_LATE,     /* it came back too late */
+	HEAT_NOT_KEPT, /* memory did not keep it of late */
+	HEAT_NO_ROOM,
+};
+
 /* How often a large file comes back. */
 struct heat_view {
 	bool hot;
+	enum heat_lack lack;  /* without meaning for one that is hot */
+	uint64_t left;        /* bytes of memory that it could have */
 	bool fits;            /* it has a place in memory, or would get one if it were wanted there */
 	unsigned int opens;   /* of late */
 	uint64_t distance;    /* bytes of large files read between two of them */

@@ -203,10 +203,13 @@ void threshold_say(const struct threshold_view *view, uint64_t memory, GString *
 	}
 	if (!view->replayed) {
 		g_string_append(text, threshold_auto_text(memory));
+	} else if (!view->cost && !view->cost_memory) {
+		g_string_append(text, "replayed on an earlier mount");
 	} else {
+		unsigned int nearest = ghost_nearest(threshold_auto(memory));
 		g_autofree char *cost = size_format_human(view->cost);
 		g_autofree char *other = size_format_human(view->cost_memory);
-		g_autofree char *start = size_format_human(threshold_auto(memory));
+		g_autofree char *start = size_format_human(ghost_thresholds[nearest]);
 
 		g_string_append_printf(text, "recent opens replayed: reads %s, with %s %s", cost,
 				       start, other);

@@ -280,6 +280,51 @@ static void test_random_over_memory(void)
 	adapt_free(adapt);
 }
 
+static void test_threshold_sentences(void)
+{
+	static const struct {
+		struct threshold_view view;
+		const char *text;
+	} cases[] = {
+		{ { 0 }, "1/1024 of memory" },
+		{ { .bytes = 24 * MIB, .base = 24 * MIB }, "1/1024 of memory, pressure 0.00" },
+		/* The dozen has 32 MiB next to 24. */
+		{ { .bytes = GIB, .base = GIB, .replayed = true, .cost = 3 * GIB,
+		    .cost_memory = 4 * GIB, .pressure = 0.25 },
+		  "recent opens replayed: reads 3 GiB, with 32 MiB 4 GiB, pressure 0.25" },
+		{ { .bytes = GIB, .base = GIB, .replayed = true },
+		  "replayed on an earlier mount, pressure 0.00" },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GString) text = g_string_new(NULL);
+
+		threshold_say(&cases[i].view, 24 * GIB, text);
+		g_assert_cmpstr(text->str, ==, cases[i].text);
+	}
+}
+
+/* What is said of a kind of file holds for the smallest of its class. */
+static void test_report_of_random(void)
+{
+	struct adapt *adapt = adapt_new(8 * GIB, false);
+	static const uint64_t sizes[] = { GIB, 9 * GIB };
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		struct learn_sample sample = { .seen = true, .reads = 100, .bytes = MIB,
+					       .size = sizes[i] };
+		g_autofree char *report = NULL;
+		struct learn_key key;
+
+		learn_key_init(&key, "db", "a.db", sizes[i]);
+		adapt_close(adapt, &key, 1, MIB, &sample);
+		adapt_close(adapt, &key, 1, MIB, &sample);
+		report = adapt_report(adapt);
+		g_assert_cmpint(strstr(report, "memory has no room for it") != NULL, ==, i);
+	}
+	adapt_free(adapt);
+}
+
 static char *learned_state(void)
 {
 	struct adapt *adapt = adapt_new(8 * GIB, false);
@@ -414,6 +459,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/adapt/frozen", test_frozen);
 	g_test_add_func("/adapt/room-of-the-opener", test_room_of_the_opener);
 	g_test_add_func("/adapt/random-over-memory", test_random_over_memory);
+	g_test_add_func("/adapt/threshold-sentences", test_threshold_sentences);
+	g_test_add_func("/adapt/report-of-random", test_report_of_random);
 	g_test_add_func("/adapt/saved", test_saved);
 	g_test_add_func("/adapt/damaged", test_damaged);
 	g_test_add_func("/adapt/strange-line", test_strange_line);

@@ -14,6 +14,41 @@ static bool open_once(struct heat *heat, uint64_t id, uint64_t size)
 	return view.hot;
 }
 
+static enum heat_lack lack_of(struct heat *heat, uint64_t id, uint64_t size)
+{
+	struct heat_view view;
+
+	heat_look(heat, id, size, &view);
+	g_assert_false(view.hot);
+	return view.lack;
+}
+
+static void test_lacks(void)
+{
+	struct heat *heat = heat_new(GIB);
+	struct heat_view view;
+
+	open_once(heat, 1, 100 * MIB);
+	open_once(heat, 1, 100 * MIB);
+	g_assert_cmpint(lack_of(heat, 1, 100 * MIB), ==, HEAT_EARLY);
+	heat_read(heat, 2, 10 * GIB);
+	open_once(heat, 1, 100 * MIB);
+	g_assert_cmpint(lack_of(heat, 1, 100 * MIB), ==, HEAT_LATE);
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 3, 2 * GIB);
+	g_assert_cmpint(lack_of(heat, 3, 2 * GIB), ==, HEAT_NO_ROOM);
+	for (unsigned int n = 0; n < 3; n++)
+		heat_note(heat, &(struct heat_open){ .id = 4, .size = 4 * MIB });
+	g_assert_cmpint(lack_of(heat, 4, 4 * MIB), ==, HEAT_LOOKS);
+	for (unsigned int n = 0; n < 5; n++)
+		open_once(heat, 5, 100 * MIB);
+	heat_look(heat, 5, 100 * MIB, &view);
+	g_assert_cmpuint(view.left, ==, GIB - 100 * MIB);
+	heat_note(heat, &(struct heat_open){ .id = 5, .size = 100 * MIB, .absent = true });
+	g_assert_cmpint(lack_of(heat, 5, 100 * MIB), ==, HEAT_NOT_KEPT);
+	heat_free(heat);
+}
+
 /* Foreseen is what comes, at every open of a mixed lot; a question changes nothing. */
 static bool foreseen(struct heat *heat, uint64_t id, uint64_t size)
 {
@@ -281,6 +316,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/heat/third-time", test_third_time);
 	g_test_add_func("/heat/looks", test_looks);
+	g_test_add_func("/heat/lacks", test_lacks);
 	g_test_add_func("/heat/foreseen", test_foreseen);
 	g_test_add_func("/heat/fits", test_fits);
 	g_test_add_func("/heat/goes-cold", test_goes_cold);

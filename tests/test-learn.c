@@ -373,6 +373,26 @@ static void test_questions_take_no_turn(void)
 	learn_free(two);
 }
 
+/* When a measured lane is tried anew, the two are told apart. */
+static void test_measured_trial(void)
+{
+	struct learn *learn = learn_new();
+	struct learn_view view;
+	unsigned int trials = 0;
+
+	for (unsigned int n = 0; n < 60; n++) {
+		open_once(learn, &sequential, GIB, &view);
+		if (!view.trial || !view.measured)
+			continue;
+		g_assert_cmpint(view.lane, ==, LANE_STREAM);
+		g_assert_cmpint(view.other, ==, LANE_DIRECT);
+		g_assert_cmpfloat(view.rate, >, view.other_rate);
+		trials++;
+	}
+	g_assert_cmpuint(trials, >=, 3);
+	learn_free(learn);
+}
+
 static void test_keys(void)
 {
 	static const struct {
@@ -455,6 +475,11 @@ static void test_sentences(void)
 		{ { .shape = SHAPE_PAGED, .opens = 3, .alike = 3, .borrowed = true,
 		    .size_class = 1 }, "httpd",
 		  "httpd sends or maps pages in 3 of 3 opens of files of 16 MiB to 128 MiB" },
+		{ { .shape = SHAPE_SEQUENTIAL, .piece = MIB, .opens = 5, .alike = 5,
+		    .measured = true, .rate = 2048.0 * MIB, .other_rate = 1024.0 * MIB,
+		    .lane = LANE_STREAM, .other = LANE_DIRECT, .trial = true }, "cp",
+		  "cp reads 1 MiB sequentially in 5 of 5 opens, 2 GiB/s in direct, "
+		  "1 GiB/s in stream; tried this time" },
 		{ { .shape = SHAPE_UNKNOWN }, NULL, "it is not known with such files" },
 		{ { .shape = SHAPE_SEQUENTIAL, .piece = MIB, .opens = 5, .alike = 5,
 		    .measured = true, .rate = 2048.0 * MIB, .other_rate = 1024.0 * MIB,
@@ -484,6 +509,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/other-sizes-follow", test_other_sizes_follow);
 	g_test_add_func("/learn/lending-when-full", test_lending_when_full);
 	g_test_add_func("/learn/strewn-from-outside", test_strewn_from_outside);
+	g_test_add_func("/learn/measured-trial", test_measured_trial);
 	g_test_add_func("/learn/keys", test_keys);
 	g_test_add_func("/learn/bounded", test_bounded);
 	g_test_add_func("/learn/sentences", test_sentences);

@@ -507,6 +507,77 @@ static void test_writable(void)
 	}
 }
 
+static void test_hot(void)
+{
+	static const struct {
+		struct heat_view heat;
+		const char *text; /* of the hot step */
+	} cases[] = {
+		{ { 0 }, "not known to be read often" },
+		{ { .opens = 1, .lack = HEAT_EARLY }, "opened once of late" },
+		{ { .opens = 2, .lack = HEAT_EARLY, .distance = 12 * MIB },
+		  "opened 2 times of late, not often enough yet" },
+		{ { .opens = 7, .lack = HEAT_LOOKS },
+		  "opened 7 times of late, but little of it was read" },
+		{ { .opens = 3, .lack = HEAT_LATE, .distance = 90 * GIB },
+		  "opened 3 times of late, the last two 90 GiB of reading apart, which is too "
+		  "long" },
+		{ { .opens = 9, .lack = HEAT_NOT_KEPT },
+		  "opened 9 times of late, but memory did not keep it" },
+		{ { .opens = 9, .lack = HEAT_NO_ROOM, .left = 20 * MIB },
+		  "opened 9 times of late, needs 100 MiB, has 20 MiB" },
+	};
+	cleanup_config struct config *config = new_config("threshold=24M");
+	g_autoptr(JsonParser) parser = json_parser_new();
+	struct policy_facts facts = large_read;
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		JsonArray *steps;
+		JsonObject *step;
+
+		facts.heat = cases[i].heat;
+		g_assert_cmpint(decide(config, &facts, NULL).rule, ==, RULE_LARGE);
+		steps = json_object_get_array_member(explain(config, &facts, parser), "steps");
+		step = json_array_get_object_element(steps, RULE_HOT);
+		g_assert_cmpstr(json_object_get_string_member(step, "text"), ==, cases[i].text);
+	}
+}
+
+/* cached and stream are one kind of open: what is open decides between the two. */
+static void test_in_place(void)
+{
+	static const struct {
+		enum policy_mode said;
+		bool streaming, hot, kept;
+		const char *no_passthrough;
+		enum lane lane;
+		const char *reason;
+	} cases[] = {
+		{ POLICY_CACHED, true, false, false, NULL, LANE_STREAM,
+		  "stream: file policy cached; it is open in stream" },
+		{ POLICY_CACHED, true, false, false, NO_PASSTHROUGH, LANE_CACHED,
+		  "cached: file policy cached" },
+		{ POLICY_STREAM, false, true, false, NULL, LANE_CACHED,
+		  "cached: file policy stream; hot: most of what was dropped was soon read again" },
+		{ POLICY_DIRECT, true, true, false, NULL, LANE_DIRECT,
+		  "direct: file policy direct" },
+		{ POLICY_AUTO, true, false, true, NULL, LANE_CACHED, NULL },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		cleanup_config struct config *config = new_config(NULL);
+		struct policy_facts facts = large_read;
+
+		if (cases[i].kept)
+			add_rules(config, "[rule kept]\nkeep=true\n");
+		facts.file_policy = cases[i].said;
+		facts.streaming = cases[i].streaming;
+		facts.hot = cases[i].hot;
+		facts.no_passthrough = cases[i].no_passthrough;
+		g_assert_cmpint(decide(config, &facts, cases[i].reason).lane, ==, cases[i].lane);
+	}
+}
+
 /* "auto" stored on a directory ends the search above it and the other rules go on. */
 static void test_dir_policy_auto(void)
 {
@@ -702,6 +773,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/policy/rules/truncated", test_truncated);
 	g_test_add_func("/policy/rules/resident", test_resident);
 	g_test_add_func("/policy/rules/writable", test_writable);
+	g_test_add_func("/policy/rules/hot", test_hot);
+	g_test_add_func("/policy/rules/in-place", test_in_place);
 	g_test_add_func("/policy/rules/dir-policy-auto", test_dir_policy_auto);
 	g_test_add_func("/policy/rules/directory-names", test_directory_names);
 	g_test_add_func("/policy/degradation/matrix", test_degradation);

@@ -258,7 +258,9 @@ def test_report_for_people(mount):
     for number in range(3):
         run("dd", f"if={make(m, f'{number}.iso')}", "of=/dev/null", "bs=8k", "status=none")
     text = ctl("report", m.path).stdout
-    assert "threshold" in text and "pressure" in text and "shadow=on" in text, text
+    # What is in force is named first, then what would be.
+    assert "threshold 1 MiB, by the configuration; auto would be" in text, text
+    assert "pressure" in text and "shadow=on" in text, text
     told = json.loads(ctl("report", "--json", m.path).stdout)["reports"][0]
     assert told["path"] == m.path
     assert told["opens"]["direct"]["opens"] + told["opens"]["stream"]["opens"] == 3

@@ -154,9 +154,18 @@ static void print_report(const char *path, JsonObject *report)
 {
 	g_autofree char *shown = text_escape(path);
 	g_autofree char *threshold = size_of(report, "threshold.bytes");
+	g_autofree char *fixed = size_of(report, "fixed_threshold");
 	const char *text = json_find_text(report, "threshold.text");
+	const char *lane = json_find_text(report, "lane");
 
-	printf("%s:\n  threshold %s (auto: %s)\n", shown, threshold, text ? text : "?");
+	printf("%s:\n", shown);
+	if (lane && strcmp(lane, "auto") != 0)
+		printf("  lane=%s for all opens; without it:\n", lane);
+	if (fixed)
+		printf("  threshold %s, by the configuration; auto would be %s (%s)\n", fixed,
+		       threshold, text ? text : "?");
+	else
+		printf("  threshold %s (auto: %s)\n", threshold, text ? text : "?");
 	print_saved(report);
 	printf("  hot: %.0f files\n\n", json_find_number(report, "hot.files"));
 	if (json_find_bool(report, "shadow"))
