@@ -2,6 +2,7 @@
 #include "names.h"
 #include "attr.h"
 #include "creds.h"
+#include "residency-watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +116,7 @@ static void release_victim(struct lanefs *fs, struct inode *inode, struct inode 
 	if (gone && last) {
 		inode_set_dead(&fs->inodes, inode);
 		inode_mode_unlinked(fs, inode);
+		residency_unlinked(fs, inode);
 	}
 	inode_move_end(&fs->inodes, inode);
 	inode_fd_put(&fs->inodes, inode);

@@ -208,6 +208,24 @@ void residency_close(struct file *file)
 	watch_unref(watch);
 }
 
+void residency_unlinked(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	struct watch *watch;
+
+	if (!mode)
+		return;
+	g_mutex_lock(&mode->lock);
+	watch = mode->watch;
+	if (watch)
+		atomic_add(watch->refs, 1);
+	g_mutex_unlock(&mode->lock);
+	if (!watch)
+		return;
+	residency_schedule(watch, g_get_monotonic_time());
+	watch_unref(watch);
+}
+
 void watch_leave(struct watch *watch)
 {
 	struct inode_mode *mode = inode_mode(watch->residency->fs, watch->inode);

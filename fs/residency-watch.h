@@ -32,6 +32,9 @@ void residency_open(struct file *file);
 /* Its last request is over.  Any thread; nothing to do when it was not opened so. */
 void residency_close(struct file *file);
 
+/* Its last name is gone: what is held of it after the last close is let go. */
+void residency_unlinked(struct lanefs *fs, struct inode *inode);
+
 /* A policy was stored or removed: on inode, or NULL when it may hold for any. */
 void residency_reconsider(struct lanefs *fs, struct inode *inode);
 

@@ -16,7 +16,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, pattern, run, sha256, wait_for, write_file, write_large
+from util import Child, patience, pattern, run, sha256, wait_for, write_file, write_large
 from util_battery import concurrent_model
 from util_mount import lanefs_mounts
 from util_sys import resident
@@ -270,6 +270,20 @@ def test_file_changes_under_the_trimmer(stream, change):
                  "nothing of a deleted file is held")
     elif change == "replace":
         assert sha256(stream.join("f")) == sha256(stream.backing("f"))
+
+
+def test_deleted_after_it_was_mapped(mount):
+    """The trimmer, which waits ever longer for the mapping to go, holds nothing of it then."""
+    m = passthrough(mount("lane=direct", backing="ext4"))
+    cold(m, "f", 16 * MIB)
+    with open(m.join("f"), "rb") as file:
+        address = util_sys.map_file(file.fileno(), 16 * MIB)
+    assert len(ctypes.string_at(address, 16 * MIB)) == 16 * MIB
+    time.sleep(1.4)
+    util_sys.unmap(address, 16 * MIB)
+    os.unlink(m.join("f"))
+    # Its next look of its own would be a second later.
+    wait_for(lambda: m.descriptors()[0] == m.first_descriptors[0], 0.8 / patience(1), "let go")
 
 
 def test_coherence_while_trimming_runs(stream):

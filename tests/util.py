@@ -24,7 +24,7 @@ GROUP_X = 6001
 def patience(seconds):
     """So long may take what takes less than that many seconds on a machine with nothing else to
     do: longer, the more there is to do for each processor."""
-    return seconds * max(1, os.getloadavg()[0] / os.cpu_count())
+    return seconds * min(max(1, os.getloadavg()[0] / os.cpu_count()), 4)
 
 
 def wait_for(condition, seconds, what):

@@ -105,22 +105,33 @@ def cachestat(fd, offset=0, length=0):
     return result and result.cache
 
 
-def mincore(fd, length):
-    """Resident pages by mincore(2), for kernels without cachestat."""
-    if length == 0:
-        return 0
+def map_file(fd, length):
+    """The address of a shared mapping to read; unlike that of the module mmap, it keeps no
+    descriptor open."""
     libc.mmap.restype = ctypes.c_void_p
     address = libc.mmap(None, ctypes.c_size_t(length), mmap.PROT_READ, mmap.MAP_SHARED, fd,
                         ctypes.c_long(0))
     if address == ctypes.c_void_p(-1).value:
         _check(-1)
+    return address
+
+
+def unmap(address, length):
+    libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(length))
+
+
+def mincore(fd, length):
+    """Resident pages by mincore(2), for kernels without cachestat."""
+    if length == 0:
+        return 0
+    address = map_file(fd, length)
     try:
         pages = (length + PAGE - 1) // PAGE
         vector = (ctypes.c_ubyte * pages)()
         _check(libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(length), vector))
         return sum(byte & 1 for byte in vector)
     finally:
-        libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(length))
+        unmap(address, length)
 
 
 def resident(file):
