@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from util_mount import BUILD, need_uring
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 
-from benchmark import (check, compare, contenders, databases, instructions, markdown, sizes, stats,
+from benchmark import (cgroup, check, compare, contenders, databases, guard, instructions, markdown, sizes, stats,
                        suite_loop, targets, text)
 from benchmark.build import Failure
 
@@ -140,6 +141,70 @@ def test_transactions_are_read():
     for bad in (["10\t2.01\n", ""], ["ERROR 1213 (40001) at line 1: Deadlock found"]):
         with pytest.raises(Failure):
             databases.calls_of(bad)
+
+
+class Unguarded(guard.Guard):
+    """Does the steps and undoes them; nobody watches."""
+
+    def __init__(self):
+        self._count = 0
+        self.parent = self.everyone = None
+
+    def _say(self, made, kind, what):
+        pass
+
+
+@pytest.fixture
+def version_2(tmp_path, monkeypatch):
+    """What a machine with nothing but cgroups of version 2 has at its root."""
+    (tmp_path / "cgroup.controllers").write_text("cpu io memory\n")
+    (tmp_path / "cgroup.subtree_control").write_text("")
+    monkeypatch.setattr(cgroup, "V1", str(tmp_path / "memory"))
+    monkeypatch.setattr(cgroup, "V2", str(tmp_path))
+    monkeypatch.setattr(cgroup, "THROTTLE", str(tmp_path / "blkio" / "throttle"))
+    # These directories have files.
+    monkeypatch.setattr(cgroup.Cgroup, "remove", lambda group: shutil.rmtree(group.path))
+    return tmp_path
+
+
+def test_memory_of_version_2(version_2):
+    with cgroup.memory(Unguarded(), 1 << 20) as group:
+        path = group.path
+        assert os.path.dirname(path) == str(version_2)
+        with open(os.path.join(path, "memory.max")) as stream:
+            assert stream.read() == "1048576"
+        with open(os.path.join(path, "memory.stat"), "w") as stream:
+            stream.write("anon 5\ninactive_file 4096\nactive_file 8192\nfile_dirty 7\n"
+                         "file_writeback 1\n")
+        assert (group.page_cache(), group.dirty()) == (12288, 8)
+    assert (version_2 / "cgroup.subtree_control").read_text() == "+memory"
+    assert not os.path.exists(path)
+    (version_2 / "cgroup.controllers").write_text("cpu\n")
+    assert not cgroup.available()
+    with pytest.raises(Failure, match="no memory controller"):
+        with cgroup.memory(Unguarded()):
+            pass
+
+
+def test_slow_device_of_version_2(version_2):
+    """The limit is on the parent of all groups that processes are in."""
+    one = Unguarded()
+    with cgroup.slow_device(one, "8:16", 1000):
+        assert one.everyone.path.startswith(one.parent + "/")
+        with open(os.path.join(one.parent, "io.max")) as stream:
+            assert stream.read() == "8:16 rbps=1000"
+        (version_2 / os.path.basename(one.parent) / "cgroup.controllers").write_text("memory")
+        with cgroup.memory(one) as group:
+            assert os.path.dirname(group.path) == one.parent
+        with one.process(["sleep", "60"], user=0) as process:
+            with open(os.path.join(one.everyone.path, "cgroup.procs")) as stream:
+                assert stream.read() == str(process.pid)
+    assert one.everyone is None and one.parent is None
+    assert not glob.glob(str(version_2 / "lanefs-bench-*"))
+    (version_2 / "cgroup.controllers").write_text("memory\n")
+    with pytest.raises(Failure, match="no control group to limit a device"):
+        with cgroup.slow_device(one, "8:16", 1000):
+            pass
 
 
 STRACE = """% time     seconds  usecs/call     calls    errors syscall

@@ -1,12 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""Memory cgroups, version 1 or 2: to have memory that is full, and to count page cache."""
+"""Control groups, version 1 or 2: to have memory that is full, to count page cache, and to limit a
+device."""
 import contextlib
 import os
 import time
 
 from . import system
+from .build import Failure
 
 V1, V2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device"
+
+
+def enable(directory, controller):
+    """Have a controller of version 2 in the children of that group; whether it is there."""
+    control = os.path.join(directory, "cgroup.subtree_control")
+    if controller not in system.read(os.path.join(directory, "cgroup.controllers")).split():
+        return False
+    if controller in system.read(control).split():
+        return True
+    try:
+        system.write(control, f"+{controller}")
+    except OSError:
+        return False
+    return True
 
 
 class Cgroup:
@@ -16,9 +33,9 @@ class Cgroup:
     def _file(self, v1, v2):
         return os.path.join(self.path, v1 if self.version == 1 else v2)
 
-    def enter(self):
-        """Called in a child process before exec."""
-        system.write(os.path.join(self.path, "cgroup.procs"), os.getpid())
+    def enter(self, pid=None):
+        """The process itself, before exec, or another one."""
+        system.write(os.path.join(self.path, "cgroup.procs"), pid or os.getpid())
 
     def limit(self, size):
         system.write(self._file("memory.limit_in_bytes", "memory.max"), size)
@@ -67,19 +84,48 @@ class Cgroup:
 
 
 @contextlib.contextmanager
+def group(guard, parent, version):
+    path = os.path.join(parent, f"lanefs-bench-{os.getpid()}-{guard.number()}")
+    one = Cgroup(path, version)
+    with guard.step("cgroup", path, one.remove):
+        os.mkdir(path)
+        yield one
+
+
+@contextlib.contextmanager
 def memory(guard, limit=None):
     """A cgroup of its own, holding at most limit bytes."""
     version = 1 if os.path.isdir(V1) else 2
-    if version == 2:
-        system.write(os.path.join(V2, "cgroup.subtree_control"), "+memory")
-    path = os.path.join(V1 if version == 1 else V2, f"lanefs-bench-{os.getpid()}-{guard.number()}")
-    group = Cgroup(path, version)
-    with guard.step("cgroup", path, group.remove):
-        os.mkdir(path)
+    parent = V1 if version == 1 else guard.parent or V2
+    if version == 2 and not enable(parent, "memory"):
+        raise Failure(f"{parent} has no memory controller to give to others")
+    with group(guard, parent, version) as one:
         if limit:
-            group.limit(limit)
-        yield group
+            one.limit(limit)
+        yield one
 
 
 def available():
-    return os.path.isdir(V1) or "memory" in system.read(os.path.join(V2, "cgroup.controllers"))
+    return os.path.isdir(V1) or enable(V2, "memory")
+
+
+@contextlib.contextmanager
+def slow_device(guard, device, rate):
+    """Reading of a device (MAJOR:MINOR) is limited to so many bytes a second: with version 1 for
+    everyone, with version 2 for the processes that the guard starts."""
+    if os.path.exists(THROTTLE):
+        free = f"{device} 0"
+        with guard.step("setting", [THROTTLE, free], lambda: system.write(THROTTLE, free)):
+            system.write(THROTTLE, f"{device} {rate}")
+            yield
+        return
+    if not enable(V2, "io"):
+        raise Failure("no control group to limit a device with: neither blkio of version 1 nor io "
+                      "of version 2")
+    with group(guard, V2, 2) as limited:
+        system.write(os.path.join(limited.path, "io.max"), f"{device} rbps={rate}")
+        # A group that passes a controller on has no processes of its own.
+        enable(limited.path, "memory")
+        with group(guard, limited.path, 2) as everyone:
+            with guard.inside(limited.path, everyone):
+                yield

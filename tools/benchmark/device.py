@@ -4,12 +4,11 @@ not depend on what else the disk does."""
 import contextlib
 import os
 
-from . import system
+from . import cgroup, system
 from .build import Failure, run
 from .guard import insist
 
 SLOW = 200 * 1000 * 1000
-THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device"
 
 KINDS = {
     "disk": "the disk of --backing",
@@ -64,13 +63,9 @@ def _ram(bench, stack, size, scratch):
 
 
 def _throttle(bench, stack, device, rate):
-    if not os.path.exists(THROTTLE):
-        raise Failure("no blkio cgroup (version 1) to limit a device with")
-    status = os.stat(device)
-    name = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    stack.enter_context(bench.guard.step("setting", [THROTTLE, f"{name} 0"],
-                                         lambda: system.write(THROTTLE, f"{name} 0")))
-    system.write(THROTTLE, f"{name} {rate}")
+    number = os.stat(device).st_rdev
+    stack.enter_context(cgroup.slow_device(bench.guard, f"{os.major(number)}:{os.minor(number)}",
+                                           rate))
 
 
 @contextlib.contextmanager

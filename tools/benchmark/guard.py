@@ -57,6 +57,9 @@ class Guard:
 
     def __init__(self):
         self._count = 0
+        # With cgroups of version 2, where a device is limited: the directory that others are made
+        # in, and the group of those who have none.
+        self.parent = self.everyone = None
         read_end, self._pipe = os.pipe()
         self._child = os.fork()
         if self._child == 0:
@@ -92,6 +95,15 @@ class Guard:
     def _say(self, made, kind, what):
         os.write(self._pipe, json.dumps([made, kind, what]).encode() + b"\n")
 
+    @contextlib.contextmanager
+    def inside(self, parent, everyone):
+        """Meanwhile cgroups are made in that one, and processes without one are in everyone."""
+        self.parent, self.everyone = parent, everyone
+        try:
+            yield
+        finally:
+            self.parent = self.everyone = None
+
     def number(self):
         self._count += 1
         return self._count
@@ -121,8 +133,13 @@ class Guard:
     @contextlib.contextmanager
     def process(self, argv, cgroup=None, **kwargs):
         """A process that is ended, by SIGTERM and else SIGKILL, at the end."""
-        process = subprocess.Popen(argv, preexec_fn=cgroup.enter if cgroup else None, **kwargs)
+        cgroup = cgroup or self.everyone
+        # A process of another user may not enter by itself.
+        own = cgroup and "user" not in kwargs
+        process = subprocess.Popen(argv, preexec_fn=cgroup.enter if own else None, **kwargs)
         with self.step("process", process.pid, lambda: end_process(process)):
+            if cgroup and not own:
+                cgroup.enter(process.pid)
             yield process
 
     def close(self):
