@@ -332,3 +332,22 @@ int load_write(struct worker *worker)
 	munmap(buffer, load->block);
 	return err;
 }
+
+/* Takes --length bytes of memory, says so, and keeps them until it is told to go. */
+int load_hog(struct worker *worker)
+{
+	size_t size = (size_t)worker->load->length;
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	/* Or faults, one by one, take longer than all the rest. */
+	madvise(memory, size, MADV_HUGEPAGE);
+	memset(memory, 0x5a, size);
+	printf("ready\n");
+	fflush(stdout);
+	while (worker_goes_on(worker))
+		usleep(10000);
+	munmap(memory, size);
+	return 0;
+}

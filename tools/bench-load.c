@@ -30,6 +30,7 @@ static const struct method {
 	{ "openclose", load_openclose, "open, read --block bytes, close, of one file after another" },
 	{ "stat", load_stat, "stat(2), of one file after another" },
 	{ "readdir", load_readdir, "list a directory" },
+	{ "hog", load_hog, "take --length bytes of memory, until SIGTERM; FILE is anything" },
 };
 
 static pthread_barrier_t barrier;

@@ -52,6 +52,7 @@ int load_write(struct worker *worker);
 int load_openclose(struct worker *worker);
 int load_stat(struct worker *worker);
 int load_readdir(struct worker *worker);
+int load_hog(struct worker *worker);
 
 uint64_t now_ns(void);
 

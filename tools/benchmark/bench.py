@@ -1,54 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What every suite works with: the options, the scratch directory, the programs, progress."""
+"""What every suite works with: the options, the scratch directory, the programs."""
 import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 
 from . import system
 from .build import Build, Failure
 from .guard import Guard
-
-
-class Progress:
-    """Says on standard error what is being measured and how long it will still take."""
-
-    def __init__(self):
-        self.done = self.total = 0
-        self.begin = time.monotonic()
-        self.live = sys.stderr.isatty()
-        self._wide = 0
-
-    def say(self, text):
-        self._clear()
-        print(text, file=sys.stderr, flush=True)
-
-    def plan(self, measurements):
-        self.total += measurements
-
-    def step(self, text):
-        if self.done:
-            left = (time.monotonic() - self.begin) / self.done * (self.total - self.done)
-            when = f"{int(left) // 60}:{int(left) % 60:02d} left"
-        else:
-            when = "-:-- left"
-        line = f"[{self.done + 1}/{self.total}, {when}] {text}"
-        self.done += 1
-        if self.live:
-            self._clear()
-            print(line, end="\r", file=sys.stderr, flush=True)
-            self._wide = len(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-    def _clear(self):
-        if self._wide:
-            print(" " * self._wide, end="\r", file=sys.stderr)
-            self._wide = 0
+from .progress import Progress
 
 
 class Bench:

@@ -50,4 +50,6 @@ class Build:
     def version(self):
         commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"],
                                 capture_output=True, text=True, check=False).stdout.strip()
-        return f"{run([self.lanefs, '--version']).strip()} {commit}".strip()
+        # The first line is its own, the next those of libraries.
+        own = run([self.lanefs, "--version"]).splitlines()[0]
+        return f"{own} {commit}".strip()

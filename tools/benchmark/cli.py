@@ -5,16 +5,17 @@ import contextlib
 import os
 import sys
 
-from . import (check, condition, contenders, device, instructions, presets, report, results,
-               sizes, suite_adapt, suite_database, suite_loop, suite_many, suite_memory,
-               suite_protect, suite_random, suite_read, suite_serve, suite_small, suite_tree,
-               suite_write, targets, text)
+from . import (check, condition, contenders, device, instructions, markdown, presets, report,
+               results, sizes, suite_adapt, suite_database, suite_loop, suite_many, suite_memory,
+               suite_pressure, suite_protect, suite_random, suite_read, suite_serve,
+               suite_small, suite_tree, suite_write, targets, text)
 from .bench import Bench
 from .build import Failure
 
 SUITES = {
     "instructions": instructions,
     "protect": suite_protect,
+    "pressure": suite_pressure,
     "read": suite_read,
     "random": suite_random,
     "adapt": suite_adapt,
@@ -98,9 +99,9 @@ def parser():
     what.add_argument("--how", type=words(("read", "sendfile", "mmap", "hot")), metavar="LIST",
                       help="of the suite read: read,sendfile,mmap,hot")
     what.add_argument("--sizes", type=size_list, metavar="LIST",
-                      help="of one read: 8K,32K,128K,1M")
+                      help="of one read: 4K,8K,32K,128K,1M,4M")
     what.add_argument("--file-size", type=size, metavar="SIZE",
-                      help="of the large file: 2G, with --quick 1G")
+                      help="of the large file: 1G, with --quick 512M")
     what.add_argument("--readers", type=counts, metavar="LIST",
                       help="of the suite many: 100,1000")
     what.add_argument("--tree", type=positive, metavar="N",
@@ -110,7 +111,7 @@ def parser():
     what.add_argument("--inodes", type=positive, metavar="N",
                       help="of the suite memory: 1000000")
     what.add_argument("--seconds", type=float, metavar="S",
-                      help="of a load that goes on until it is ended: 3, with --quick 1.2")
+                      help="of a load that goes on until it is ended: 1.5, with --quick 1.2")
     where = p.add_argument_group("where and how")
     where.add_argument("--backing", default="/var/tmp", metavar="DIR",
                        help="a directory of the disk to use (/var/tmp)")
@@ -127,9 +128,11 @@ def parser():
     after = p.add_argument_group("results")
     after.add_argument("--out", metavar="DIR",
                        help="add them to DIR/results.json and make DIR/report.html, charts as "
-                            "PNG and table.md from all there is in it")
+                            "PNG and readme.md from all there is in it")
     after.add_argument("--report", metavar="DIR",
                        help="measure nothing, make the report of DIR/results.json again")
+    after.add_argument("--publish", metavar="DIR",
+                       help="put those of DIR into README.md and doc/protection.png")
     after.add_argument("--check", action="store_true",
                        help="compare the ratios with the committed ones; status 3 when some "
                             "became worse by more than their intervals")
@@ -141,29 +144,33 @@ def parser():
 def measure(options):
     with contextlib.ExitStack() as stack:
         bench = Bench(options, stack)
-        if "read" in options.suites:
-            # For fio, so that its buffers are on huge pages as those of lanefs are.
-            stack.enter_context(bench.guard.setting("/proc/sys/vm/nr_hugepages", 32))
         if options.transport != "dev":
             stack.enter_context(bench.guard.setting(
                 "/sys/module/fuse/parameters/enable_uring", "Y"))
         for name in options.suites:
-            bench.progress.plan(SUITES[name].plan(options))
+            bench.progress.suite(name, SUITES[name].plan(options), presets.guess(options, name))
+        bench.progress.show_plan()
         rows = []
         for name in options.suites:
-            begin = len(rows)
-            try:
-                for row in SUITES[name].run(bench):
-                    rows.append(row)
-                    if options.out:
-                        results.save(options.out, rows, bench)
-            finally:
-                bench.progress.say("")
-                print(f"{TITLES[name]}\n\n{text.table(rows[begin:])}\n", flush=True)
+            run_suite(bench, name, rows)
         judged = targets.table(rows)
         if judged:
             print(f"Targets\n\n{judged}\n")
     return rows
+
+
+def run_suite(bench, name, rows):
+    """Adds to rows, and to what --out names, row by row."""
+    begin = len(rows)
+    bench.progress.begin(name)
+    try:
+        for row in SUITES[name].run(bench):
+            rows.append(row)
+            if bench.options.out:
+                results.save(bench.options.out, rows, bench)
+    finally:
+        bench.progress.finish()
+        print(f"{TITLES[name]}\n\n{text.table(rows[begin:])}\n", flush=True)
 
 
 def finish(options, rows):
@@ -189,8 +196,11 @@ def main():
         if name not in SUITES:
             p.error(f"unknown suite {name!r}: {', '.join(SUITES)}")
     try:
-        if options.report:
-            report.write(options.report, TITLES, print)
+        for directory in filter(None, (options.report, options.publish)):
+            report.write(directory, TITLES, print)
+        if options.publish:
+            markdown.publish(options.publish, results.load(options.publish), print)
+        if options.report or options.publish:
             return 0
         if os.geteuid() != 0:
             raise Failure("needs root: it mounts, drops caches and makes cgroups")

@@ -9,10 +9,6 @@ from .build import Failure
 
 GIB = 1 << 30
 
-# Whom everyone else is compared with, pair by pair, where they take part.
-BASES = ("native", "odirect", "fio", "cached", "direct", "stream", "passthrough_hp", "bindfs",
-         "mergerfs")
-
 # Units of which less is better: their speed is the inverse.
 LESS = ("us", "s", "B/inode", "instructions")
 
@@ -51,6 +47,7 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
     for case in cases:
         for name in names:
             row = {**key, "case": case, "contender": name, "unit": unit,
+                   "file_size": bench.options.file_size,
                    "date": time.strftime("%Y-%m-%d %H:%M")}
             if name in failed:
                 row["failed"] = failed[name]
@@ -106,9 +103,10 @@ def _values(samples, what, unit):
 
 def against(case, name, samples, failed, unit, what="value"):
     mine = _values([one[case] for one in samples[name]], what, unit)
+    """{other: ratio of this one to it, pair by pair}, of everyone who took part."""
     found = {}
-    for base in BASES:
-        if base in samples and base not in failed:
+    for base in samples:
+        if base != name and base not in failed:
             theirs = _values([one[case] for one in samples[base]], what, unit)
             found[base] = stats.ratio(mine, theirs)
     return found

@@ -100,6 +100,9 @@ class Steady:
             raise Failure("the memory cgroup did not fill")
 
 
+def named(bench, name):
+    return {"fresh": Fresh, "steady": Steady}[name](bench)
+
+
 def conditions(bench, suite):
-    return [{"fresh": Fresh, "steady": Steady}[name](bench)
-            for name in presets.conditions(bench.options, suite)]
+    return [named(bench, name) for name in presets.conditions(bench.options, suite)]

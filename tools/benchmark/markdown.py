@@ -1,5 +1,42 @@
 # SPDX-License-Identifier: MIT
 """Results as Markdown, for a README."""
+import os
+import re
+import shutil
+
+from . import sizes, text, versus
+from .build import ROOT, Failure
+
+BEGIN, END = "<!-- tools/bench --publish: begin -->", "<!-- tools/bench --publish: end -->"
+
+# What a visitor is shown: suite, case, condition, in words.
+MAIN = (
+    ("read", "read 8K", "fresh", "cold file, read 8K, fresh memory"),
+    ("read", "read 8K", "steady", "the same, steady"),
+    ("read", "read 128K", "fresh", "read 128K, fresh"),
+    ("read", "read 128K", "steady", "the same, steady"),
+    ("read", "read 1M", "fresh", "read 1M, fresh"),
+    ("read", "read 1M", "steady", "the same, steady"),
+    ("read", "sendfile", "fresh", "sendfile, fresh"),
+    ("read", "sendfile", "steady", "the same, steady"),
+    ("read", "mmap", "fresh", "mmap, fresh"),
+    ("read", "read 128K, in memory", "", "a file that is in memory"),
+    ("random", "random 4K", "fresh", "cold file, random 4K"),
+    ("many", "100 readers, one file", "fresh", "100 readers, one cold file"),
+    ("many", "100 readers, 100 files", "fresh", "100 readers, 100 cold files"),
+    ("write", "write 1M", "fresh", "writing 1M, until it is on the disk"),
+    ("write", "cp", "fresh", "cp of a large file"),
+    ("small", "open+read+close of 64K, hot", "", "open, read 64K, close, hot"),
+    ("small", "stat, cold", "", "stat, cold"),
+    ("protect", "2 streams, read 128K", "", "hot 64K reads next to 2 streams (time)"),
+    ("serve", "nginx, 320 MB, 16 clients", "cold", "nginx, 320 MB, 16 clients"),
+    ("database", "PostgreSQL", "", "PostgreSQL, pgbench"),
+    ("database", "MariaDB, O_DIRECT", "", "MariaDB with O_DIRECT"),
+    ("sync", "rsync, new", "cold", "rsync of a tree"),
+    ("meta", "untar", "cold", "untar"),
+)
+CONTENDERS = ("auto", "direct", "stream", "passthrough_hp", "bindfs", "mergerfs")
+
 
 def table(columns, lines):
     """The first column is words, the others are figures."""
@@ -8,13 +45,36 @@ def table(columns, lines):
                       *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
 
 
-def _median_of(row, name, form="{:,.0f}"):
+def _index(rows, device="disk"):
+    return {(row["suite"], row["case"], row["condition"], row["contender"]): row for row in rows
+            if row["device"] == device and "failed" not in row}
+
+
+def main(rows):
+    """Times native, of what there are figures for."""
+    known = _index(rows)
+    names = [name for name in CONTENDERS if any(one[3] == name for one in known)]
+    lines = []
+    for suite, case, condition, words in MAIN:
+        native = known.get((suite, case, condition, "native"))
+        if not native:
+            continue
+        line = [words, text.amount(native["median"], native["unit"])]
+        for name in names:
+            row = known.get((suite, case, condition, name))
+            ratio = row and row["against"].get("native")
+            line.append(f"{ratio['ratio']:.2f}" if ratio else "")
+        lines.append(line)
+    return table(["", "native", *names], lines) if lines else ""
+
+
+LOOP = ("320 MB to one client", "system calls", "server switches", "all switches", "server CPU",
+        "all CPU", "MB/s", "left in the page cache")
+
+
+def _extra(row, name, form="{:,.0f}"):
     value = row["extra"].get(name)
     return "" if value is None else form.format(value)
-
-
-LOOP_COLUMNS = ("320 MB to one client", "system calls", "server switches", "all switches",
-                "server CPU", "all CPU", "MB/s", "left in the page cache")
 
 
 def loop(rows):
@@ -25,10 +85,66 @@ def loop(rows):
             continue
         after = row.get("after")
         lines.append([f"{row['case']}, {row['contender']}",
-                      _median_of(row, "server syscalls"), _median_of(row, "server switches"),
-                      _median_of(row, "all switches"),
-                      _median_of(row, "server CPU ms", "{:,.0f} ms"),
-                      _median_of(row, "all CPU ms", "{:,.0f} ms"),
+                      _extra(row, "server syscalls"), _extra(row, "server switches"),
+                      _extra(row, "all switches"), _extra(row, "server CPU ms", "{:,.0f} ms"),
+                      _extra(row, "all CPU ms", "{:,.0f} ms"),
                       f"{row['median'] / 1e6:,.0f}",
                       "" if after is None else f"{after / (1 << 20):,.0f} MiB"])
-    return table(LOOP_COLUMNS, lines) if lines else ""
+    return table(LOOP, lines) if lines else ""
+
+
+def against_peers(rows):
+    columns, lines = versus.summary([one for one in versus.meetings(rows)
+                                     if one.device == "disk"])
+    return table(columns, lines) if lines else ""
+
+
+def machine(runs):
+    """The machine of the last run, and when."""
+    last = runs[-1]
+    one = last["machine"]
+    return (f"{last['date'].split()[0]}, {one['cpus']} x {one['cpu']}, "
+            f"{round(one['memory'] / (1 << 30))} GiB of memory, {one['system']}, "
+            f"Linux {one['kernel']}, {last['build']}")
+
+
+def readme(known):
+    """All that goes between the marks of a README."""
+    rows, runs = known["rows"], known["runs"]
+    rounds = max((len(row.get("values", ())) for row in rows), default=0)
+    size = max((row.get("file_size", 0) for row in rows), default=0)
+    parts = [f"Measured {machine(runs)}; medians of up to {rounds} rounds, a large file is "
+             f"{sizes.show(size)}.\n",
+             "![64 KiB reads of a hot set next to two streams](doc/protection.png)\n",
+             "*native*: as measured; the others: times native, above 1 is better, also where it "
+             "is a time that was measured.\n", main(rows)]
+    if loop(rows):
+        parts += ["What a server spends on a cold file:\n", loop(rows)]
+    if against_peers(rows):
+        parts += ["lanefs (`auto`) against its peers: in how many cases of a suite it is ahead, "
+                  "level (the interval holds 1) or behind, and the ratios:\n",
+                  against_peers(rows)]
+    return "\n".join(parts)
+
+
+def insert(page, block):
+    """The page with the block between its marks in place of what is there."""
+    if BEGIN not in page or END not in page:
+        raise Failure(f"no {BEGIN} and {END} to put the results between")
+    return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}",
+                  lambda _: f"{BEGIN}\n{block}{END}", page, flags=re.DOTALL)
+
+
+def publish(directory, known, say):
+    """Renew the results in the README, and the chart it shows."""
+    path = os.path.join(ROOT, "README.md")
+    with open(path) as stream:
+        page = stream.read()
+    with open(path, "w") as stream:
+        stream.write(insert(page, readme(known)))
+    chart = os.path.join(directory, "protection.png")
+    if os.path.exists(chart):
+        shutil.copy(chart, os.path.join(ROOT, "doc", "protection.png"))
+    else:
+        say(f"no {chart}: the suite protect was not run")
+    say("renewed: README.md, doc/protection.png")

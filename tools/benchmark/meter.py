@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One measurement: a load, and what the machine did meanwhile."""
 import contextlib
+import os
 import threading
 import time
 
@@ -25,16 +26,30 @@ class Footprint:
     """How much page cache grew: at most, and a second after the last close.
 
     Counted as what is charged to the cgroup of reader and daemon, so it is whatever of the file
-    is in memory, on the mount and below it, and nothing that others on the machine do.
+    is in memory, on the mount and below it, and nothing that others on the machine do.  Of that,
+    what is resident of the file `without` does not count.
     """
 
-    def __init__(self, group):
-        self._group = group
+    def __init__(self, group, without=None):
+        self._group, self._without = group, without
         self.peak = self.after = None
         self.dirty = 0
         self.series = []  # (seconds, bytes)
 
     def _now(self):
+        return self._all() - self._apart()
+
+    def _apart(self):
+        if not self._without:
+            return 0
+        fd = os.open(self._without, os.O_RDONLY)
+        try:
+            found = system.resident(fd)
+        finally:
+            os.close(fd)
+        return found[0] if found else 0
+
+    def _all(self):
         if self._group:
             return self._group.page_cache()
         for line in system.read("/proc/meminfo").splitlines():

@@ -37,6 +37,11 @@ class Example(Daemon):
         return path
 
     def command(self, bench, source, target):
+        # They keep a descriptor for every inode, as many as are allowed.
+        return ["sh", "-c", "ulimit -n 1048576 2>/dev/null; exec \"$@\"", "sh",
+                *self._command(bench, source, target)]
+
+    def _command(self, bench, source, target):
         direct = self.name.endswith("+direct")
         if self.name.startswith("passthrough_hp"):
             return [self.program(bench), "--foreground", "--clone-fd",

@@ -5,32 +5,34 @@ GIB = 1 << 30
 
 WHOLE = {
     "rounds": 5,
-    "file_size": 2 * GIB,
-    "sizes": [8 << 10, 32 << 10, 128 << 10, 1 << 20],
+    "file_size": 1 * GIB,
+    "sizes": [4 << 10, 8 << 10, 32 << 10, 128 << 10, 1 << 20, 4 << 20],
     "how": ["read", "sendfile", "mmap", "hot"],
     "readers": [100, 1000],
     "tree": 100000,
     "inodes": 1000000,
-    "seconds": 3,
+    "seconds": 1.5,
 }
 
 QUICK = {
     "rounds": 3,
-    "file_size": 1 * GIB,
+    "file_size": 512 << 20,
     "sizes": [8 << 10, 128 << 10],
     "how": ["read", "sendfile"],
     "readers": [100],
     "tree": 20000,
     "inodes": 100000,
     "seconds": 1.2,
-    "suites": ["instructions", "protect", "read", "small", "many"],
+    "suites": ["instructions", "protect", "read", "loop", "small", "many"],
 }
 
 QUICK_PEERS = {
     "protect": ["native", "direct", "stream", "passthrough_hp"],
-    "small": ["native", "auto"],
+    "read": ["native", "direct", "stream"],
+    "loop": ["native", "auto"],
+    "small": ["native", "auto", "passthrough_hp"],
+    "many": ["native", "direct", "stream"],
 }
-
 
 # What says the same in both is measured in one.
 QUICK_CONDITIONS = {"many": ["fresh"]}
@@ -43,11 +45,7 @@ def apply(options, suites):
         if not getattr(options, name):
             setattr(options, name, value)
     options.suites = options.suites or list(suites)
-    if options.quick and not options.peers:
-        options.suite_peers = {name: QUICK_PEERS.get(name, ["native", "direct", "stream"])
-                               for name in suites}
-    else:
-        options.suite_peers = {}
+    options.suite_peers = QUICK_PEERS if options.quick and not options.peers else {}
 
 
 def conditions(options, suite):
@@ -59,3 +57,26 @@ def conditions(options, suite):
 def peers(options, suite, default):
     """The contenders of a suite: those asked for, or its own."""
     return options.peers or options.suite_peers.get(suite) or default
+
+
+def guess(options, suite):
+    """About how many seconds one measurement of a suite takes, before any was made."""
+    large, seconds = options.file_size / GIB, options.seconds
+    wait = 0 if options.hurry else 1 + large
+    return {
+        "instructions": 15,
+        "protect": 7 + 3.5 * seconds,
+        "pressure": 8 + 4 * seconds,
+        "read": 0.8 + 0.8 * large + wait / 2,
+        "random": 1.2 + wait / 2,
+        "adapt": 1.5 + wait / 4,
+        "small": 1 + options.tree / 1e5,
+        "many": 1.2 + 0.8 * large + wait / 2 + seconds / 2,
+        "write": 1.5 + 2 * large + wait / 2,
+        "loop": 2 + wait / 4,
+        "serve": 1 + seconds,
+        "sync": 3,
+        "meta": 3,
+        "database": 4 + 2 * seconds,
+        "memory": 4 + options.inodes / 5e4,
+    }[suite]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The report: one HTML page that needs nothing else, its charts as PNG files, and the main table
-as Markdown."""
+"""The report: one HTML page that needs nothing else, its charts as PNG files, and what a README
+shows as Markdown."""
 import base64
 import html
 import os
 
-from . import charts, device, markdown, results, targets, text
+from . import charts, device, markdown, results, targets, text, versus
 from .build import Failure
 
 STYLE = """
@@ -18,6 +18,8 @@ th, td { padding: 2px 9px; text-align: right; border-bottom: 1px solid #e4e4e4;
 th { background: #f3f3f3; } td.word, th.word { text-align: left; }
 tr.native td { color: #777; } tr.first td { border-top: 2px solid #bbb; }
 td.bad { color: #b00020; font-weight: bold; } td.good { color: #1b7f3b; }
+td.bad, td.good { text-align: left; }
+td.why { text-align: left; white-space: normal; min-width: 20em; }
 div.wide { overflow-x: auto; } img { max-width: 100%; } pre { background: #f6f6f6; padding: 1em;
 overflow-x: auto; } figcaption { color: #555; }
 """
@@ -31,6 +33,9 @@ full of clean page cache, every page is recycled. <i>disk/byte</i>: bytes read f
 each byte asked for. <i>cache peak</i> and <i>after</i>: growth of the page cache, of the file and
 of what backs it, at most and one second after the last close.
 """
+
+
+KINDS = {"met": "good", "NOT met": "bad", "ahead": "good", "behind": "bad"}
 
 
 def _page(title, body):
@@ -47,7 +52,8 @@ def _table(columns, lines, words, marks=None):
         out.append(f"<tr class='{marks[number] if marks else ''}'>")
         for i, cell in enumerate(line):
             kind = "word" if i in words else ""
-            kind = {"met": "good", "NOT met": "bad"}.get(cell, kind)
+            kind = "why" if columns[i] == "why" else kind
+            kind = KINDS.get(cell, kind)
             span = f" colspan={len(columns) - i}" if i == len(line) - 1 < len(columns) - 1 else ""
             out.append(f"<td class='{kind}'{span}>{html.escape(str(cell))}</td>")
         out.append("</tr>")
@@ -84,25 +90,28 @@ def _figure(path, caption):
             f"<figcaption>{html.escape(caption)} ({os.path.basename(path)})</figcaption></figure>")
 
 
-def main_table(rows):
-    """The main table, for a README: times native by case and contender."""
-    rows = [row for row in rows if "failed" not in row and row["device"] == "disk"
-            and row["against"].get("native")]
-    names = [name for name in dict.fromkeys(row["contender"] for row in rows)
-             if name not in ("native", "fio", "odirect")]
-    lines = ["| | " + " | ".join(["native", *names]) + " |",
-             "|---" * (len(names) + 2) + "|"]
-    for key in dict.fromkeys((row["suite"], row["case"], row["condition"]) for row in rows):
-        mine = {row["contender"]: row for row in rows
-                if (row["suite"], row["case"], row["condition"]) == key}
-        if "native" not in mine:
-            continue
-        native = mine["native"]
-        cells = [text.amount(native["median"], native["unit"])]
-        cells += [f"{mine[name]['against']['native']['ratio']:.2f}" if name in mine else ""
-                  for name in names]
-        lines.append(f"| {', '.join(filter(None, key[1:]))} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def _targets(rows):
+    lines = targets.judged(rows)
+    if not lines:
+        return []
+    known = [line for line in lines if line[4] is not None]
+    met = sum(line[4] for line in known)
+    return ["<h2>Targets</h2>", f"<p>{met} of {len(known)} that were measured are met.</p>",
+            _table(targets.COLUMNS, map(targets.cells, lines), (*range(5), 9))]
+
+
+def _peers(rows):
+    found = versus.meetings(rows)
+    if not found:
+        return []
+    columns, lines = versus.summary(found)
+    return ["<h2>lanefs against its peers</h2>",
+            "<p>In each suite: the cases in which lanefs (auto, where it took part) is ahead of a "
+            "peer, level with it (the interval holds 1) or behind it, and the ratios, above 1 "
+            "better for lanefs. Below, case by case.</p>",
+            _table(columns, lines, range(len(columns))),
+            "<details><summary>case by case</summary>",
+            _table(versus.COLUMNS, map(versus.cells, found), (*range(5), 7, 8)), "</details>"]
 
 
 def write(directory, suites, say):
@@ -111,7 +120,8 @@ def write(directory, suites, say):
     rows = known["rows"]
     if not rows:
         raise Failure(f"there are no results in {directory}")
-    body = ["<h1>lanefs: measurements</h1>", f"<p>{NOTES}</p>"]
+    body = ["<h1>lanefs: measurements</h1>",
+            f"<p>{html.escape(markdown.machine(known['runs']))}</p>", f"<p>{NOTES}</p>"]
     devices = dict.fromkeys(row["device"] for row in rows if row["device"])
     body.append("<ul>" + "".join(f"<li><b>{name}</b>: {html.escape(device.KINDS[name])}</li>"
                                  for name in devices) + "</ul>")
@@ -120,23 +130,18 @@ def write(directory, suites, say):
     except ImportError:
         say("no charts: apt-get install python3-matplotlib")
         pictures = []
-    lines = targets.judged(rows)
-    if lines:
-        body.append("<h2>Targets</h2>" + _table(targets.COLUMNS, map(targets.cells, lines),
-                                                range(5)))
+    body += [_figure(path, caption) for name, path, caption in pictures if name == "protect"]
+    body += _peers(rows) + _targets(rows)
     for suite in sorted(suites, key=lambda name: name != "protect"):
         mine = [row for row in rows if row["suite"] == suite]
         if mine:
             body.append(f"<h2>{html.escape(suites[suite])}</h2>")
-            body += [_figure(path, caption) for name, path, caption in pictures if name == suite]
+            body += [_figure(path, caption) for name, path, caption in pictures
+                     if name == suite != "protect"]
             body.append(_suite_table(mine))
     body.append("<h2>Machine and commands</h2>" + _machine(known["runs"]))
     with open(os.path.join(directory, "report.html"), "w") as stream:
         stream.write(_page("lanefs: measurements", "".join(body)))
-    with open(os.path.join(directory, "table.md"), "w") as stream:
-        stream.write(main_table(rows))
-    loop = markdown.loop(rows)
-    if loop:
-        with open(os.path.join(directory, "loop.md"), "w") as stream:
-            stream.write(loop)
+    with open(os.path.join(directory, "readme.md"), "w") as stream:
+        stream.write(markdown.readme(known))
     say(f"report: {os.path.join(directory, 'report.html')}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Apache and nginx in the foreground on a port of their own, and wrk as their client."""
+"""Apache and nginx in the foreground on a port of their own, and their clients."""
 import contextlib
 import os
 import re
@@ -27,7 +27,8 @@ StartServers 2
 ThreadsPerChild 64
 MaxRequestWorkers 320
 ServerLimit 5
-EnableSendfile On
+EnableSendfile {sendfile}
+EnableMMAP {mmap}
 DocumentRoot {root}
 <Directory {root}>
     Require all granted
@@ -77,8 +78,9 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(bench, kind, root, group, directio=False):
-    """kind: apache or nginx; yields the URL of root."""
+def serving(bench, kind, root, group, directio=False, how="sendfile"):
+    """kind: apache or nginx; how Apache sends: by sendfile, mmap or read.  Yields the URL of
+    root."""
     program = {"apache": "apache2", "nginx": "nginx"}[kind]
     if not shutil.which(program):
         raise Failure(f"{kind} is not installed: tools/bootstrap --tests")
@@ -89,6 +91,7 @@ def serving(bench, kind, root, group, directio=False):
     with open(config, "w") as stream:
         stream.write((APACHE if kind == "apache" else NGINX).format(
             directory=directory, port=port, root=root, modules=APACHE_MODULES,
+            sendfile="On" if how == "sendfile" else "Off", mmap="On" if how == "mmap" else "Off",
             directio="directio 4m; output_buffers 2 1m;" if directio else ""))
     argv = ["apache2", "-f", config, "-DFOREGROUND"] if kind == "apache" else \
         ["nginx", "-e", os.path.join(directory, "nginx.log"), "-c", config]
@@ -103,6 +106,31 @@ def serving(bench, kind, root, group, directio=False):
                 raise Failure(f"{kind} does not answer: see {directory}")
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
+
+
+def fetch(url):
+    """One client that asks for a file once; {"seconds", "bytes"}."""
+    _, _, place = url.partition("//")
+    host, _, path = place.partition("/")
+    address, port = host.split(":")
+    buffer = bytearray(1 << 20)
+    begin = time.monotonic()
+    with socket.create_connection((address, int(port)), timeout=60) as client:
+        client.sendall(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
+        head = client.recv(4096)
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            raise Failure(f"the server answers {head[:60]!r}")
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        total = len(head) - head.index(b"\r\n\r\n") - 4
+        while True:
+            # On TCP this takes bytes off the queue and copies nothing.
+            got = client.recv_into(buffer, len(buffer), socket.MSG_TRUNC)
+            if not got:
+                break
+            total += got
+    if not length or total != int(length[1]):
+        raise Failure(f"the server sent {total} bytes")
+    return {"seconds": time.monotonic() - begin, "bytes": total}
 
 
 def _number(text, pattern, units):

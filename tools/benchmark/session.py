@@ -41,8 +41,8 @@ class Session:
             return self.fio(path)
         return self.measured([*argv, *self.contender.flags, path])
 
-    def footprint(self):
-        return meter.Footprint(self.group)
+    def footprint(self, without=None):
+        return meter.Footprint(self.group, without)
 
 
 @contextlib.contextmanager

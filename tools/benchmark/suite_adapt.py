@@ -1,54 +1,46 @@
 # SPDX-License-Identifier: MIT
-"""Where programs end without any configuration: each opens ten files first, and is measured on the
-next one, in auto and in every lane forced."""
-import json
+"""Where programs end without any configuration: each opens nine files of a kind first, and is
+measured on the tenth, in auto and in the lanes forced."""
+import contextlib
 import os
+import shutil
+import sqlite3
 
-from . import compare, condition, device, presets
+from . import compare, condition, device, presets, programs, sizes
+from .contenders import Lanefs
 from .session import session
 
-TITLE = "What auto makes of programs, after ten opens"
-PEERS = ["native", "auto", "direct", "stream", "cached"]
-OPENS = 10
-LESSON = 64 << 20
-LARGEST = 1 << 30
-
-# name of the program, what it does
-PROGRAMS = {
-    "dd8k": ["read", "--block", 8 << 10],
-    "player": ["read", "--block", 32 << 10],
-    "copier": ["read", "--block", 128 << 10],
-    "sender": ["sendfile", "--block", 1 << 20],
-    "mapper": ["mmap", "--block", 1 << 20],
-    "sampler": ["random", "--block", 64 << 10, "--count", 2000],
-}
+TITLE = "What auto makes of programs, at their tenth open"
+PEERS = ["native", "auto", "direct", "stream"]
+# Of those that read at random, which leave room for others in the cache.
+RANDOM = ["cached"]
+OPENS = 9
+# lanefs learns by classes of size; these two are of one.
+FILE, LESSON = 256 << 20, 128 << 20
 
 
-def describe(program):
-    how = PROGRAMS[program]
-    block = f" {int(how[2]) >> 10}K" if how[0] in ("read", "random") else ""
-    return f"{program} ({how[0]}{block})"
+def names_for(options, program):
+    return presets.peers(options, "adapt", PEERS + (RANDOM if program.random else []))
 
 
 class Adapting:
     def __init__(self, bench, source, state, program):
-        self.bench, self.source, self.state = bench, source, state
-        # lanefs knows programs by name, so each has one of its own.
-        self.program = os.path.join(bench.scratch, program)
-        self.argv = PROGRAMS[program]
-        if not os.path.exists(self.program):
-            os.symlink(bench.build.load, self.program)
-
-    def _run(self, group, path):
-        return json.loads(self.bench.run([self.program, *map(str, self.argv), path], group))
+        self.bench, self.source, self.state, self.program = bench, source, state, program
 
     def measure(self, contender):
-        with session(self.bench, contender, self.source, self.state) as at:
-            for number in range(OPENS):
-                self._run(at.group, at.path("lessons", str(number)))
+        kind = self.program.kind
+        with session(self.bench, contender, self.source, self.state) as at, \
+             self.program.ready(self.bench, at) as run:
+            if isinstance(contender, Lanefs) and contender.name.startswith("auto"):
+                for number in range(OPENS):
+                    run(at.group, f"lessons/{number}{kind}")
+            else:
+                # Its own program and libraries count as nobody's.
+                run(at.group, f"lessons/0{kind}")
             at.cold()
+            self.program.warm(self.bench, at.group)
             before = at.served.stats()
-            sample = at.measured(None, lambda group: self._run(group, at.path("file")))
+            sample = at.measured(None, lambda group: run(group, f"file{kind}"))
             sample["extra"] = {"lane": lane_between(before, at.served.stats())}
             return sample
 
@@ -62,26 +54,49 @@ def lane_between(before, after):
     return max(opened, key=opened.get)
 
 
+def make_database(path, size):
+    """One table of about so many bytes, to be scanned."""
+    database = sqlite3.connect(path, isolation_level=None)
+    with contextlib.closing(database):
+        database.execute("pragma journal_mode=off")
+        database.execute("pragma synchronous=off")
+        database.execute("create table t (n integer primary key, filler blob)")
+        database.execute("begin")
+        for _ in range(size // 4096):
+            # Fits a page with little to spare.
+            database.execute("insert into t (filler) values (randomblob(3900))")
+        database.execute("commit")
+
+
+def make_files(bench, source, size, lesson):
+    os.mkdir(os.path.join(source, "lessons"))
+    bench.file(os.path.join(source, "file"), size)
+    make_database(os.path.join(source, "file.db"), size)
+    make_database(os.path.join(source, "lessons", "0.db"), lesson)
+    for number in range(OPENS):
+        bench.file(os.path.join(source, "lessons", str(number)), lesson)
+        if number:
+            shutil.copy(os.path.join(source, "lessons", "0.db"),
+                        os.path.join(source, "lessons", f"{number}.db"))
+    os.sync()
+
+
 def plan(options):
-    names = presets.peers(options, "adapt", PEERS)
-    return len(names) * options.rounds * len(PROGRAMS) * \
-        len(presets.conditions(options, "adapt"))
+    return sum(len(names_for(options, program)) for program in programs.ALL) * \
+        options.rounds * len(presets.conditions(options, "adapt"))
 
 
 def run(bench):
     options = bench.options
-    names = presets.peers(options, "adapt", PEERS)
-    size = min(options.file_size, LARGEST)
+    size = min(options.file_size, FILE)
     lesson = min(LESSON, size)
-    with device.backing(bench, options.device, size + lesson * OPENS) as source, \
+    with device.backing(bench, options.device, (size + lesson * OPENS) * 2) as source, \
          bench.on(source):
-        bench.file(os.path.join(source, "file"), size)
-        os.mkdir(os.path.join(source, "lessons"))
-        for number in range(OPENS):
-            bench.file(os.path.join(source, "lessons", str(number)), lesson)
-        for program in PROGRAMS:
+        bench.progress.say(f"making files and databases of {sizes.show(size)}")
+        make_files(bench, source, size, lesson)
+        for program in programs.ALL:
             for state in condition.conditions(bench, "adapt"):
-                key = {"suite": "adapt", "case": describe(program), "condition": state.name,
+                key = {"suite": "adapt", "case": program.name, "condition": state.name,
                        "device": options.device}
                 one = Adapting(bench, source, state, program)
-                yield from compare.compare(bench, key, names, one.measure)
+                yield from compare.compare(bench, key, names_for(options, program), one.measure)

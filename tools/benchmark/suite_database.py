@@ -9,7 +9,7 @@ from .condition import Fresh
 from .session import session
 
 TITLE = "Transactions of databases"
-PEERS = ["native", "auto", "auto:passthrough=off", "passthrough_hp", "bindfs", "mergerfs"]
+PEERS = ["native", "auto", "auto:passthrough=off", "passthrough_hp", "bindfs"]
 AS_ROOT = "the files a server makes as a user of its own belong to root"
 # Tried, and why it is no use to try again.
 CANNOT = {
@@ -18,7 +18,7 @@ CANNOT = {
     (databases.MariaDB, "mergerfs"): "it fails writes of O_DIRECT (EINVAL), and the server hangs",
 }
 # A disk that is waited for twice in a transaction takes a while to show its mean.
-LONGER = 1.5
+LONGER = 2
 ROOM = 3 << 30
 
 

@@ -7,10 +7,14 @@ from .session import session
 
 TITLE = "Many readers at once"
 PEERS = ["native", "direct", "stream"]
+# A hundred of them in fresh memory, and more.
+MORE, FEW = ["auto", "passthrough_hp"], ["native", "direct"]
+PACED = ["native", "stream"]
 BLOCK = 128 << 10
 PACE = 1000 * 1000
-# Half a minute where other loads take three seconds.
-PACED_TIMES = 10
+# Half a minute where other loads take two seconds, and nothing that varies: one round.
+PACED_TIMES = 15
+PACED_ROUNDS = 1
 
 
 def cases(options, state):
@@ -24,6 +28,10 @@ def cases(options, state):
 
 def paced(options):
     return f"{min(options.readers)} paced sendfile readers"
+
+
+def paced_rounds(options):
+    return min(PACED_ROUNDS, options.rounds)
 
 
 class Readers:
@@ -47,6 +55,9 @@ class Readers:
                                   "--length", self.length, *self._files(at)])
             sample["extra"] = {"slowest/mean": sample["slowest"] / sample["mean"],
                                "daemon MiB": at.served.memory() / (1 << 20)}
+            stats = at.served.stats()
+            if stats:
+                sample["extra"]["pool MiB"] = stats["pool"]["resident"] / (1 << 20)
             return sample
 
 
@@ -72,11 +83,19 @@ class Paced:
             return sample
 
 
+def names_for(options, state, readers):
+    names = FEW if readers > 100 else PEERS + MORE if state == "fresh" else PEERS
+    return presets.peers(options, "many", names)
+
+
 def plan(options):
     total = 0
     for state in presets.conditions(options, "many"):
-        total += len(list(cases(options, state))) * options.rounds + (state == "fresh")
-    return total * len(presets.peers(options, "many", PEERS))
+        for _, readers, _ in cases(options, state):
+            total += len(names_for(options, state, readers)) * options.rounds
+        if state == "fresh":
+            total += len(presets.peers(options, "many", PACED)) * paced_rounds(options)
+    return total
 
 
 def write_files(bench, source):
@@ -92,7 +111,6 @@ def write_files(bench, source):
 
 def run(bench):
     options = bench.options
-    names = presets.peers(options, "many", PEERS)
     room = options.file_size * (1 + len(options.readers)) + (64 << 20)
     with device.backing(bench, options.device, room) as source, bench.on(source):
         write_files(bench, source)
@@ -100,8 +118,10 @@ def run(bench):
             key = {"suite": "many", "condition": state.name, "device": options.device}
             for case, readers, shared in cases(options, state.name):
                 one = Readers(bench, source, state, readers, shared)
-                yield from compare.compare(bench, {**key, "case": case}, names, one.measure)
+                yield from compare.compare(bench, {**key, "case": case},
+                                           names_for(options, state.name, readers), one.measure)
             if state.name == "fresh":
                 one = Paced(bench, source, state)
-                yield from compare.compare(bench, {**key, "case": paced(options)}, names,
-                                           one.measure, rounds=1)
+                yield from compare.compare(bench, {**key, "case": paced(options)},
+                                           presets.peers(options, "many", PACED), one.measure,
+                                           rounds=paced_rounds(options))

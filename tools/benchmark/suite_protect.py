@@ -13,7 +13,7 @@ from .session import Session
 
 TITLE = "Small reads of a hot set next to streams"
 PEERS = ["native", "auto", "direct", "stream", "passthrough_hp", "passthrough_hp+direct",
-         "bindfs", "mergerfs+direct"]
+         "mergerfs+direct"]
 MEMORY = 400 << 20
 HOT_FILE = 1 << 20
 BLOCK = 64 << 10

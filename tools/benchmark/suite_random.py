@@ -6,7 +6,9 @@ from . import compare, condition, device, presets, sizes
 from .session import session
 
 TITLE = "Random reading of a cold file"
-PEERS = ["native", "odirect", "direct", "cached"]
+PEERS = ["native", "odirect", "direct"]
+# In fresh memory.
+MORE = {4 << 10: ["auto", "passthrough_hp", "mergerfs"], 64 << 10: ["auto", "passthrough_hp"]}
 BLOCKS = (4 << 10, 64 << 10)
 BYTES = {4 << 10: 40 << 20, 64 << 10: 320 << 20}
 
@@ -33,14 +35,17 @@ class Random:
             return sample
 
 
+def names_for(options, block, state):
+    return presets.peers(options, "random", PEERS + (MORE[block] if state == "fresh" else []))
+
+
 def plan(options):
-    names = presets.peers(options, "random", PEERS)
-    return len(names) * options.rounds * len(presets.conditions(options, "random")) * len(BLOCKS)
+    return options.rounds * sum(len(names_for(options, block, state)) for block in BLOCKS
+                                for state in presets.conditions(options, "random"))
 
 
 def run(bench):
     options = bench.options
-    names = presets.peers(options, "random", PEERS)
     with device.backing(bench, options.device, options.file_size + (1 << 20)) as source, \
          bench.on(source):
         bench.file(os.path.join(source, "file"), options.file_size)
@@ -49,5 +54,5 @@ def run(bench):
             for state in condition.conditions(bench, "random"):
                 key = {"suite": "random", "case": f"random {sizes.show(block)}",
                        "condition": state.name, "device": options.device}
-                yield from compare.compare(bench, key, names,
+                yield from compare.compare(bench, key, names_for(options, block, state.name),
                                            Random(bench, source, state, block).measure)

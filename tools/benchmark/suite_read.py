@@ -5,19 +5,25 @@ import os
 import time
 
 from . import compare, condition, contenders, device, presets, sizes, system
-from .condition import Fresh
 from .session import session
 
 TITLE = "Sequential reading of a large file"
 PEERS = ["native", "direct", "stream"]
-# Only where the size of a read says nothing about them.
+# Only where they say something: an untrimmed passthrough beside stream, and others where the size of
+# a read says nothing about them.
 MORE = {
-    "read 8K": ["cached"],
-    "read 128K": ["auto", "cached", "passthrough_hp", "mergerfs"],
-    "read 1M": ["fio"],
-    "sendfile": ["auto", "cached", "passthrough_hp", "mergerfs"],
-    "read 128K, in memory": ["auto"],
+    ("read 8K", "fresh"): ["cached"],
+    ("read 128K", "fresh"): ["auto", "cached", "direct:transport=dev", "direct:passthrough=off",
+                             "passthrough_hp", "passthrough_hp+direct", "passthrough_ll", "bindfs",
+                             "mergerfs", "mergerfs+direct"],
+    ("read 128K", "steady"): ["auto", "cached"],
+    ("read 1M", "fresh"): ["fio"],
+    ("sendfile", "fresh"): ["auto", "cached", "passthrough_hp", "mergerfs"],
+    ("mmap", "fresh"): ["cached"],
+    ("read 128K, in memory", ""): ["auto", "passthrough_hp"],
 }
+# Less and more than programs read at once: in one condition.
+EXTREME = ("read 4K", "read 4M")
 WARM = 64 << 20
 HOT = "read 128K, in memory"
 
@@ -36,9 +42,17 @@ def cases(options):
             yield how, [how, "--block", 1 << 20]
 
 
-def names_for(options, case):
-    names = presets.peers(options, "read", PEERS + MORE.get(case, []))
+def names_for(options, case, state):
+    names = presets.peers(options, "read", PEERS + MORE.get((case, state), []))
     return [name for name in names if name != "fio" or case == "read 1M"]
+
+
+def states(options, case):
+    """The conditions of memory that a case is measured in."""
+    if case == HOT:
+        return [""]
+    named = presets.conditions(options, "read")
+    return named[:1] if case in EXTREME else named
 
 
 class Reading:
@@ -83,13 +97,15 @@ class Reading:
         return sample
 
 
+def counted(case, state):
+    """Whether page cache is counted, in a pass of its own: memory that is full already shows
+    nothing of what is added to it."""
+    return state == "fresh" and case not in EXTREME
+
+
 def plan(options):
-    total = 0
-    for case, _ in cases(options):
-        names = len(names_for(options, case))
-        for state in presets.conditions(options, "read") if case != HOT else ("",):
-            total += names * (options.rounds + (state == "fresh"))
-    return total
+    return sum(len(names_for(options, case, state)) * (options.rounds + counted(case, state))
+               for case, _ in cases(options) for state in states(options, case))
 
 
 def run(bench):
@@ -100,15 +116,15 @@ def run(bench):
         bench.file(os.path.join(source, "file"), size)
         bench.file(os.path.join(source, "warm"), min(WARM, size))
         for case, argv in cases(options):
-            key = {"suite": "read", "case": case, "device": options.device}
-            names = names_for(options, case)
-            if case == HOT:
-                reading = Reading(bench, source, Fresh(bench), argv)
-                yield from compare.compare(bench, {**key, "condition": ""}, names, reading.hot)
-                continue
-            for state in condition.conditions(bench, "read"):
-                reading = Reading(bench, source, state, argv)
-                # Memory that is full already shows nothing of what is added to it.
-                finish = reading.footprint if state.name == "fresh" else None
-                yield from compare.compare(bench, {**key, "condition": state.name}, names,
-                                           reading.measure, finish)
+            for name in states(options, case):
+                key = {"suite": "read", "case": case, "condition": name,
+                       "device": options.device}
+                yield from compare_in(bench, source, key, argv)
+
+
+def compare_in(bench, source, key, argv):
+    case, state = key["case"], key["condition"]
+    reading = Reading(bench, source, condition.named(bench, state or "fresh"), argv)
+    yield from compare.compare(bench, key, names_for(bench.options, case, state),
+                               reading.hot if case == HOT else reading.measure,
+                               reading.footprint if counted(case, state) else None)

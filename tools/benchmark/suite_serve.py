@@ -13,7 +13,7 @@ SMALL, SMALL_SIZE = 1000, 16 << 10
 
 FEW = ["native", "auto"]
 DIRECTIO = "native+directio"  # nginx with its own way around the page cache
-ALL = FEW + [DIRECTIO, "passthrough_hp", "mergerfs"]
+ALL = FEW + [DIRECTIO, "passthrough_hp"]
 
 # server, what is asked for, clients, by which contenders
 CASES = (
@@ -21,11 +21,10 @@ CASES = (
     ("nginx", "small files", 64, FEW + ["passthrough_hp", "mergerfs"]),
     ("nginx", "320 MB", 1, FEW + [DIRECTIO]),
     ("nginx", "320 MB", 16, ALL),
-    ("nginx", "320 MB", 256, FEW + [DIRECTIO]),
+    ("nginx", "320 MB", 256, FEW),
     ("nginx", "large", 16, FEW + [DIRECTIO]),
     ("apache", "small files", 64, FEW),
     ("apache", "320 MB", 16, FEW),
-    ("apache", "large", 256, FEW),
 )
 FILES = {"small files": "small", "320 MB": "320", "large": "large"}
 

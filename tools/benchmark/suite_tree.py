@@ -49,7 +49,7 @@ class Suite:
 
     def plan(self, options):
         names = presets.peers(options, self.name, PEERS)
-        return len(names) * min(3, options.rounds) * len(self.jobs)
+        return len(names) * options.rounds * len(self.jobs)
 
     def run(self, bench):
         options = bench.options
@@ -63,7 +63,7 @@ class Suite:
                        "device": options.device}
                 yield from compare.compare(bench, key, names,
                                            Tree(bench, source, program, script).measure,
-                                           unit="s", rounds=min(3, options.rounds))
+                                           unit="s", rounds=options.rounds)
 
 
 def copy_tree(source, tree):

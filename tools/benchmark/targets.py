@@ -6,7 +6,8 @@ Each target finds its figure in the rows of a run; one whose row is not there wa
 from dataclasses import dataclass
 from typing import Callable
 
-from . import databases, suite_adapt, text
+from . import (databases, programs, reasons, suite_memory, suite_pressure, suite_small, suite_write,
+               text)
 
 MIB = 1 << 20
 
@@ -18,7 +19,9 @@ class Target:
     condition: str
     contender: str
     what: str
-    figure: Callable  # of the row: (value, low, high) or a value; None: not known
+    # Of the row, and of the rows of others in its case: (value, low, high) or a value; None: not
+    # known.
+    figure: Callable
     limit: float
     at_least: bool = True
 
@@ -27,23 +30,32 @@ class Target:
 
 
 def against(base):
-    def figure(row):
+    def figure(row, _):
         found = row["against"].get(base)
         return found and (found["ratio"], found["low"], found["high"])
     return figure
 
 
-def cpu(row):
+def cpu(row, _):
     found = row["cpu_against"].get("native")
     return found and (found["ratio"], found["low"], found["high"])
 
 
 def field(name, scale=1):
-    return lambda row: row[name] / scale if row.get(name) is not None else None
+    return lambda row, _: row[name] / scale if row.get(name) is not None else None
 
 
 def extra(name):
-    return lambda row: row["extra"].get(name)
+    return lambda row, _: row["extra"].get(name)
+
+
+def more_than(other, name):
+    """How much more that is than the other's."""
+    def figure(row, others):
+        mine = row["extra"].get(name)
+        theirs = others.get(other, {}).get("extra", {}).get(name)
+        return None if mine is None or theirs is None else mine - theirs
+    return figure
 
 
 def _sequential():
@@ -78,13 +90,16 @@ def _sequential():
 
 
 def _others():
-    for case in ("100 readers, one file", "100 readers, 100 files"):
-        for condition in ("fresh", "steady"):
-            yield Target("many", case, condition, "direct", "x native", against("native"), 1.0)
-            yield Target("many", case, condition, "direct", "slowest reader / mean",
-                         extra("slowest/mean"), 0.5)
-            yield Target("many", case, condition, "direct", "memory of the daemon, MiB",
-                         extra("daemon MiB"), 96, False)
+    for readers, conditions in ((100, ("fresh", "steady")), (1000, ("fresh",))):
+        for case in (f"{readers} readers, one file", f"{readers} readers, {readers} files"):
+            for condition in conditions:
+                yield Target("many", case, condition, "direct", "x native", against("native"), 1.0)
+                yield Target("many", case, condition, "direct", "slowest reader / mean",
+                             extra("slowest/mean"), 0.5)
+                yield Target("many", case, condition, "direct", "pool, MiB", extra("pool MiB"),
+                             64, False)
+                yield Target("many", case, condition, "direct", "memory of the daemon, MiB",
+                             extra("daemon MiB"), 96, False)
     yield Target("many", "100 paced sendfile readers", "fresh", "stream", "disk bytes / byte",
                  field("disk"), 1.05, False)
     yield Target("many", "100 paced sendfile readers", "fresh", "stream",
@@ -95,31 +110,44 @@ def _others():
                          against("odirect"), 0.6)
         yield Target("random", case, "fresh", "direct", "bytes of the backing file / byte",
                      extra("backing/byte"), 1.1, False)
-    for case in ("cp", "rsync"):
+    for case in suite_write.CASES:
         yield Target("write", case, "fresh", "auto", "x native", against("native"), 0.9)
-    yield Target("write", "write 1M", "fresh", "auto", "page cache, peak MiB",
-                 field("peak", MIB), 64, False)
+        yield Target("write", case, "fresh", "auto", "page cache, peak MiB", field("peak", MIB),
+                     64, False)
+        yield Target("write", case, "fresh", "auto", "dirty, peak MiB", extra("dirty peak MiB"),
+                     32, False)
     for case in ("2 streams, read 128K", "2 streams, sendfile", "a copy"):
         for lane, middle, mean in (("stream", 1.5, 2), ("direct", 2, 5)):
             yield Target("protect", case, "", lane, "median x alone", extra("median x alone"),
                          middle, False)
             yield Target("protect", case, "", lane, "mean x alone", extra("mean x alone"), mean,
                          False)
-    for program in suite_adapt.PROGRAMS:
-        case = suite_adapt.describe(program)
+    yield Target("pressure", suite_pressure.CASE, "", "auto", "median x before",
+                 extra("median x before"), 1.5, False)
+    yield Target("pressure", suite_pressure.CASE, "", "auto", "threshold fell, s",
+                 extra("threshold fell, s"), 2, False)
+    yield Target("pressure", suite_pressure.CASE, "", "auto", "threshold back, s",
+                 extra("threshold back, s"), suite_pressure.PATIENCE - 1, False)
+    for program in programs.ALL:
         for condition in ("fresh", "steady"):
-            yield Target("adapt", case, condition, "auto", "x native", against("native"), 0.95)
-            yield Target("adapt", case, condition, "auto", "x the best lane", best_lane, 0.95)
+            yield Target("adapt", program.name, condition, "auto", "x native", against("native"),
+                         0.95)
+            yield Target("adapt", program.name, condition, "auto", "x the best lane", best_lane,
+                         0.95)
     for server in databases.SERVERS:
         for name in ("auto", "auto:passthrough=off"):
             yield Target("database", server.name, "", name, "x native", against("native"), 0.8)
-    hot = "open+read+close of 64K, hot"
+    hot = suite_small.HOT_OPEN
     yield Target("small", hot, "", "auto", "time x native", inverse("native"), 3.0, False)
     for peer in ("passthrough_hp", "bindfs", "mergerfs"):
         yield Target("small", hot, "", "auto", f"time x {peer}", inverse(peer), 0.4, False)
+    yield Target("small", hot, "", "auto", "us more than undecided", more_than("cached", "median us"),
+                 5, False)
+    yield Target("memory", suite_memory.describe(1000000), "", "auto", "bytes each", field("median"),
+                 300, False)
 
 
-def best_lane(row):
+def best_lane(row, _):
     """Times the best of the lanes that were forced."""
     found = [row["against"][lane] for lane in ("direct", "stream", "cached")
              if row["against"].get(lane)]
@@ -128,7 +156,7 @@ def best_lane(row):
 
 
 def inverse(base):
-    def figure(row):
+    def figure(row, _):
         found = row["against"].get(base)
         return found and (1 / found["ratio"], 1 / found["high"], 1 / found["low"])
     return figure
@@ -137,15 +165,19 @@ def inverse(base):
 def judged(rows, device="disk"):
     """[(target, value, low, high, met)] of all targets whose suite was run; met None: not
     measured."""
-    known = {(row["suite"], row["case"], row["condition"], row["contender"]): row
-             for row in rows if row["device"] == device and "failed" not in row}
+    known = {}
+    for row in rows:
+        if row["device"] == device and "failed" not in row:
+            place = (row["suite"], row["case"], row["condition"])
+            known.setdefault(place, {})[row["contender"]] = row
     suites = {row["suite"] for row in rows}
     lines = []
     for target in [*_sequential(), *_others()]:
         if target.suite not in suites:
             continue
-        row = known.get((target.suite, target.case, target.condition, target.contender))
-        found = target.figure(row) if row else None
+        others = known.get((target.suite, target.case, target.condition), {})
+        row = others.get(target.contender)
+        found = target.figure(row, others) if row else None
         if found is None:
             lines.append((target, None, None, None, None))
             continue
@@ -154,7 +186,8 @@ def judged(rows, device="disk"):
     return lines
 
 
-COLUMNS = ("suite", "case", "condition", "lane", "what", "target", "measured", "interval", "")
+COLUMNS = ("suite", "case", "condition", "lane", "what", "target", "measured", "interval", "",
+           "why")
 
 
 def cells(line):
@@ -163,9 +196,14 @@ def cells(line):
     verdict = "not measured" if met is None else "met" if met else "NOT met"
     return (target.suite, target.case, target.condition, target.contender, target.what, bound,
             "" if value is None else text.extra(value),
-            "" if low is None else f"{low:.2f}-{high:.2f}", verdict)
+            "" if low is None else f"{low:.2f}-{high:.2f}", verdict,
+            reasons.find(*place(target)) if met is False else "")
+
+
+def place(target):
+    return target.suite, target.case, target.condition, target.contender, target.what
 
 
 def table(rows):
     lines = [cells(line) for line in judged(rows) if line[4] is not None]
-    return text.columns(COLUMNS, lines) if lines else ""
+    return text.columns(COLUMNS, lines, words=(9,)) if lines else ""

@@ -84,16 +84,16 @@ def grid(rows):
              for line in lines])
 
 
-def columns(names, lines, left=4):
-    """Lines of cells under their names; the first ones aligned to the left.  A line shorter than
-    the others ends in words."""
+def columns(names, lines, left=4, words=()):
+    """Lines of cells under their names; the first ones and those of words aligned to the left.  A
+    line shorter than the others ends in words."""
     wide = [len(name) for name in names]
     for line in lines:
         if len(line) == len(names):
             wide = [max(width, len(cell)) for width, cell in zip(wide, line)]
 
     def show(line):
-        padded = [cell.ljust(width) if i < left else cell.rjust(width)
+        padded = [cell.ljust(width) if i < left or i in words else cell.rjust(width)
                   for i, (cell, width) in enumerate(zip(line, wide))]
         if len(line) != len(names):
             padded[len(line) - 1:] = [line[-1]]
