@@ -1,22 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "residency-plan.h"
-
-#include <string.h>
+#include "residency-plan-internal.h"
 
 /* Folios are at most so large on most machines: what a range ends within cannot be dropped. */
 #define BLOCK_LEAST ((uint64_t)2 << 20)
 #define BLOCKS_MOST ((uint64_t)1 << 20)
-/* In times of samples, us: how long a reader that reads nothing keeps what was read ahead for it. */
-#define GUARD_US ((int64_t)30 * G_USEC_PER_SEC)
-/* How long a block that could not be dropped is left in peace: trying makes every CPU work. */
-#define STUCK_US ((int64_t)G_USEC_PER_SEC / 4)
-/* Write-out begins when so much of the window is dirty. */
-#define DIRTY_SHARE 8
-
-static struct plan_block *block_at(const struct residency_plan *plan, guint i)
-{
-	return &g_array_index(plan->blocks, struct plan_block, i);
-}
 
 void residency_plan_init(struct residency_plan *plan, uint64_t block, uint64_t page)
 {
@@ -50,11 +37,6 @@ void residency_plan_keep(struct residency_plan *plan, GArray *ranges)
 	g_array_unref(ranges);
 }
 
-static guint keep_count(const struct residency_plan *plan)
-{
-	return plan->keep ? plan->keep->len : 0;
-}
-
 static int64_t *new_int64(uint64_t value)
 {
 	int64_t *copy = g_new(int64_t, 1);
@@ -75,7 +57,7 @@ void residency_plan_truncate(struct residency_plan *plan, uint64_t size)
 
 	/* A page that is kept is kept whole. */
 	size = (size + plan->page - 1) & ~(plan->page - 1);
-	while (keep_count(plan)) {
+	while (plan_keep_count(plan)) {
 		last = &g_array_index(plan->keep, struct residency_range, plan->keep->len - 1);
 		if (last->begin < size) {
 			last->end = MIN(last->end, size);
@@ -87,10 +69,9 @@ void residency_plan_truncate(struct residency_plan *plan, uint64_t size)
 		g_hash_table_foreach_remove(plan->gone, is_behind, &end);
 }
 
-/* The first kept range that ends behind at. */
-static guint keep_from(const struct residency_plan *plan, uint64_t at)
+guint plan_keep_from(const struct residency_plan *plan, uint64_t at)
 {
-	guint low = 0, high = keep_count(plan);
+	guint low = 0, high = plan_keep_count(plan);
 
 	while (low < high) {
 		guint middle = (low + high) / 2;
@@ -103,11 +84,11 @@ static guint keep_from(const struct residency_plan *plan, uint64_t at)
 	return low;
 }
 
-static uint64_t kept_in(const struct residency_plan *plan, uint64_t begin, uint64_t end)
+uint64_t plan_kept_in(const struct residency_plan *plan, uint64_t begin, uint64_t end)
 {
 	uint64_t kept = 0;
 
-	for (guint i = keep_from(plan, begin); i < keep_count(plan); i++) {
+	for (guint i = plan_keep_from(plan, begin); i < plan_keep_count(plan); i++) {
 		const struct residency_range *range =
 			&g_array_index(plan->keep, struct residency_range, i);
 
@@ -168,7 +149,7 @@ static void add_block(struct residency_plan *plan, const struct plan_limits *lim
 {
 	struct plan_block block = { .index = found->index, .arrived = now, .grown = now };
 	uint64_t begin = found->index * plan->block, bytes = found->pages * plan->page;
-	uint64_t kept = kept_in(plan, begin, begin + plan->block);
+	uint64_t kept = plan_kept_in(plan, begin, begin + plan->block);
 
 	if (before)
 		block = *before;
@@ -201,10 +182,10 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
 			&g_array_index(found, struct residency_block, i);
 		const struct plan_block *before = NULL;
 
-		while (old < plan->blocks->len && block_at(plan, old)->index < block->index)
+		while (old < plan->blocks->len && plan_block_at(plan, old)->index < block->index)
 			old++;
-		if (old < plan->blocks->len && block_at(plan, old)->index == block->index)
-			before = block_at(plan, old);
+		if (old < plan->blocks->len && plan_block_at(plan, old)->index == block->index)
+			before = plan_block_at(plan, old);
 		add_block(plan, limits, blocks, block, before, now);
 	}
 	g_array_unref(plan->blocks);
@@ -215,198 +196,6 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
 		plan->recent /= 2;
 		plan->again /= 2;
 	}
-}
-
-/* A run of blocks one after the other. */
-struct run {
-	guint begin, end;
-	int64_t grown;
-};
-
-static gint by_growth(const void *a, const void *b)
-{
-	const struct run *one = a, *other = b;
-
-	return one->grown < other->grown ? 1 : one->grown > other->grown ? -1 : 0;
-}
-
-static GArray *find_runs(const struct residency_plan *plan)
-{
-	GArray *runs = g_array_new(FALSE, FALSE, sizeof(struct run));
-	struct run run = { 0 };
-
-	for (guint i = 0; i < plan->blocks->len; i++) {
-		const struct plan_block *block = block_at(plan, i);
-
-		if (i > run.begin && block->index != block_at(plan, i - 1)->index + 1) {
-			g_array_append_val(runs, run);
-			run = (struct run){ .begin = i };
-		}
-		/* The last block may be the second of a folio whose first one grew. */
-		run.grown = MAX(run.grown, block->grown);
-		run.end = i + 1;
-	}
-	if (run.end)
-		g_array_append_val(runs, run);
-	return runs;
-}
-
-/* The last block that grew is the front, whatever lies behind it from before. */
-static void guard_run(struct residency_plan *plan, const struct run *run, uint64_t ahead)
-{
-	uint64_t front = run->begin, first;
-
-	for (guint i = run->begin; i < run->end; i++)
-		if (block_at(plan, i)->grown == run->grown)
-			front = i;
-	front = block_at(plan, (guint)front)->index;
-	first = front - MIN(front, (ahead + plan->block - 1) / plan->block);
-	for (guint i = run->begin; i < run->end; i++) {
-		struct plan_block *block = block_at(plan, i);
-
-		if (block->index >= first && block->index <= front)
-			block->guarded = true;
-	}
-}
-
-static void guard(struct residency_plan *plan, const struct plan_limits *limits)
-{
-	g_autoptr(GArray) runs = find_runs(plan);
-
-	g_array_sort(runs, by_growth);
-	for (guint i = 0; i < runs->len && i < limits->readers; i++) {
-		const struct run *run = &g_array_index(runs, struct run, i);
-
-		if (plan->sampled - run->grown > GUARD_US)
-			break;
-		guard_run(plan, run, limits->ahead);
-	}
-}
-
-static bool may_drop(const struct residency_plan *plan, const struct plan_limits *limits,
-		     const struct plan_block *block)
-{
-	if (!block->ours || block->dirty || block->writeback)
-		return false;
-	if (block->stuck && plan->sampled - block->stuck < STUCK_US)
-		return false;
-	return limits->all || (!block->guarded && block->arrived < plan->sampled);
-}
-
-static void add_part(GArray *ranges, uint64_t begin, uint64_t end)
-{
-	struct residency_range range = { begin, end };
-	struct residency_range *last = NULL;
-
-	if (ranges->len)
-		last = &g_array_index(ranges, struct residency_range, ranges->len - 1);
-	if (last && last->end == begin)
-		last->end = end;
-	else if (begin < end)
-		g_array_append_val(ranges, range);
-}
-
-/* A block, without what is kept. */
-static void add_dropped(const struct residency_plan *plan, GArray *ranges, uint64_t begin)
-{
-	uint64_t end = begin + plan->block;
-
-	for (guint i = keep_from(plan, begin); i < keep_count(plan); i++) {
-		const struct residency_range *kept =
-			&g_array_index(plan->keep, struct residency_range, i);
-
-		if (kept->begin >= end)
-			break;
-		if (kept->begin > begin)
-			add_part(ranges, begin, kept->begin);
-		begin = kept->end;
-	}
-	if (begin < end)
-		add_part(ranges, begin, end);
-}
-
-static gint by_arrival(const void *a, const void *b)
-{
-	const struct plan_block *one = *(struct plan_block *const *)a;
-	const struct plan_block *other = *(struct plan_block *const *)b;
-
-	return one->arrived < other->arrived ? -1 : one->arrived > other->arrived ? 1 :
-	       one->index < other->index ? -1 : one->index > other->index;
-}
-
-static gint by_index(const void *a, const void *b)
-{
-	const struct plan_block *one = *(struct plan_block *const *)a;
-	const struct plan_block *other = *(struct plan_block *const *)b;
-
-	return one->index < other->index ? -1 : one->index > other->index;
-}
-
-static void choose_drops(struct residency_plan *plan, const struct plan_limits *limits, GArray *drop)
-{
-	g_autoptr(GPtrArray) blocks = g_ptr_array_new();
-	uint64_t low = limits->all ? 0 : limits->window / 2, left = plan->ours;
-	guint count;
-
-	for (guint i = 0; i < plan->blocks->len; i++)
-		if (may_drop(plan, limits, block_at(plan, i)))
-			g_ptr_array_add(blocks, block_at(plan, i));
-	g_ptr_array_sort(blocks, by_arrival);
-	for (count = 0; count < blocks->len && left > low; count++)
-		left -= MIN(left, ((struct plan_block *)g_ptr_array_index(blocks, count))->ours);
-	g_ptr_array_set_size(blocks, (gint)count);
-	g_ptr_array_sort(blocks, by_index);
-	for (guint i = 0; i < blocks->len; i++) {
-		const struct plan_block *block = g_ptr_array_index(blocks, i);
-
-		add_dropped(plan, drop, block->index * plan->block);
-	}
-}
-
-static void choose_writes(struct residency_plan *plan, const struct plan_limits *limits,
-			  GArray *write)
-{
-	if (!plan->dirty || (!limits->all && plan->dirty < limits->window / DIRTY_SHARE))
-		return;
-	for (guint i = 0; i < plan->blocks->len; i++) {
-		const struct plan_block *block = block_at(plan, i);
-
-		/* What is being written to now would have to be written twice. */
-		bool busy = block->grown == plan->sampled &&
-			    block->pages * plan->page < plan->block;
-
-		if (block->dirty && (limits->all || !busy))
-			add_part(write, block->index * plan->block,
-				 (block->index + 1) * plan->block);
-	}
-}
-
-void residency_plan_choose(struct residency_plan *plan, const struct plan_limits *limits,
-			   GArray *drop, GArray *write)
-{
-	g_array_set_size(drop, 0);
-	g_array_set_size(write, 0);
-	if (!limits->all && plan->ours <= limits->window / 4 * 3 && plan->dirty < limits->window / DIRTY_SHARE)
-		return;
-	if (!limits->all)
-		guard(plan, limits);
-	if (limits->all || plan->ours > limits->window / 4 * 3)
-		choose_drops(plan, limits, drop);
-	choose_writes(plan, limits, write);
-}
-
-uint64_t residency_plan_hold(const struct residency_plan *plan, const struct plan_limits *limits)
-{
-	uint64_t behind = 0;
-
-	for (guint i = plan->blocks->len; i > 0; i--) {
-		const struct plan_block *block = block_at(plan, i - 1);
-
-		if (behind >= limits->window / 2 && (block->dirty || block->writeback))
-			return (block->index + 1) * plan->block;
-		behind += (block->dirty + (uint64_t)block->writeback) * plan->page;
-	}
-	return 0;
 }
 
 static void block_dropped(struct residency_plan *plan, struct plan_block *block)
@@ -425,7 +214,7 @@ void residency_plan_dropped(struct residency_plan *plan, const struct residency_
 	guint next = 0, kept = 0;
 
 	for (guint i = 0; i < plan->blocks->len; i++) {
-		struct plan_block *block = block_at(plan, i);
+		struct plan_block *block = plan_block_at(plan, i);
 		uint64_t begin = block->index * plan->block;
 		bool touched = begin < range->end && begin + plan->block > range->begin;
 
@@ -437,10 +226,10 @@ void residency_plan_dropped(struct residency_plan *plan, const struct residency_
 			block->stuck = now;
 		} else if (touched && block->ours) {
 			block_dropped(plan, block);
-			if (!kept_in(plan, begin, begin + plan->block))
+			if (!plan_kept_in(plan, begin, begin + plan->block))
 				continue;
 		}
-		*block_at(plan, kept++) = *block;
+		*plan_block_at(plan, kept++) = *block;
 	}
 	g_array_set_size(plan->blocks, kept);
 }
