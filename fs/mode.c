@@ -293,6 +293,20 @@ bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode)
 	return passthrough;
 }
 
+bool inode_mode_is_cached(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool cached;
+
+	if (!mode)
+		return false;
+	g_mutex_lock(&mode->lock);
+	/* With passthrough the lane `cached` has its pages in the backing file. */
+	cached = mode->opens.kind == IO_MODE_FUSE && atomic_read(mode->lanes[LANE_CACHED].open);
+	g_mutex_unlock(&mode->lock);
+	return cached;
+}
+
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);

@@ -108,6 +108,9 @@ const char *inode_mode_denies_direct(struct lanefs *fs, struct inode *inode);
 /* Whether its opens have a backing id. */
 bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode);
 
+/* Whether an open of it has the kernel keep pages of the FUSE inode. */
+bool inode_mode_is_cached(struct lanefs *fs, struct inode *inode);
+
 /* Whether it has opens at all. */
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode);
 

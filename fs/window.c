@@ -447,7 +447,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 	chunks_submit(file, made);
 	/* Where the kernel has never read for its pages there are none. */
 	if (request.drop_end && atomic_read(file->mode->watched) &&
-	    !atomic_read(file->mode->lanes[LANE_CACHED].open)) {
+	    !inode_mode_is_cached(file->fs, file->inode)) {
 		COUNT_WINDOW(file, dropped_behind, request.drop_end - request.drop_begin);
 		drop_behind(file->fs->drop_behind, file->inode, request.drop_begin, request.drop_end);
 	}

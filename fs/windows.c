@@ -200,7 +200,7 @@ void window_close(struct file *file)
 		window_set_sweep(set, now, false);
 	g_mutex_unlock(&set->lock);
 	g_free(reader);
-	if (last && !atomic_read(file->mode->lanes[LANE_CACHED].open))
+	if (last && !inode_mode_is_cached(file->fs, file->inode))
 		drop_behind_all(file->fs->drop_behind, file->inode);
 }
 

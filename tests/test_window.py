@@ -362,6 +362,30 @@ def test_nothing_is_left_in_page_caches(mount, how, passthrough):
         wait_for(lambda: left() < 2 * M, 2, "dropped")
 
 
+def test_nothing_is_left_next_to_a_cached_open(mount):
+    """Where that has its pages in the backing file."""
+    m = mount("threshold=1M")
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    write_large(m.backing("f"), 96 * M)
+    util_sys.drop_pages(m.backing("f"))
+    out = os.open("/dev/null", os.O_WRONLY)
+    ours, theirs = os.pipe()
+    most = at = 0
+    with open(m.join("f"), "rb") as stream:
+        os.setxattr(m.join("f"), "user.lanefs.policy", b"cached")
+        with open(m.join("f"), "rb") as cached:
+            assert m.stats()["lanes"]["cached"]["open"] == m.stats()["lanes"]["direct"]["open"] == 1
+            while sent := os.sendfile(theirs, stream.fileno(), at, 64 << 10):
+                at += os.splice(ours, out, sent)
+                most = max(most, util_sys.resident(cached.fileno()))
+            assert at == 96 * M and most < 64 * M
+            stream.close()
+            wait_for(lambda: util_sys.resident(cached.fileno()) == 0, 5, "dropped")
+    for end in (out, ours, theirs):
+        os.close(end)
+
+
 @pytest.mark.parametrize("transport", ["transport=dev", "transport=io_uring"])
 def test_sendfile_asks_in_large_requests(mount, transport):
     """Already for the first file that is opened: the mount's read-ahead is set by then."""
