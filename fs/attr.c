@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 int attr_get(struct lanefs *fs, struct inode *inode, struct stat *attr)
@@ -53,6 +55,8 @@ int attr_statfs(struct lanefs *fs, struct inode *inode, struct statvfs *result)
  * are several times faster for it.
  */
 #define UNSEEN_TIMEOUT 0.004
+/* The clock of timestamps, but for what kernels from 6.13 on do on some filesystems. */
+#define TICK_NS 10000000
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -71,13 +75,31 @@ uint64_t attr_version_of(const struct stat *attr)
 	return hash | 1;
 }
 
+static bool is_now(const struct timespec *now, const struct timespec *time)
+{
+	int64_t seconds = now->tv_sec - time->tv_sec;
+
+	return seconds >= -1 && seconds <= 1 &&
+	       llabs(seconds * 1000000000 + now->tv_nsec - time->tv_nsec) < TICK_NS;
+}
+
+uint64_t attr_version_settled(const struct stat *attr)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (is_now(&now, &attr->st_ctim) || is_now(&now, &attr->st_mtim))
+		return 0;
+	return attr_version_of(attr);
+}
+
 int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version)
 {
 	struct stat attr;
 	int err = attr_get(fs, inode, &attr);
 
 	if (!err)
-		*version = attr_version_of(&attr);
+		*version = attr_version_settled(&attr);
 	return err;
 }
 

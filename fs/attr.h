@@ -24,6 +24,14 @@ int attr_statx(struct lanefs *fs, struct inode *inode, unsigned int mask, int fl
 
 /* Stands for contents: changes with mtime, ctime or size.  Never 0. */
 uint64_t attr_version_of(const struct stat *attr);
+
+/*
+ * The same for who keeps contents by it: 0 while another change within the tick of the clock would
+ * leave it as it is.
+ */
+uint64_t attr_version_settled(const struct stat *attr);
+
+/* That of inode now.  0 or -errno. */
 int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version);
 
 /*

@@ -50,7 +50,7 @@ static void watch(struct kernel_pages *pages, struct inode_mode *mode, struct in
 	attr_get(pages->fs, inode, &attr);
 	g_mutex_lock(&pages->lock);
 	if (!atomic_read(mode->watched)) {
-		mode->pages_version = attr_version_of(&attr);
+		mode->pages_version = attr_version_settled(&attr);
 		mode->pages_size = attr.st_size;
 		atomic_write(mode->watched, true);
 		g_queue_push_tail(&pages->watched, inode_ref(&pages->fs->inodes, inode));
@@ -103,8 +103,8 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 
 	if (attr_get(fs, inode, &attr))
 		return;
-	version = attr_version_of(&attr);
-	if (version == mode->pages_version)
+	version = attr_version_settled(&attr);
+	if (version && version == mode->pages_version)
 		return;
 	if (attr.st_size > mode->pages_size && inode_mode_is_passthrough(fs, inode))
 		tell_size(fs, inode, attr.st_size);

@@ -27,7 +27,7 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	err = attr_version(file->fs, file->inode, &version);
 	if (err)
 		return err;
-	fi->keep_cache = atomic_read(file->inode->kept) == version;
+	fi->keep_cache = version && atomic_read(file->inode->kept) == version;
 	if (!fi->keep_cache)
 		file->brings = version;
 	return 0;

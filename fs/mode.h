@@ -54,7 +54,7 @@ struct inode_mode {
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
-	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages were read from */
+	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */
 	int64_t pages_size;         /* the same */
 	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */
 	struct watch *watch;        /* M, see residency-watch.h; NULL: not watched */

@@ -2,10 +2,6 @@
 #include "window-set.h"
 #include "attr.h"
 
-#include <time.h>
-
-/* The clock of older kernels' timestamps: two changes so close together look like one. */
-#define TICK_NS 10000000
 /* Over-read is paid from what was read: when it is more than a sixteenth, windows open slowly. */
 #define WASTE_SHARE 16
 /* So far behind a read are looked at what it may have been the last to want, bytes. */
@@ -73,25 +69,9 @@ void window_set_drop(struct window_set *set, uint64_t begin, uint64_t end)
 		window_set_take(set, i);
 }
 
-/* A version that a change within the clock's tick would leave as it is tells nothing. */
-static uint64_t version_of(const struct stat *attr)
-{
-	struct timespec now, last = attr->st_ctim;
-	int64_t age;
-
-	if (attr->st_mtim.tv_sec > last.tv_sec ||
-	    (attr->st_mtim.tv_sec == last.tv_sec && attr->st_mtim.tv_nsec > last.tv_nsec))
-		last = attr->st_mtim;
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (now.tv_sec - last.tv_sec > 1)
-		return attr_version_of(attr);
-	age = (now.tv_sec - last.tv_sec) * 1000000000LL + now.tv_nsec - last.tv_nsec;
-	return age < TICK_NS ? 0 : attr_version_of(attr);
-}
-
 void window_set_check(struct window_set *set, const struct stat *attr, int64_t now)
 {
-	uint64_t version = version_of(attr);
+	uint64_t version = attr_version_settled(attr);
 
 	if (!version || version != set->version)
 		window_set_drop(set, 0, UINT64_MAX);
