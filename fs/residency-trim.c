@@ -405,7 +405,7 @@ static bool is_worth(const struct watch *watch, const struct look *look,
 /* With trim_lock held; us until the next look, 0: none. */
 static int64_t look(struct watch *watch, struct look *look, int64_t now)
 {
-	uint64_t fetched, growth = 0, before = watch->pages;
+	uint64_t fetched, growth = 0, before = watch->pages, size = watch->size;
 	struct residency_counts counts;
 	bool counted, trims;
 
@@ -418,6 +418,11 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (!look_size(watch, look, now))
 		return 0;
 	look_init(watch, look);
+	/* Counting the pages of a file that may only grow into a stream is for nothing. */
+	if (!look->closed && !look->hot && (!look->trimmed || watch->memory)) {
+		watch->took = g_get_monotonic_time() - now;
+		return next_look(watch, look, watch->size - MIN(size, watch->size), now);
+	}
 	counted = count_pages(watch, &counts);
 	watch->took = g_get_monotonic_time() - now;
 	if (counted && counts.pages > before)
