@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The stream lane: bounded while it lasts, nothing left behind, nobody else's pages touched."""
 import concurrent.futures
-import ctypes
 import hashlib
 import mmap
 import json
@@ -10,7 +9,6 @@ import random
 import signal
 import socket
 import struct
-import threading
 import time
 
 import pytest
@@ -19,33 +17,11 @@ import util_sys
 from util import Child, patience, pattern, run, sha256, wait_for, write_file, write_large
 from util_battery import concurrent_model
 from util_mount import lanefs_mounts
+from util_stream import BACKINGS, LARGE, MIB, SLACK, WINDOW, Peak, cold, gone, make_room, \
+    passthrough, read_ahead, slowly, without_system_call
 from util_sys import resident
 
 pytestmark = pytest.mark.daemon
-
-MIB = 1 << 20
-WINDOW = 8 * MIB
-# What a reader may have in front of it, and what comes until it is looked at again.
-SLACK = 20 * MIB
-BACKINGS = ["ext4", "xfs", "btrfs"]
-# Their images would not hold more.
-LARGE = 96 * MIB
-
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
-
-
-def without_cachestat():
-    """In the daemon, before it starts: cachestat(2) is ENOSYS, as before kernel 6.5."""
-    deny, allow = 0x00050000 | 38, 0x7fff0000
-    program = b"".join(struct.pack("HBBI", *line) for line in (
-        (0x20, 0, 0, 0), (0x15, 0, 1, util_sys.SYS_CACHESTAT), (0x06, 0, 0, deny),
-        (0x06, 0, 0, allow)))
-    code = ctypes.create_string_buffer(program)
-    head = struct.pack("HxxxxxxP", 4, ctypes.addressof(code))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or \
-            libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head):
-        raise OSError(ctypes.get_errno(), "seccomp")
 
 
 @pytest.fixture(params=BACKINGS)
@@ -56,68 +32,10 @@ def stream(request, mount):
     return m
 
 
-def passthrough(m):
-    if not m.passthrough:
-        pytest.skip(m.stats()["passthrough"]["reason"])
-    return m
-
-
-def cold(m, name, size=LARGE, seed=0):
-    digest = write_large(m.backing(name), size, seed)
-    util_sys.drop_pages(m.backing(name))
-    assert resident(m.backing(name)) == 0
-    return digest
-
-
-def read_ahead(m):
-    """As on most disks; some virtual ones have 8 MiB."""
-    device = os.stat(m.source).st_dev
-    path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
-    if not os.path.exists(path):
-        uuid = run("findmnt", "-no", "UUID", "-T", m.source).stdout.strip()
-        path = f"/sys/fs/btrfs/{uuid}/bdi/read_ahead_kb"
-    if os.path.exists(path):
-        with open(path, "w") as stream:
-            stream.write("128")
-
-
 @pytest.fixture(autouse=True)
 def room(scratch):
-    """The images are shared by all tests and small."""
     yield
-    for path in scratch.mounted.values():
-        run("find", path, "-mindepth", "2", "-type", "f", "-delete")
-
-
-class Peak(threading.Thread):
-    """The most that is resident of a file while the block runs."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path, self.most, self.over = path, 0, threading.Event()
-
-    def run(self):
-        while not self.over.wait(0.005):
-            self.most = max(self.most, resident(self.path))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join()
-
-
-def gone(path, seconds=5, left=0):
-    wait_for(lambda: resident(path) <= left, seconds, "what the stream left is dropped")
-
-
-def slowly(stream, piece=128 << 10, pause=0.002):
-    """Its contents, at no more than 64 MB/s."""
-    while data := stream.read(piece):
-        yield data
-        time.sleep(pause)
+    make_room(scratch)
 
 
 def test_read_is_bounded_and_leaves_nothing(stream):
@@ -543,7 +461,7 @@ def test_without_passthrough_it_says_so(mount):
 
 
 def test_without_cachestat(mount):
-    m = passthrough(mount("lane=stream", "stream-window=8M", enter=without_cachestat, backing="ext4"))
+    m = passthrough(mount("lane=stream", "stream-window=8M", enter=lambda: without_system_call(util_sys.SYS_CACHESTAT), backing="ext4"))
     read_ahead(m)
     digest = cold(m, "f")
     fd = os.open(m.backing("f"), os.O_RDONLY)

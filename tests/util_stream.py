@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Streams: cold files to read, what is resident of them meanwhile and after."""
+import ctypes
+import errno
+import os
+import struct
+import threading
+import time
+
+import pytest
+
+import util_sys
+from util import run, wait_for, write_large
+from util_sys import resident
+
+MIB = 1 << 20
+WINDOW = 8 * MIB
+# What a reader may have in front of it, and what comes until it is looked at again.
+SLACK = 20 * MIB
+BACKINGS = ["ext4", "xfs", "btrfs"]
+# Their images would not hold more.
+LARGE = 96 * MIB
+
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+
+
+def without_system_call(number, error=errno.ENOSYS):
+    """In the daemon, before it starts: the kernel refuses that system call with error."""
+    deny, allow = 0x00050000 | error, 0x7fff0000
+    program = b"".join(struct.pack("HBBI", *line) for line in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, deny),
+        (0x06, 0, 0, allow)))
+    code = ctypes.create_string_buffer(program)
+    head = struct.pack("HxxxxxxP", 4, ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or \
+            libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def passthrough(m):
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    return m
+
+
+def cold(m, name, size=LARGE, seed=0):
+    digest = write_large(m.backing(name), size, seed)
+    util_sys.drop_pages(m.backing(name))
+    assert resident(m.backing(name)) == 0
+    return digest
+
+
+def read_ahead(m):
+    """As on most disks; some virtual ones have 8 MiB."""
+    device = os.stat(m.source).st_dev
+    path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+    if not os.path.exists(path):
+        uuid = run("findmnt", "-no", "UUID", "-T", m.source).stdout.strip()
+        path = f"/sys/fs/btrfs/{uuid}/bdi/read_ahead_kb"
+    if os.path.exists(path):
+        with open(path, "w") as stream:
+            stream.write("128")
+
+
+def make_room(scratch):
+    """The images are shared by all tests and small."""
+    for path in scratch.mounted.values():
+        run("find", path, "-mindepth", "2", "-type", "f", "-delete")
+
+
+class Peak(threading.Thread):
+    """The most that is resident of a file while the block runs."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.most, self.over = path, 0, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.005):
+            self.most = max(self.most, resident(self.path))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+def gone(path, seconds=5, left=0):
+    wait_for(lambda: resident(path) <= left, seconds, "what the stream left is dropped")
+
+
+def slowly(stream, piece=128 << 10, pause=0.002):
+    """Its contents, at no more than 64 MB/s."""
+    while data := stream.read(piece):
+        yield data
+        time.sleep(pause)
