@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -83,6 +82,13 @@ int caps_init(void)
 		caps_have_fsetid = true;
 	}
 	return result;
+}
+
+bool caps_have(int cap)
+{
+	caps_sets sets;
+
+	return !caps_get(sets) && caps_effective(sets, cap);
 }
 
 /* The kernel refuses neither: both change the effective set within the permitted one. */

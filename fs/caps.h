@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 /*
  * Keep capabilities when a thread changes its filesystem uid
  * (SECBIT_NO_SETUID_FIXUP, capabilities(7)) and give up CAP_SYS_RESOURCE, with
@@ -12,6 +14,9 @@
  * 0 when that is so or there was nothing to give up, else -errno.
  */
 int caps_init(void);
+
+/* Whether the calling thread has cap in effect. */
+bool caps_have(int cap);
 
 /*
  * Around a write for a user without CAP_FSETID: without it the kernel clears

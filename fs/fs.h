@@ -31,6 +31,7 @@ struct notify;
 
 struct residency_totals {               /* all atomic */
 	uint64_t dropped, written;      /* bytes dropped from the page cache, and written out for that */
+	uint64_t paged_out;             /* bytes looked at in mappings, to take them out */
 	uint64_t moves;                 /* of open files from one lane to another */
 };
 

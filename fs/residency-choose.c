@@ -6,6 +6,8 @@
 #define GUARD_US ((int64_t)30 * G_USEC_PER_SEC)
 /* How long a block that could not be dropped is left in peace: trying makes every CPU work. */
 #define STUCK_US ((int64_t)G_USEC_PER_SEC / 4)
+/* How long what came back soon stays with whoever maps it. */
+#define SPARE_US ((int64_t)10 * G_USEC_PER_SEC)
 /* Write-out begins when so much of the window is dirty. */
 #define DIRTY_SHARE 8
 
@@ -199,4 +201,26 @@ uint64_t residency_plan_hold(const struct residency_plan *plan, const struct pla
 		behind += (block->dirty + (uint64_t)block->writeback) * plan->page;
 	}
 	return 0;
+}
+
+/* A block, as far as a range has it. */
+static void leave(const struct residency_plan *plan, struct plan_block *block,
+		  const struct residency_range *range, GArray *pages)
+{
+	uint64_t begin = MAX(range->begin, block->index * plan->block);
+	uint64_t end = MIN(range->end, (block->index + 1) * plan->block);
+
+	if (begin >= end)
+		return;
+	block->leaving = true;
+	if (!block->back || plan->sampled - block->back >= SPARE_US)
+		add_part(pages, begin, end);
+}
+
+void residency_plan_leave(struct residency_plan *plan, const GArray *ranges, GArray *pages)
+{
+	for (guint i = 0; i < plan->blocks->len; i++)
+		for (guint j = 0; j < ranges->len; j++)
+			leave(plan, plan_block_at(plan, i),
+			      &g_array_index(ranges, struct residency_range, j), pages);
 }

@@ -8,9 +8,16 @@
  */
 #pragma once
 
+#include "residency-mapped.h"
 #include "residency-plan.h"
 #include "residency-watch.h"
 #include "worker.h"
+
+/*
+ * What keeps memory from filling acts rarely and briefly, and late means that more is filled: it
+ * goes before others where that is allowed.
+ */
+#define RESIDENCY_NICE (-10)
 
 /* As much is written out in one go, between looking whether the mount ends. */
 #define RESIDENCY_WRITE_BYTES ((uint64_t)32 << 20)
@@ -23,6 +30,17 @@ struct watch_write {
 	struct watch *watch;        /* a reference while it runs */
 	GArray *ranges;             /* of struct residency_range, owned while it runs */
 	uint64_t hold;              /* the writer waits for what is before, see residency_plan_hold() */
+};
+
+/* What is mapped is taken out by one worker at a time. */
+struct watch_out {
+	struct work work;
+	struct watch *watch;        /* a reference while it runs */
+	GArray *ranges;             /* of struct residency_range, owned while it runs: to be dropped */
+	GArray *pages;              /* the same, what of them may be taken out of mappings */
+	struct mapped mapped;       /* by its worker while it runs, zeros until the first has */
+	int64_t started;            /* us, thread only */
+	bool running;               /* atomic */
 };
 
 struct watch {
@@ -41,6 +59,8 @@ struct watch {
 	int open_flags;             /* lock, of the last open */
 	pid_t pid;                  /* lock, that opened it */
 	uid_t uid;                  /* lock, the same */
+	GArray *openers;            /* lock, of pid_t: who opened it since out.mapped was told */
+	bool asked;                 /* lock, since the last close: whether it is mapped on */
 	uint64_t window;            /* lock, bytes that may stay in memory */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
 	uint64_t threshold;         /* lock, bytes, of the last decision */
@@ -50,6 +70,7 @@ struct watch {
 	struct watch_write write;   /* by its worker while writing */
 	bool writing;               /* atomic */
 	bool refused;               /* atomic, the last write-out met an error: so may the next */
+	struct watch_out out;
 	bool recorded;              /* atomic, set with trim_lock: what was resident is taken down */
 
 	GMutex trim_lock;           /* protects the rest */
@@ -64,6 +85,7 @@ struct watch {
 	int64_t took;               /* us, to find the pages */
 	int64_t changed;            /* us, when it last had more or fewer pages */
 	bool memory;                /* the filesystem has its data in the page cache */
+	bool maps;                  /* a process that is known maps it */
 	bool mapped;                /* closed, but some pages could not be dropped */
 };
 
@@ -77,6 +99,7 @@ struct residency {
 	bool reconsider;            /* lock */
 	bool stop;                  /* lock */
 	bool cheap;                 /* fixed, cachestat(2) is there */
+	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
 	GHashTable *read_ahead;     /* thread only: device -> bytes */
@@ -115,8 +138,30 @@ void trim_record(struct watch *watch);
 /* One look at it.  us until the next, 0: none is needed.  On the thread, no lock held. */
 int64_t trim_sample(struct watch *watch, int64_t now);
 
+/* A descriptor of the backing file until trim_close(), or -errno.  With trim_lock held. */
+int trim_open(struct watch *watch);
+void trim_close(struct watch *watch);
+
+/* Pages that are not kept.  False without cachestat(2).  With trim_lock held. */
+bool trim_count(struct watch *watch, struct residency_counts *counts);
+
 /* Its descriptor and plan go.  With no other user. */
 void trim_finish(struct watch *watch);
+
+/* --- residency-drop.c --- */
+
+/* residency->drop goes, or is on its way with a worker.  With trim_lock held, on the thread. */
+void drop_chosen(struct watch *watch, bool closed, int64_t now);
+
+/* What the plan says was dropped, into the counters.  With trim_lock held. */
+void drop_count(struct watch *watch);
+
+/*
+ * A worker has taken of ranges what it could out of mappings; the rest is dropped.  maps: whether
+ * somebody maps the file.  Whether the thread waits to hear that.  Any thread that serves no
+ * requests, no lock held.
+ */
+bool drop_paged_out(struct watch *watch, const GArray *ranges, bool maps);
 
 /* --- residency-write.c --- */
 
@@ -125,3 +170,18 @@ void trim_finish(struct watch *watch);
  * struct watch_write.  With trim_lock held.
  */
 void write_out(struct watch *watch, const GArray *ranges, uint64_t hold);
+
+/* --- residency-out.c --- */
+
+/* Why what is mapped cannot be taken out, static; NULL: it can. */
+const char *out_refused(void);
+
+/*
+ * A worker finds out who maps the file, takes ranges (of struct residency_range, NULL: none) out of
+ * the mappings and ends with drop_paged_out().  True also where one is at it; false: it cannot be
+ * had.  With trim_lock held, on the thread.
+ */
+bool out_push(struct watch *watch, const GArray *ranges, int64_t now);
+
+/* Whether one is at it, and not stuck.  On the thread. */
+bool out_is_running(const struct watch *watch, int64_t now);

@@ -126,20 +126,44 @@ static void forget_long_gone(struct residency_plan *plan, const struct plan_limi
 		g_hash_table_foreach_remove(plan->gone, is_long_gone, &soon);
 }
 
-/* bytes of a block have appeared; fresh: of one that had none. */
-static void count_fetched(struct residency_plan *plan, const struct plan_limits *limits,
-			  uint64_t index, uint64_t bytes, bool fresh)
+/* bytes of a block have appeared.  Whether pages of it were dropped shortly before. */
+static bool count_fetched(struct residency_plan *plan, const struct plan_limits *limits,
+			  uint64_t index, uint64_t bytes)
 {
 	int64_t key = (int64_t)index;
-	int64_t *when = fresh && plan->gone ? g_hash_table_lookup(plan->gone, &key) : NULL;
+	int64_t *when = plan->gone ? g_hash_table_lookup(plan->gone, &key) : NULL;
+	bool soon;
 
 	plan->fetched += bytes;
 	plan->recent += bytes;
 	if (!when)
-		return;
-	if (is_soon(plan, limits, (uint64_t)*when))
+		return false;
+	soon = is_soon(plan, limits, (uint64_t)*when);
+	if (soon)
 		plan->again += bytes;
 	g_hash_table_remove(plan->gone, &key);
+	return soon;
+}
+
+/* Of its pages so many are left. */
+static void block_dropped(struct residency_plan *plan, struct plan_block *block, uint32_t left)
+{
+	uint64_t bytes = MIN((block->pages - left) * plan->page, block->ours);
+
+	if (!plan->gone)
+		plan->gone = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+	plan->ours -= MIN(plan->ours, bytes);
+	plan->dropped += bytes;
+	block->pages = left;
+	block->ours -= bytes;
+	g_hash_table_insert(plan->gone, new_int64(block->index), new_int64(plan->fetched));
+}
+
+/* A sample finds so many pages of it. */
+static void block_left(struct residency_plan *plan, struct plan_block *block, uint32_t pages)
+{
+	if (block->leaving && pages < block->pages)
+		block_dropped(plan, block, pages);
 }
 
 /* before NULL: it had no pages at the last sample. */
@@ -150,14 +174,13 @@ static void add_block(struct residency_plan *plan, const struct plan_limits *lim
 	struct plan_block block = { .index = found->index, .arrived = now, .grown = now };
 	uint64_t begin = found->index * plan->block, bytes = found->pages * plan->page;
 	uint64_t kept = plan_kept_in(plan, begin, begin + plan->block);
+	uint32_t pages = before ? before->pages : 0;
 
 	if (before)
 		block = *before;
-	if (!before)
-		count_fetched(plan, limits, found->index, bytes, true);
-	else if (found->pages > before->pages)
-		count_fetched(plan, limits, found->index,
-			      (found->pages - before->pages) * plan->page, false);
+	if (found->pages > pages &&
+	    count_fetched(plan, limits, found->index, (found->pages - pages) * plan->page))
+		block.back = now;
 	if (before && (found->pages > before->pages || found->dirty > before->dirty))
 		block.grown = now;
 	block.pages = found->pages;
@@ -165,9 +188,16 @@ static void add_block(struct residency_plan *plan, const struct plan_limits *lim
 	block.writeback = found->writeback;
 	block.ours = bytes > kept ? bytes - kept : 0;
 	block.guarded = false;
-	plan->ours += block.ours;
-	plan->dirty += block.dirty * plan->page;
 	g_array_append_val(blocks, block);
+}
+
+static void sum_up(struct residency_plan *plan)
+{
+	plan->ours = plan->dirty = 0;
+	for (guint i = 0; i < plan->blocks->len; i++) {
+		plan->ours += plan_block_at(plan, i)->ours;
+		plan->dirty += plan_block_at(plan, i)->dirty * plan->page;
+	}
 }
 
 void residency_plan_update(struct residency_plan *plan, const GArray *found,
@@ -176,20 +206,24 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
 	GArray *blocks = g_array_sized_new(FALSE, FALSE, sizeof(struct plan_block), found->len);
 	guint old = 0;
 
-	plan->ours = plan->dirty = 0;
 	for (guint i = 0; i < found->len; i++) {
 		const struct residency_block *block =
 			&g_array_index(found, struct residency_block, i);
-		const struct plan_block *before = NULL;
+		struct plan_block *before = NULL;
 
 		while (old < plan->blocks->len && plan_block_at(plan, old)->index < block->index)
-			old++;
-		if (old < plan->blocks->len && plan_block_at(plan, old)->index == block->index)
-			before = plan_block_at(plan, old);
+			block_left(plan, plan_block_at(plan, old++), 0);
+		if (old < plan->blocks->len && plan_block_at(plan, old)->index == block->index) {
+			before = plan_block_at(plan, old++);
+			block_left(plan, before, block->pages);
+		}
 		add_block(plan, limits, blocks, block, before, now);
 	}
+	while (old < plan->blocks->len)
+		block_left(plan, plan_block_at(plan, old++), 0);
 	g_array_unref(plan->blocks);
 	plan->blocks = blocks;
+	sum_up(plan);
 	plan->sampled = now;
 	forget_long_gone(plan, limits);
 	if (plan->recent > 4 * limits->window) {
@@ -198,14 +232,17 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
 	}
 }
 
-static void block_dropped(struct residency_plan *plan, struct plan_block *block)
+/* Pages of a block in found, from *next on, which goes up to it. */
+static uint32_t pages_in(const GArray *found, guint *next, uint64_t index)
 {
-	if (!plan->gone)
-		plan->gone = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
-	plan->ours -= MIN(plan->ours, block->ours);
-	block->pages = 0;
-	block->ours = 0;
-	g_hash_table_insert(plan->gone, new_int64(block->index), new_int64(plan->fetched));
+	const struct residency_block *block = NULL;
+
+	for (; *next < found->len; (*next)++) {
+		block = &g_array_index(found, struct residency_block, *next);
+		if (block->index >= index)
+			return block->index == index ? block->pages : 0;
+	}
+	return 0;
 }
 
 void residency_plan_dropped(struct residency_plan *plan, const struct residency_range *range,
@@ -215,18 +252,16 @@ void residency_plan_dropped(struct residency_plan *plan, const struct residency_
 
 	for (guint i = 0; i < plan->blocks->len; i++) {
 		struct plan_block *block = plan_block_at(plan, i);
-		uint64_t begin = block->index * plan->block;
-		bool touched = begin < range->end && begin + plan->block > range->begin;
+		uint64_t begin = block->index * plan->block, end = begin + plan->block;
 
-		while (next < found->len && g_array_index(found, struct residency_block, next).index <
-						    block->index)
-			next++;
-		if (touched && next < found->len &&
-		    g_array_index(found, struct residency_block, next).index == block->index) {
-			block->stuck = now;
-		} else if (touched && block->ours) {
-			block_dropped(plan, block);
-			if (!plan_kept_in(plan, begin, begin + plan->block))
+		if (begin < range->end && end > range->begin) {
+			uint32_t left = pages_in(found, &next, block->index);
+
+			block->leaving = false;
+			block->stuck = left ? now : block->stuck;
+			if (left < block->pages && block->ours)
+				block_dropped(plan, block, left);
+			if (!left && !plan_kept_in(plan, begin, end))
 				continue;
 		}
 		*plan_block_at(plan, kept++) = *block;

@@ -9,7 +9,8 @@
  * first, until half of the window is left; what came since the last sample stays.
  *
  * Pages that were there before the stream began are kept.  Blocks that appear again soon after they
- * were dropped say that the file is worth keeping: it is hot.
+ * were dropped say that the file is worth keeping: it is hot.  Whoever maps such a block is left
+ * alone with it for a while: a mapping that is used at random is not robbed all the time.
  */
 #pragma once
 
@@ -21,7 +22,9 @@ struct plan_block {
 	uint32_t pages, dirty, writeback;
 	int64_t arrived, grown;    /* times of samples: when it was first there, when it last grew */
 	int64_t stuck;             /* when it could not be dropped, 0: not tried */
+	int64_t back;              /* when it came back soon after it was dropped, 0: it did not */
 	bool guarded;              /* a reader may be about to use it */
+	bool leaving;              /* a worker is about to drop it */
 };
 
 struct residency_plan {
@@ -34,6 +37,7 @@ struct residency_plan {
 	uint64_t ours;             /* bytes, of all blocks */
 	uint64_t dirty;            /* bytes */
 	uint64_t fetched;          /* bytes that appeared, ever */
+	uint64_t dropped;          /* bytes, for the caller to count and to set to 0 */
 	uint64_t recent, again;    /* of them lately, and of these dropped shortly before */
 };
 
@@ -71,6 +75,13 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
  */
 void residency_plan_choose(struct residency_plan *plan, const struct plan_limits *limits,
 			   GArray *drop, GArray *write);
+
+/*
+ * Ranges that were chosen are about to be dropped by somebody else: samples until
+ * residency_plan_dropped() may find them gone.  What of them may be taken out of mappings is appended
+ * to pages: all but what was dropped lately and was wanted again.  Both of struct residency_range.
+ */
+void residency_plan_leave(struct residency_plan *plan, const GArray *ranges, GArray *pages);
 
 /*
  * Up to where the writer is to wait for the disk: so much is dirty or being written that it does

@@ -6,12 +6,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-/*
- * It acts rarely and briefly, and late means that more memory is filled: it goes before others
- * where that is allowed.
- */
-#define NICE (-10)
-
 static gint by_due(gconstpointer a, gconstpointer b, gpointer data)
 {
 	const struct watch *one = a, *other = b;
@@ -111,7 +105,7 @@ static void *residency_run(void *data)
 	struct residency *residency = data;
 	struct watch *watch;
 
-	setpriority(PRIO_PROCESS, 0, NICE);
+	setpriority(PRIO_PROCESS, 0, RESIDENCY_NICE);
 	g_mutex_lock(&residency->lock);
 	while (!residency->stop) {
 		if (residency->reconsider) {
@@ -175,6 +169,7 @@ struct residency *residency_new(struct lanefs *fs)
 	g_queue_init(&residency->all);
 	residency->due = g_sequence_new(NULL);
 	residency->cheap = residency_is_cheap();
+	residency->no_page_out = out_refused();
 	residency->fds_max = descriptors_to_keep();
 	residency->nowhere = mmap(NULL, RESIDENCY_WRITE_BYTES, PROT_NONE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -32,6 +32,11 @@
 #define LEAVE_AFTER_US ((int64_t)60 * G_USEC_PER_SEC)
 #define CLOSED_US ((int64_t)20000)
 #define CLOSED_MAPPED_US ((int64_t)500000)
+/* The same where a process maps it on, which tells nobody when it stops: a share of the quiet time. */
+#define CLOSED_MAPS_SHARE 8
+#define CLOSED_MAPS_US ((int64_t)5 * G_USEC_PER_SEC)
+/* A mapping may be read at so many places. */
+#define MAPS_READERS 16
 /* More than so many places to leave out, and the whole file is looked at. */
 #define GAPS_MOST 64
 /* What a hot file may fill: so many windows, and this share of memory. */
@@ -49,8 +54,7 @@ void trim_finish(struct watch *watch)
 	atomic_sub(watch->residency->fds, 1);
 }
 
-/* A descriptor of the backing file until trim_close(), or -errno.  With trim_lock held. */
-static int trim_open(struct watch *watch)
+int trim_open(struct watch *watch)
 {
 	if (watch->fd < 0) {
 		int fd = inode_open(&watch->residency->fs->inodes, watch->inode,
@@ -68,7 +72,7 @@ static int trim_open(struct watch *watch)
 }
 
 /* Where there are few it is kept; the wait for mappings to go may be long. */
-static void trim_close(struct watch *watch)
+void trim_close(struct watch *watch)
 {
 	if (watch->fd < 0 || atomic_read(watch->writing))
 		return;
@@ -137,30 +141,11 @@ static uint64_t read_ahead_of(struct residency *residency, dev_t dev)
 struct look {
 	struct plan_limits limits;
 	bool trimmed, closed, hot, forced;
+	bool asked;        /* whether somebody maps it on after the last close */
 	bool grows;        /* it may become a stream by its size */
 	uint64_t threshold;
 	unsigned int sampled; /* files that are looked at */
 };
-
-static void drop_ranges(struct watch *watch, const GArray *ranges, int64_t now)
-{
-	struct residency *residency = watch->residency;
-	GArray *found = residency->found;
-	uint64_t before = watch->plan.ours;
-
-	for (guint i = 0; i < ranges->len; i++) {
-		const struct residency_range *range =
-			&g_array_index(ranges, struct residency_range, i);
-		uint64_t begin = range->begin & ~(watch->plan.block - 1);
-
-		posix_fadvise(watch->fd, (off_t)range->begin, (off_t)(range->end - range->begin),
-			      POSIX_FADV_DONTNEED);
-		g_array_set_size(found, 0);
-		residency_scan(watch->fd, begin, range->end, watch->plan.block, found);
-		residency_plan_dropped(&watch->plan, range, found, now);
-	}
-	atomic_add(residency->fs->residency_counts.dropped, before - watch->plan.ours);
-}
 
 static void look_init(struct watch *watch, struct look *look)
 {
@@ -172,6 +157,7 @@ static void look_init(struct watch *watch, struct look *look)
 		.limits.readers = watch->readers,
 		.trimmed = watch_is_trimmed(watch),
 		.closed = !watch->files.length,
+		.asked = watch->asked,
 		.hot = watch->hot,
 		.forced = fs->config->lane != POLICY_AUTO,
 		.grows = watch->shared && watch->writers,
@@ -241,8 +227,7 @@ static void scan(struct watch *watch, const struct look *look, int64_t now)
 	watch->took += worked() - started;
 }
 
-/* Pages that are not kept.  False without cachestat(2). */
-static bool count_pages(struct watch *watch, struct residency_counts *counts)
+bool trim_count(struct watch *watch, struct residency_counts *counts)
 {
 	struct residency_counts part;
 	struct residency_range gap;
@@ -365,17 +350,40 @@ static void trim(struct watch *watch, struct look *look, int64_t now)
 		watch->ahead = MAX(2 * read_ahead_of(residency, attr.st_dev), 1);
 	look->limits.ahead = watch->ahead;
 	/* Of a mapping that outlives its descriptor nobody else tells. */
-	look->limits.all = look->closed && (!watch->mapped || now - watch->changed > CLOSED_MAPPED_US);
+	look->limits.all = look->closed && !watch->maps &&
+			   (!watch->mapped || now - watch->changed > CLOSED_MAPPED_US);
 	if (look->closed && watch->mapped)
 		look->limits.readers = 1;
+	if (watch->maps)
+		look->limits.readers += MAPS_READERS;
 	scan(watch, look, now);
 	residency_plan_choose(&watch->plan, &look->limits, residency->drop, residency->out);
-	drop_ranges(watch, residency->drop, now);
+	drop_chosen(watch, look->closed, now);
+	drop_count(watch);
 	/* A filesystem that was shut down keeps its dirty pages, and nobody waits for it. */
 	if (residency->out->len && !(look->closed && atomic_read(watch->refused)))
 		write_out(watch, residency->out, look->closed ? 0 :
 				  residency_plan_hold(&watch->plan, &look->limits));
 	look_hot(watch, look);
+}
+
+/*
+ * After the last close of a file of which a mapping would be worth following: whether the answer
+ * is still to come, if somebody maps it.
+ */
+static bool look_for_maps(struct watch *watch, const struct look *look, int64_t now)
+{
+	if (!look->closed || watch->memory)
+		return false;
+	if (out_is_running(watch, now))
+		return !look->asked || !watch->maps;
+	if (look->asked || watch->size <= look->limits.window)
+		return false;
+	watch->maps = false;
+	g_mutex_lock(&watch->lock);
+	watch->asked = true;
+	g_mutex_unlock(&watch->lock);
+	return out_push(watch, NULL, now);
 }
 
 /* After the last close: until nothing is left, or what is left is somebody else's. */
@@ -433,7 +441,9 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		watch->took = worked() - started;
 		return next_look(watch, look, watch->size - MIN(size, watch->size), now);
 	}
-	counted = count_pages(watch, &counts);
+	if (look_for_maps(watch, look, now))
+		return CLOSED_US;
+	counted = trim_count(watch, &counts);
 	watch->took = worked() - started;
 	if (counted && counts.pages > before)
 		growth = (counts.pages - before) * watch->plan.page;
@@ -443,14 +453,17 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		look_cooled(watch, look, now);
 	else if (trims)
 		trim(watch, look, now);
-	if (!counted)
-		growth = watch->plan.fetched - fetched;
+	/* The count does not tell, either, while a worker makes pages fewer. */
+	growth = MAX(growth, watch->plan.fetched - fetched);
 	/* What was dropped is not growth at the next look. */
 	if (trims)
-		count_pages(watch, &counts);
+		trim_count(watch, &counts);
 	if (look->closed && counts.pages != before)
 		watch->changed = now;
 	watch->pages = counts.pages;
+	if (look->closed && watch->maps)
+		return MAX(next_look(watch, look, growth, now),
+			   MIN((now - watch->changed) / CLOSED_MAPS_SHARE, CLOSED_MAPS_US));
 	return look->closed ? look_closed(watch, now) : next_look(watch, look, growth, now);
 }
 

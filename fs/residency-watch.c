@@ -9,6 +9,8 @@
 #define FIRST_LOOK_US ((int64_t)4000)
 /* A file that may only grow into a stream can wait a little longer. */
 #define FIRST_POLL_US ((int64_t)10000)
+/* So many who opened a file are remembered until somebody asks whether they map it. */
+#define OPENERS_MOST 64
 
 static struct watch *watch_new(struct residency *residency, struct inode *inode)
 {
@@ -20,6 +22,7 @@ static struct watch *watch_new(struct residency *residency, struct inode *inode)
 	watch->fd = -1;
 	watch->lane = LANE_CACHED;
 	watch->all.data = watch;
+	watch->openers = g_array_new(FALSE, FALSE, sizeof(pid_t));
 	g_mutex_init(&watch->lock);
 	g_mutex_init(&watch->trim_lock);
 	g_mutex_lock(&residency->lock);
@@ -35,6 +38,8 @@ void watch_unref(struct watch *watch)
 	if (__atomic_sub_fetch(&watch->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	trim_finish(watch);
+	mapped_finish(&watch->out.mapped);
+	g_array_unref(watch->openers);
 	inode_unref(&residency->fs->inodes, watch->inode);
 	g_mutex_clear(&watch->trim_lock);
 	g_mutex_clear(&watch->lock);
@@ -73,6 +78,19 @@ void watch_move(struct watch *watch, enum lane lane)
 		watch->hot = false;
 }
 
+/* With the lock held: who may map it.  The last ones, where there are many. */
+static void note_opener(struct watch *watch, const struct file *file)
+{
+	if (!file->pid || !file->fs->passthrough || (file->flags & O_ACCMODE) == O_WRONLY)
+		return;
+	for (guint i = watch->openers->len; i > 0; i--)
+		if (g_array_index(watch->openers, pid_t, i - 1) == file->pid)
+			return;
+	if (watch->openers->len >= OPENERS_MOST)
+		g_array_remove_index(watch->openers, 0);
+	g_array_append_val(watch->openers, file->pid);
+}
+
 /* The watch of the file's inode, with it in it. */
 static struct watch *watch_join(struct file *file)
 {
@@ -98,6 +116,7 @@ static struct watch *watch_join(struct file *file)
 	watch->threshold = file->threshold;
 	watch->keepers += file->keep;
 	watch->leaves = false;
+	note_opener(watch, file);
 	g_mutex_unlock(&mode->lock);
 	return watch;
 }
@@ -181,7 +200,7 @@ void residency_close(struct file *file)
 	trimmed = watch_is_trimmed(watch);
 	if (watch->files.length == 1) {
 		leaves = watch->leaves = trimmed;
-		watch->hot = false;
+		watch->hot = watch->asked = false;
 	}
 	g_queue_unlink(&watch->files, &file->watch_link);
 	watch->shared -= file->shared;

@@ -9,7 +9,7 @@
  * small, and either way when a policy says so.
  *
  * One thread, which serves no requests, samples the files and drops what is clean.  Pages are
- * written out by workers, since that may wait for the disk.
+ * written out, and taken out of mappings, by workers, since that may wait for the disk or a process.
  */
 #pragma once
 
@@ -44,3 +44,6 @@ struct residency_state {
 	bool hot;        /* what was dropped of it was wanted again */
 };
 void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state);
+
+/* Why pages that are mapped stay in memory, static; NULL: they do not, or it makes no difference. */
+const char *residency_no_page_out(struct lanefs *fs);

@@ -3,6 +3,7 @@
 #include "bufpool.h"
 #include "fs.h"
 #include "notify.h"
+#include "residency-watch.h"
 #include "ring.h"
 #include "window.h"
 
@@ -118,6 +119,7 @@ static void add_residency(JsonBuilder *builder, struct residency_totals *counts)
 {
 	begin_object(builder, "residency");
 	add_int(builder, "dropped", atomic_read(counts->dropped));
+	add_int(builder, "paged_out", atomic_read(counts->paged_out));
 	add_int(builder, "written_out", atomic_read(counts->written));
 	add_int(builder, "moves", atomic_read(counts->moves));
 	json_builder_end_object(builder);
@@ -154,6 +156,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_available(builder, "passthrough", "available", fs->no_passthrough);
 	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);
 	add_available(builder, "direct", "io_uring", ring_no_io_uring(fs->ring));
+	add_available(builder, "page_out", "available", residency_no_page_out(fs));
 	add_notify(builder, fs->notify);
 	add_inodes(builder, fs);
 	add_open(builder, "files", table_count(&fs->files));

@@ -323,6 +323,53 @@ static void test_mapped(void)
 	model_finish(&model);
 }
 
+static bool may_be_taken(struct model *model, uint64_t block)
+{
+	g_autoptr(GArray) pages = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+
+	residency_plan_leave(&model->plan, model->drop, pages);
+	return is_chosen(pages, block * BLOCK);
+}
+
+/* What leaves between samples counts as dropped; who maps what comes back is left alone for a while. */
+static void test_leaving(void)
+{
+	struct model model;
+
+	model_init(&model);
+	fill(&model, 0, 100);
+	sample(&model);
+	sample(&model);
+	g_assert_true(is_chosen(model.drop, 0));
+	g_assert_true(is_chosen(model.drop, 20 * BLOCK));
+	g_assert_true(may_be_taken(&model, 0));
+	g_assert_true(may_be_taken(&model, 20));
+	/* A worker is at it: one is gone, of another a half. */
+	model.pages[0] = 0;
+	model.pages[20] = FULL / 2;
+	g_assert_cmpuint(model.plan.dropped, ==, 0);
+	sample(&model);
+	g_assert_cmpuint(model.plan.dropped, ==, 3 * BLOCK / 2);
+	drop(&model);
+	g_assert_cmpuint(model.plan.again, ==, 0);
+	/* Both come back, and then others for the first time. */
+	fill(&model, 0, 1);
+	fill(&model, 20, 21);
+	sample(&model);
+	fill(&model, 200, 220);
+	sample(&model);
+	sample(&model);
+	g_assert_cmpuint(model.plan.again, ==, 2 * BLOCK);
+	g_assert_true(is_chosen(model.drop, 0));
+	g_assert_false(may_be_taken(&model, 0));
+	g_assert_false(may_be_taken(&model, 20));
+	g_assert_true(may_be_taken(&model, 200));
+	model.now += 20 * G_USEC_PER_SEC;
+	sample(&model);
+	g_assert_true(may_be_taken(&model, 0));
+	model_finish(&model);
+}
+
 static void loop(struct model *model, uint64_t length, int turns)
 {
 	for (int turn = 0; turn < turns; turn++)
@@ -425,6 +472,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/writer", test_writer);
 	g_test_add_func("/residency/writer-in-a-block", test_writer_in_a_block);
 	g_test_add_func("/residency/mapped", test_mapped);
+	g_test_add_func("/residency/leaving", test_leaving);
 	g_test_add_func("/residency/hot", test_hot);
 	g_test_add_func("/residency/block-size", test_block_size);
 	g_test_add_func("/residency/scan", test_scan);

@@ -2,7 +2,6 @@
 """The stream lane: bounded while it lasts, nothing left behind, nobody else's pages touched."""
 import concurrent.futures
 import hashlib
-import mmap
 import json
 import os
 import random
@@ -145,24 +144,6 @@ def test_written_file_is_bounded_and_whole(stream):
         for at in range(LARGE // MIB):
             assert file.read(MIB) == block[at:] + block[:at]
     assert stream.stats()["residency"]["written_out"] > 0
-
-
-def test_mapping_is_never_torn(stream):
-    """Pages that somebody maps stay with it, clean or dirty, while others stream the file."""
-    cold(stream, "f")
-    with open(stream.join("f"), "r+b") as file, mmap.mmap(file.fileno(), 8 * MIB) as view:
-        for at in range(0, 8 * MIB, 4096):
-            view[at:at + 8] = struct.pack("<Q", at)
-        for _ in range(3):
-            sha256(stream.join("f"))
-        for at in range(0, 8 * MIB, 4096):
-            assert view[at:at + 8] == struct.pack("<Q", at)
-        assert resident(stream.backing("f")) >= 8 * MIB
-        view.flush()
-    gone(stream.backing("f"))
-    with open(stream.backing("f"), "rb") as file:
-        for at in range(0, 8 * MIB, 4096):
-            assert os.pread(file.fileno(), 8, at) == struct.pack("<Q", at)
 
 
 @pytest.mark.parametrize("change", ["delete", "truncate", "replace", "grow"])
