@@ -25,6 +25,16 @@ struct live *live_get(struct lanefs *fs)
 	return live;
 }
 
+bool live_forces_lane(struct lanefs *fs)
+{
+	bool forces;
+
+	g_mutex_lock(&fs->live_lock);
+	forces = fs->live->config->lane != POLICY_AUTO;
+	g_mutex_unlock(&fs->live_lock);
+	return forces;
+}
+
 void live_put(struct lanefs *fs, struct config *config, bool owned)
 {
 	struct live *old, *live = g_new0(struct live, 1);

@@ -23,6 +23,9 @@ void live_put(struct lanefs *fs, struct config *config, bool owned);
 struct live *live_get(struct lanefs *fs);
 void live_unref(struct live *live); /* NULL is fine */
 
+/* Whether one lane is forced for all opens now. */
+bool live_forces_lane(struct lanefs *fs);
+
 /*
  * Reads the configuration files and options again.  On failure nothing changes.
  * What it says, as one line, is kept for live_said() and logged.  May wait for the disk.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One look at a watched file: what is in the page cache, and away with what is to go. */
 #include "residency-internal.h"
+#include "live.h"
 #include "observe.h"
 
 #include <errno.h>
@@ -159,7 +160,7 @@ static void look_init(struct watch *watch, struct look *look)
 		.closed = !watch->files.length,
 		.asked = watch->asked,
 		.hot = watch->hot,
-		.forced = fs->config->lane != POLICY_AUTO,
+		.forced = live_forces_lane(fs),
 		.grows = watch->shared && watch->writers,
 		.threshold = watch->threshold,
 	};

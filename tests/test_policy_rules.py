@@ -116,6 +116,28 @@ def test_reload_of_a_read_only_mount(mount, config):
     wait_for(lambda: '"streamed"' in m.why(path), 5, "the new rule")
 
 
+def test_reload_frees_open_files_from_a_forced_lane(mount, config):
+    """Who was mounted with lane=stream finds no file hot, and does once it is auto."""
+    config.write("[policy]\nthreshold=1M\nstream-window=8M\nlane=stream\n")
+    m = mount(argv=("-c", config.path))
+    if not m.passthrough:
+        pytest.skip("this kernel has no FUSE passthrough")
+    path = make(m, "f.iso", 24 * MIB)
+    with open(path, "rb", buffering=0) as stream:
+        # The policy is stream still, so that only heat can move it.
+        os.setxattr(path, "user.lanefs.policy", b"stream")
+        config.write("[policy]\nthreshold=1M\nstream-window=8M\n")
+        ctl("reload", m.path)
+
+        def hot():
+            stream.seek(0)
+            while stream.read(MIB):
+                time.sleep(0.001)
+            return m.stats(path)["lanes"]["cached"]["open"] == 1
+
+        wait_for(hot, 20, "a move to cached")
+
+
 def test_reload_is_for_administrators(mount, config):
     m = mount(argv=("-c", config.path))
     os.chmod(m.path, 0o777)

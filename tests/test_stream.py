@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The stream lane: bounded while it lasts, nothing left behind, nobody else's pages touched."""
 import concurrent.futures
+import ctypes
 import hashlib
 import json
 import os
