@@ -49,21 +49,30 @@ static void store_threshold(struct lanefs *fs, struct inode *inode, int fd)
 	atomic_write(inode->has_threshold, has);
 }
 
+static void read_stored(struct lanefs *fs, struct inode *inode, int fd)
+{
+	atomic_write(inode->policy, read_policy(fd));
+	if (S_ISDIR(inode->type))
+		store_threshold(fs, inode, fd);
+}
+
 static void refresh(struct lanefs *fs, struct inode *inode)
 {
-	uint32_t now = now_seconds();
+	uint32_t now = now_seconds(), checked = __atomic_load_n(&inode->policy_checked,
+								 __ATOMIC_ACQUIRE);
 	int fd;
 
-	if (now - atomic_read(inode->policy_checked) <= 1)
+	if (now - checked <= 1)
 		return;
 	fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
 		return;
-	/* Before the reads: a change that comes while they run is read again next time. */
-	atomic_write(inode->policy_checked, now);
-	atomic_write(inode->policy, read_policy(fd));
-	if (S_ISDIR(inode->type))
-		store_threshold(fs, inode, fd);
+	/* Nobody may believe that there is none before it was read once; who comes now reads, too. */
+	if (!checked)
+		read_stored(fs, inode, fd);
+	/* Before it is read: a change that comes while that goes on is read again next time. */
+	__atomic_store_n(&inode->policy_checked, now, __ATOMIC_RELEASE);
+	read_stored(fs, inode, fd);
 	inode_fd_put(&fs->inodes, inode);
 }
 
