@@ -21,7 +21,7 @@ void state_close(struct state *state); /* NULL is fine */
 /* What was saved, new string; NULL when there is nothing. */
 char *state_load(struct state *state);
 
-/* In one step: after a crash it is the old or the new one. */
+/* In one step; only a crash of the machine may cut it short, for its reader to notice.  Does not wait. */
 void state_save(struct state *state, const char *text);
 
 /* It cannot be used, because of problem: it goes out of the way, with a warning. */
