@@ -11,16 +11,22 @@
 #define SLOTS 256
 #define BELIEVED_US G_USEC_PER_SEC
 
-/* One place for each pid modulo the number of them. */
+/* One place for each pid modulo the number of them, as for the others below. */
 struct slot {
 	pid_t pid;
 	int64_t until;     /* us */
 	struct memory_group group;
 };
 
+struct leader {
+	pid_t pid, process; /* the thread's, and of the process it is in */
+	int64_t until;      /* us */
+};
+
 struct callers {
-	GMutex lock;       /* protects slots */
+	GMutex lock;       /* protects slots and leaders */
 	struct slot slots[SLOTS];
+	struct leader leaders[SLOTS];
 };
 
 struct callers *callers_new(void)
@@ -54,11 +60,39 @@ static ssize_t read_proc(const char *path, char *text, size_t size)
 	return got;
 }
 
-char *caller_program(pid_t pid)
+/* The kernel names threads; 0 when it is not known of which process this one is. */
+static pid_t process_of(struct callers *callers, pid_t pid)
 {
+	struct leader *leader = &callers->leaders[(unsigned int)pid % SLOTS], known;
+	int64_t now = g_get_monotonic_time();
+	char path[64], text[512];
+	const char *line;
+
+	g_mutex_lock(&callers->lock);
+	known = *leader;
+	g_mutex_unlock(&callers->lock);
+	if (known.pid == pid && now < known.until)
+		return known.process;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (read_proc(path, text, sizeof(text)) <= 0)
+		return 0;
+	line = strstr(text, "\nTgid:");
+	known = (struct leader){ .pid = pid, .until = now + BELIEVED_US };
+	known.process = line ? (pid_t)g_ascii_strtoll(line + strlen("\nTgid:"), NULL, 10) : 0;
+	g_mutex_lock(&callers->lock);
+	*leader = known;
+	g_mutex_unlock(&callers->lock);
+	return known.process;
+}
+
+char *caller_program(struct callers *callers, pid_t pid)
+{
+	pid_t process = pid > 0 ? process_of(callers, pid) : 0;
 	char path[64], text[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (process <= 0)
+		return NULL;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)process);
 	return read_proc(path, text, sizeof(text)) > 0 ? g_strdup(g_strchomp(text)) : NULL;
 }
 
@@ -74,7 +108,10 @@ void caller_memory(struct callers *callers, pid_t pid, struct memory_group *grou
 	g_mutex_unlock(&callers->lock);
 	if (known)
 		return;
-	memory_group_of(pid, group);
+	*group = (struct memory_group){ .limit = UINT64_MAX, .available = UINT64_MAX };
+	/* 0 is somebody of another pid namespace, and for memory.h the daemon itself. */
+	if (pid > 0)
+		memory_group_of(pid, group);
 	g_mutex_lock(&callers->lock);
 	*slot = (struct slot){ .pid = pid, .until = now + BELIEVED_US, .group = *group };
 	g_mutex_unlock(&callers->lock);

@@ -16,12 +16,15 @@ struct callers;
 struct callers *callers_new(void);
 void callers_free(struct callers *callers); /* NULL is fine */
 
-/* comm, NULL when it is gone or in another pid namespace.  New string. */
-char *caller_program(pid_t pid);
+/*
+ * The program's name (comm of the process, whatever its threads are called), NULL when it is gone or
+ * in another pid namespace.  New string.
+ */
+char *caller_program(struct callers *callers, pid_t pid);
 
 /*
  * Its memory control group, as it was within the last second: that an open costs
- * nothing when the caller is known.
+ * nothing when the caller is known.  Without limit for one of another pid namespace.
  */
 void caller_memory(struct callers *callers, pid_t pid, struct memory_group *group);
 

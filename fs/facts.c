@@ -37,8 +37,8 @@ static void gather_for_rules(struct lanefs *fs, struct inode *inode, struct fact
 	if (facts->live->wants_path)
 		facts->path = inode_path(&fs->inodes, inode);
 	if (facts->live->wants_program)
-		facts->program = caller_program(facts->pid);
-	if (facts->live->wants_cgroup)
+		facts->program = caller_program(fs->callers, facts->pid);
+	if (facts->live->wants_cgroup && facts->pid > 0)
 		facts->cgroup = memory_cgroup_of(facts->pid);
 }
 
@@ -200,7 +200,7 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	if (!facts->path)
 		facts->path = inode_path(&fs->inodes, inode);
 	if (!facts->program)
-		facts->program = caller_program(facts->pid);
+		facts->program = caller_program(fs->callers, facts->pid);
 	facts->policy.path = facts->path;
 	facts->policy.program = facts->program;
 	learn_key_init(&facts->key, facts->program, facts->path, facts->policy.size);

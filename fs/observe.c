@@ -64,7 +64,8 @@ static void count_would(struct observer *observer, const struct policy_decision 
 
 static void record(struct file *file, const struct facts *facts, pid_t pid)
 {
-	g_autofree char *program = facts->program ? NULL : caller_program(pid);
+	g_autofree char *program = facts->program ? NULL :
+		caller_program(file->fs->callers, pid);
 	g_autofree char *path = facts->path ? NULL : inode_path(&file->fs->inodes, file->inode);
 
 	trace_add(file->fs->trace, facts->program ? facts->program : program, file->writable,

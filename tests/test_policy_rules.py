@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -183,6 +184,30 @@ def test_rules_see_the_opener(mount, config):
     os.utime(m.backing("a.iso"), (0, 0))
     time.sleep(1.1)
     assert '"old"' in m.why(path)
+
+
+def test_program_is_the_process(mount, config):
+    """A thread with a name of its own is still of that program."""
+    program = open("/proc/self/comm").read().strip()
+    config.write(f"[policy]\nthreshold=1M\n[rule program]\nprogram={program}\nlane=cached\n")
+    m = mount(argv=("-c", config.path))
+    path = make(m, "a.iso")
+
+    def work():
+        told = []
+
+        def ask():
+            with open("/proc/thread-self/comm", "w") as stream:
+                stream.write("pool-3-thread-7")
+            told.append(m.why(path))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        return told[0]
+
+    with Child(work) as child:
+        assert f'"program" (program "{program}") gives cached' in child.result()
 
 
 def test_read_ahead_of_a_rule(mount, config):
