@@ -21,6 +21,7 @@ struct slot {
 struct leader {
 	pid_t pid, process; /* the thread's, and of the process it is in */
 	int64_t until;      /* us */
+	char group[LEARN_GROUP];
 };
 
 struct callers {
@@ -60,10 +61,11 @@ static ssize_t read_proc(const char *path, char *text, size_t size)
 	return got;
 }
 
-/* The kernel names threads; 0 when it is not known of which process this one is. */
-static pid_t process_of(struct callers *callers, pid_t pid)
+/* The kernel names threads: of which process this one is, 0 when that is not known. */
+static struct leader leader_of(struct callers *callers, pid_t pid)
 {
 	struct leader *leader = &callers->leaders[(unsigned int)pid % SLOTS], known;
+	g_autofree char *cgroup = NULL;
 	int64_t now = g_get_monotonic_time();
 	char path[64], text[512];
 	const char *line;
@@ -72,22 +74,33 @@ static pid_t process_of(struct callers *callers, pid_t pid)
 	known = *leader;
 	g_mutex_unlock(&callers->lock);
 	if (known.pid == pid && now < known.until)
-		return known.process;
+		return known;
+	known = (struct leader){ .pid = pid, .until = now + BELIEVED_US };
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	if (read_proc(path, text, sizeof(text)) <= 0)
-		return 0;
+		return known;
 	line = strstr(text, "\nTgid:");
-	known = (struct leader){ .pid = pid, .until = now + BELIEVED_US };
 	known.process = line ? (pid_t)g_ascii_strtoll(line + strlen("\nTgid:"), NULL, 10) : 0;
+	cgroup = memory_cgroup_of(pid);
+	learn_group_name(known.group, cgroup);
 	g_mutex_lock(&callers->lock);
 	*leader = known;
 	g_mutex_unlock(&callers->lock);
-	return known.process;
+	return known;
+}
+
+void caller_group(struct callers *callers, pid_t pid, char group[static LEARN_GROUP])
+{
+	struct leader leader = { 0 };
+
+	if (pid > 0)
+		leader = leader_of(callers, pid);
+	memcpy(group, leader.group, LEARN_GROUP);
 }
 
 char *caller_program(struct callers *callers, pid_t pid)
 {
-	pid_t process = pid > 0 ? process_of(callers, pid) : 0;
+	pid_t process = pid > 0 ? leader_of(callers, pid).process : 0;
 	char path[64], text[64];
 
 	if (process <= 0)

@@ -9,6 +9,8 @@
 
 #include "memory.h"
 
+#include "policy/learn.h"
+
 #include <stdbool.h>
 
 struct callers;
@@ -21,6 +23,9 @@ void callers_free(struct callers *callers); /* NULL is fine */
  * in another pid namespace.  New string.
  */
 char *caller_program(struct callers *callers, pid_t pid);
+
+/* Its control group, as it was within the last second and as learn.h calls it, "": not known. */
+void caller_group(struct callers *callers, pid_t pid, char group[static LEARN_GROUP]);
 
 /*
  * Its memory control group, as it was within the last second: that an open costs

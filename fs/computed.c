@@ -49,6 +49,14 @@ static int compute_file(struct lanefs *fs, fuse_req_t req, struct inode *inode, 
 	return 0;
 }
 
+/* Names of files and programs are nobody else's business. */
+static bool may_administer(fuse_req_t req)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return uid == 0 || uid == geteuid();
+}
+
 /* "explain.program=NAME&size=SIZE...": what another opener would get. */
 static int compute_supposed(struct lanefs *fs, fuse_req_t req, struct inode *inode,
 			    const char *name, const char *rest, char **value)
@@ -68,6 +76,7 @@ static int compute_supposed(struct lanefs *fs, fuse_req_t req, struct inode *ino
 		facts_suppose_new(fs, inode, &facts);
 	if (!facts.path)
 		facts.policy.path = facts.path = inode_path(&fs->inodes, inode);
+	facts.any_user = may_administer(req);
 	err = facts_suppose(&facts, rest);
 	if (!err)
 		*value = facts_explain(fs, inode, &facts);
@@ -103,14 +112,6 @@ static int compute_config(struct lanefs *fs, fuse_req_t req, struct inode *inode
 	*value = config_to_json(live->config);
 	live_unref(live);
 	return 0;
-}
-
-/* Names of files and programs are nobody else's business. */
-static bool may_administer(fuse_req_t req)
-{
-	uid_t uid = fuse_req_ctx(req)->uid;
-
-	return uid == 0 || uid == geteuid();
 }
 
 /* What has been learned, what was opened, what the last reload said. */

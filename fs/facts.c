@@ -204,6 +204,10 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	facts->policy.path = facts->path;
 	facts->policy.program = facts->program;
 	learn_key_init(&facts->key, facts->program, facts->path, facts->policy.size);
+	facts->key.uid = (uint32_t)facts->policy.uid;
+	caller_group(fs->callers, facts->pid, facts->key.group);
+	if (facts->supposed)
+		adapt_suppose(fs->adapt, &facts->key, facts->any_user);
 	/* What may write is not sent through the lane direct to have a look, and in shadow nothing is. */
 	facts->policy.no_trials = facts->live->config->shadow ||
 				  (facts->policy.open_flags & O_ACCMODE) != O_RDONLY;

@@ -17,6 +17,7 @@ struct facts {
 	char *path, *program, *cgroup;
 	pid_t pid;                  /* the thread that opens */
 	bool opening;               /* it is an open, not a question */
+	bool any_user;              /* of a supposed program what is known whosever it is */
 	bool supposed;              /* program, size and access are not the caller's */
 	bool moving;                /* the file is open, and may go from one lane to another */
 	struct learn_key key;       /* of the kind of file, once it was looked at */

@@ -5,8 +5,10 @@
 
 #include <string.h>
 
-#define HEADER "lanefs state 1"
-#define KNOWN_MAX 128
+#define HEADER "lanefs state 2"
+
+/* With the longest of names the whole still fits an attribute (XATTR_SIZE_MAX). */
+#define KNOWN_MAX 96
 
 /* Ends the text with a line that says whether it is whole. */
 static char *seal(GString *text)
@@ -187,6 +189,8 @@ static void add_known(const struct learn_key *key, const struct learn_view *view
 	learn_say(view, key->program, text);
 	json_builder_begin_object(json);
 	json_add_text(json, "program", key->program);
+	add_int(json, "uid", key->uid);
+	json_add_text(json, "group", key->group);
 	json_add_text(json, "extension", key->extension);
 	json_add_text(json, "sizes", sizes);
 	json_add_text(json, "shape", learn_shape_name(view->shape));

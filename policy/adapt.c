@@ -108,6 +108,13 @@ void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, 
 	g_mutex_unlock(&adapt->lock);
 }
 
+void adapt_suppose(struct adapt *adapt, struct learn_key *key, bool any_user)
+{
+	g_mutex_lock(&adapt->lock);
+	learn_suppose(adapt->learn, key, any_user);
+	g_mutex_unlock(&adapt->lock);
+}
+
 bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size)
 {
 	bool found;

@@ -32,6 +32,9 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out);
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
 		uint64_t room, bool absent, bool opening, struct policy_facts *facts);
 
+/* As learn_suppose(), before adapt_look(). */
+void adapt_suppose(struct adapt *adapt, struct learn_key *key, bool any_user);
+
 /* Such an open of file id is over, and has read so many bytes of it; sample NULL: more is not known. */
 void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t bytes,
 		 const struct learn_sample *sample);

@@ -3,6 +3,7 @@
 #include "policy/learn-internal.h"
 #include "policy/text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,16 @@ static void take_extension(struct learn_key *key, const char *path)
 		return;
 	for (size_t i = 0; i < length; i++)
 		key->extension[i] = g_ascii_tolower(dot[i]);
+}
+
+void learn_group_name(char group[static LEARN_GROUP], const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	memset(group, 0, LEARN_GROUP);
+	/* What a user starts has a group of its own each time, and the user's number says whose it is. */
+	if (slash && !g_str_has_prefix(path, "/user.slice/"))
+		g_strlcpy(group, slash + 1, LEARN_GROUP);
 }
 
 void learn_key_init(struct learn_key *key, const char *program, const char *path, uint64_t size)
@@ -123,9 +134,11 @@ static void save_entry(const struct learn_entry *entry, GString *text)
 {
 	g_autofree char *program = g_strescape(entry->key.program, NULL);
 	g_autofree char *extension = g_strescape(entry->key.extension, NULL);
+	g_autofree char *group = g_strescape(entry->key.group, NULL);
 
-	g_string_append_printf(text, "%s\t%s\t%u\t%" G_GUINT64_FORMAT "\t", program, extension,
-			       entry->key.size_class, (uint64_t)entry->piece);
+	g_string_append_printf(text, "%s\t%u\t%s\t%s\t%u\t%" G_GUINT64_FORMAT "\t", program,
+			       entry->key.uid, group, extension, entry->key.size_class,
+			       (uint64_t)entry->piece);
 	for (unsigned int i = 0; i < entry->count; i++) {
 		unsigned int at = (entry->next + LEARN_HISTORY - entry->count + i) % LEARN_HISTORY;
 
@@ -133,7 +146,7 @@ static void save_entry(const struct learn_entry *entry, GString *text)
 	}
 	for (int lane = 0; lane < LANE_COUNT; lane++)
 		g_string_append_printf(text, "\t%d/%u",
-				       (int)(entry->rates[lane].log2 * 1000),
+				       (int)lround(entry->rates[lane].log2 * 1000),
 				       entry->rates[lane].samples);
 	g_string_append_c(text, '\n');
 }
@@ -190,17 +203,20 @@ bool learn_restore(struct learn *learn, const char *line)
 {
 	g_auto(GStrv) fields = g_strsplit(line, "\t", -1);
 	struct learn_entry read = { 0 }, *entry;
-	uint64_t size_class, piece;
+	uint64_t uid, size_class, piece;
 
-	if (g_strv_length(fields) != 5 + LANE_COUNT ||
+	if (g_strv_length(fields) != 7 + LANE_COUNT ||
 	    !restore_text(fields[0], read.key.program, sizeof(read.key.program)) ||
-	    !restore_text(fields[1], read.key.extension, sizeof(read.key.extension)) ||
-	    !restore_number(fields[2], G_N_ELEMENTS(class_bounds), &size_class) ||
-	    !restore_number(fields[3], INT64_MAX, &piece) || !restore_shapes(&read, fields[4]))
+	    !restore_number(fields[1], UINT32_MAX, &uid) ||
+	    !restore_text(fields[2], read.key.group, sizeof(read.key.group)) ||
+	    !restore_text(fields[3], read.key.extension, sizeof(read.key.extension)) ||
+	    !restore_number(fields[4], G_N_ELEMENTS(class_bounds), &size_class) ||
+	    !restore_number(fields[5], INT64_MAX, &piece) || !restore_shapes(&read, fields[6]))
 		return false;
 	for (int lane = 0; lane < LANE_COUNT; lane++)
-		if (!restore_rate(&read.rates[lane], fields[5 + lane]))
+		if (!restore_rate(&read.rates[lane], fields[7 + lane]))
 			return false;
+	read.key.uid = (uint32_t)uid;
 	read.key.size_class = (uint8_t)size_class;
 	read.piece = (double)piece;
 	entry = learn_use(learn, &read.key);

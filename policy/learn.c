@@ -240,6 +240,23 @@ void learn_look(struct learn *learn, const struct learn_key *key, bool fits, boo
 	entry_take_turn(own, fits, out);
 }
 
+void learn_suppose(const struct learn *learn, struct learn_key *key, bool any_user)
+{
+	if (entry_nearest(learn, key))
+		return;
+	for (GList *link = learn->used.head; link; link = link->next) {
+		const struct learn_entry *entry = link->data;
+
+		if (!entry->count || strcmp(entry->key.program, key->program) ||
+		    strcmp(entry->key.extension, key->extension) ||
+		    (!any_user && entry->key.uid != key->uid))
+			continue;
+		key->uid = entry->key.uid;
+		memcpy(key->group, entry->key.group, sizeof(key->group));
+		return;
+	}
+}
+
 bool learn_is_strewn(const struct learn *learn, const struct learn_key *key)
 {
 	const struct learn_entry *entry = entry_nearest(learn, key);

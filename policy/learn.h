@@ -2,7 +2,7 @@
 /*
  * What programs do with kinds of files, and which lane has served that best.
  *
- * One entry for each (program, extension, size class): the shapes of its last opens, recent
+ * One entry for each (program, its user and control group, extension, size class): the shapes of its last opens, recent
  * ones counting more, and the throughput of each lane it was in.  The shape says
  * which lanes are plausible; where there are two, a few opens try the other one, and the faster
  * takes over.  A lane in which the kernel does the reading hides the shape, so that now and then an
@@ -26,8 +26,12 @@
 
 struct learn;
 
+#define LEARN_GROUP 24
+
 struct learn_key {
-	char program[16];    /* comm */
+	char program[16];    /* comm, which is free to choose, so that it is not all: */
+	uint32_t uid;        /* whose it is */
+	char group[LEARN_GROUP]; /* the end of its control group's name, "" for a user's sessions */
 	char extension[11];  /* lower case, "" for none */
 	uint8_t size_class;  /* below LEARN_CLASSES */
 };
@@ -50,7 +54,10 @@ struct learn_sample {
 struct learn *learn_new(void);
 void learn_free(struct learn *learn); /* NULL is fine */
 
-/* path NULL: no extension. */
+/* The name for struct learn_key of a control group with that path, NULL: not known. */
+void learn_group_name(char group[static LEARN_GROUP], const char *path);
+
+/* path NULL: no extension.  uid and group are 0 and "". */
 void learn_key_init(struct learn_key *key, const char *program, const char *path, uint64_t size);
 
 /*
@@ -59,6 +66,13 @@ void learn_key_init(struct learn_key *key, const char *program, const char *path
  */
 void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool opening,
 		struct learn_view *out);
+
+/*
+ * For a question about a program that is somebody's: where nothing is known of key, that of the one
+ * that was used last with that name and extension takes its place; any_user: whosever it is, else of
+ * the same user.
+ */
+void learn_suppose(const struct learn *learn, struct learn_key *key, bool any_user);
 
 /* Whether such files are read here and there. */
 bool learn_is_strewn(const struct learn *learn, const struct learn_key *key);

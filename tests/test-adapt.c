@@ -397,24 +397,41 @@ static void test_damaged(void)
 	check_refused("[mount]\nlane=direct\n");
 }
 
+static char *state_of(const char *lines)
+{
+	g_autofree char *body = g_strconcat("lanefs state 2\n", lines, NULL);
+	g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, body, -1);
+
+	return g_strdup_printf("%send %s\n", body, sum);
+}
+
 /* A line that has the right checksum and means nothing, as from a later version. */
 static void test_strange_line(void)
 {
 	static const char *const lines[] = {
 		"x\n", "threshold 0\n", "threshold x\n", "a\tb\tc\n",
-		"dd\tiso\t9\t1\t1\t0/0\t0/0\t0/0\n", "dd\tiso\t0\t1\t9\t0/0\t0/0\t0/0\n",
-		"dd\tiso\t0\t1\t\t0/0\t0/0\t0/0\n", "dd\tiso\t0\t1\t1\t0/0\t0/0\t0\n",
-		"a-program-name-too-long\tiso\t0\t1\t1\t0/0\t0/0\t0/0\n",
-		"dd\tiso\t0\t1\t111111111111111111111111111111111\t0/0\t0/0\t0/0\n",
+		"dd\t0\tg\tiso\t9\t1\t1\t0/0\t0/0\t0/0\n",
+		"dd\t0\tg\tiso\t0\t1\t9\t0/0\t0/0\t0/0\n",
+		"dd\t0\tg\tiso\t0\t1\t\t0/0\t0/0\t0/0\n",
+		"dd\t0\tg\tiso\t0\t1\t1\t0/0\t0/0\t0\n",
+		"dd\t-1\tg\tiso\t0\t1\t1\t0/0\t0/0\t0/0\n",
+		"dd\t0\ta-group-with-a-name-too-long\tiso\t0\t1\t1\t0/0\t0/0\t0/0\n",
+		"dd\tiso\t0\t1\t1\t0/0\t0/0\t0/0\n",
+		"a-program-name-too-long\t0\tg\tiso\t0\t1\t1\t0/0\t0/0\t0/0\n",
+		"dd\t0\tg\tiso\t0\t1\t111111111111111111111111111111111\t0/0\t0/0\t0/0\n",
 	};
+	g_autofree char *good = state_of("dd\t0\tg\tiso\t0\t1\t1\t0/0\t0/0\t0/0\n");
+	struct adapt *adapt = adapt_new(8 * GIB, false);
+	const char *problem = NULL;
 
+	/* These are refused for what is strange in them, and for nothing else. */
+	g_assert_true(adapt_restore(adapt, good, &problem));
 	for (unsigned int i = 0; i < G_N_ELEMENTS(lines); i++) {
-		g_autofree char *body = g_strconcat("lanefs state 1\n", lines[i], NULL);
-		g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, body, -1);
-		g_autofree char *text = g_strdup_printf("%send %s\n", body, sum);
+		g_autofree char *text = state_of(lines[i]);
 
 		check_refused(text);
 	}
+	adapt_free(adapt);
 }
 
 /* A million opens of as many files: bounded, and quick. */
@@ -432,9 +449,11 @@ static void test_bounded(void)
 
 		if (adapt_samples(adapt, n, 16 * KIB))
 			replay(adapt, n, 16 * KIB, 16 * KIB);
-		g_snprintf(name, sizeof(name), "p%u", (unsigned int)(n % 5000));
+		/* As long as they can be in a report. */
+		g_snprintf(name, sizeof(name), "\1\1\1\1\1\1\1\1\1\1%u", (unsigned int)(n % 5000));
 		g_snprintf(path, sizeof(path), "f.%u", (unsigned int)(n % 77));
 		learn_key_init(&key, name, path, 40 * MIB);
+		learn_group_name(key.group, "/\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1");
 		adapt_look(adapt, &key, n, 40 * MIB, UINT64_MAX, false, true, &facts);
 		adapt_close(adapt, &key, n, 40 * MIB, &sample);
 	}

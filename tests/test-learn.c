@@ -423,6 +423,55 @@ static void test_keys(void)
 	}
 }
 
+static void test_groups(void)
+{
+	static const struct {
+		const char *path, *name;
+	} cases[] = {
+		{ NULL, "" },
+		{ "/", "" },
+		{ "/system.slice/nginx.service", "nginx.service" },
+		{ "/user.slice/user-1000.slice/session-7.scope", "" },
+		{ "/docker/0123456789abcdef0123456789abcdef", "0123456789abcdef0123456" },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		char group[LEARN_GROUP];
+
+		learn_group_name(group, cases[i].path);
+		g_assert_cmpstr(group, ==, cases[i].name);
+	}
+}
+
+/* A name alone is not a program: who it belongs to, and where it runs, count. */
+static void test_owners(void)
+{
+	struct learn_sample sample = sample_of(&random_reads, LANE_DIRECT, GIB);
+	struct learn *learn = learn_new();
+	struct learn_key theirs, ours, other;
+	struct learn_view view;
+
+	learn_key_init(&theirs, "nginx", "a.iso", GIB);
+	theirs.uid = 1000;
+	learn_note(learn, &theirs, &sample);
+	learn_note(learn, &theirs, &sample);
+	learn_key_init(&ours, "nginx", "a.iso", GIB);
+	learn_group_name(ours.group, "/system.slice/nginx.service");
+	learn_look(learn, &ours, true, true, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
+	/* A question may be about any, the own one first. */
+	other = ours;
+	learn_suppose(learn, &other, false);
+	g_assert_cmpmem(&other, sizeof(other), &ours, sizeof(ours));
+	learn_suppose(learn, &other, true);
+	g_assert_cmpmem(&other, sizeof(other), &theirs, sizeof(theirs));
+	learn_note(learn, &ours, &sample);
+	other = ours;
+	learn_suppose(learn, &other, true);
+	g_assert_cmpmem(&other, sizeof(other), &ours, sizeof(ours));
+	learn_free(learn);
+}
+
 /* A million programs: memory stays bounded, the ones used last are known. */
 static void test_bounded(void)
 {
@@ -510,6 +559,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/lending-when-full", test_lending_when_full);
 	g_test_add_func("/learn/strewn-from-outside", test_strewn_from_outside);
 	g_test_add_func("/learn/measured-trial", test_measured_trial);
+	g_test_add_func("/learn/groups", test_groups);
+	g_test_add_func("/learn/owners", test_owners);
 	g_test_add_func("/learn/keys", test_keys);
 	g_test_add_func("/learn/bounded", test_bounded);
 	g_test_add_func("/learn/sentences", test_sentences);

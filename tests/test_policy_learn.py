@@ -169,6 +169,24 @@ def test_database(m):
     assert known[0]["shape"] == "random" and known[0]["program"] == program, known
 
 
+def test_nobody_teaches_for_others(m):
+    """What another user's program of the same name does says nothing of ours."""
+    os.chmod(m.path, 0o755)
+    for number in range(4):
+        path = make(m, f"{number}.iso")
+        run("dd", f"if={path}", "of=/dev/null", "bs=8k", "status=none", user=65534)
+    known = report(m)["known"][0]
+    assert (known["program"], known["uid"], known["lane"]) == ("dd", 65534, "stream"), known
+    path = make(m, "x.iso")
+    assert lane_of(m, lambda: dd_small(path)) == ["direct"]
+    # An administrator is told of everybody's, another user of nobody else's.
+    assert supposed(m, make(m, "x.img"), "dd")["rule"] == "large"
+    with Child(lambda: supposed(m, path, "dd"), uid=65534) as child:
+        assert child.result()["rule"] == "learned"
+    with Child(lambda: supposed(m, path, "dd"), uid=65533) as child:
+        assert child.result()["rule"] == "large"
+
+
 def test_other_threads_read(m):
     """Opened in one thread and read by another: where the kernel reads, the first has read nothing."""
     def work():
@@ -300,15 +318,15 @@ def test_nothing_learned_leaves_no_file(mount, scratch):
 def test_damaged_state_is_set_aside(mount, scratch):
     state = os.path.join(scratch.directory("state"), "f.state")
     with open(state, "w") as stream:
-        stream.write("lanefs state 1\nnonsense\n")
+        stream.write("lanefs state 2\nnonsense\n")
     m = mount("threshold=1M", f"state={state}")
     m.allowed.append(state)
     assert "WARNING" in m.log() and state in m.log()
-    assert open(state + ".damaged").read() == "lanefs state 1\nnonsense\n"
+    assert open(state + ".damaged").read() == "lanefs state 2\nnonsense\n"
     assert not os.path.exists(state)
     dd_small(make(m, "a.iso"))
     restart(m)
-    assert open(state).read().startswith("lanefs state 1\n")
+    assert open(state).read().startswith("lanefs state 2\n")
     assert m.log().count("WARNING") == 1
 
 
@@ -323,7 +341,7 @@ def test_state_is_not_written_into_what_is_in_the_way(mount, scratch):
     dd_small(make(m, "a.iso"))
     restart(m)
     assert open(other).read() == "not a state"
-    assert open(state).read().startswith("lanefs state 1\n")
+    assert open(state).read().startswith("lanefs state 2\n")
 
 
 def test_state_cannot_be_had(mount):
@@ -344,7 +362,7 @@ def test_state_below_the_mount(mount):
     dd_small(make(m, "a.iso"))
     run("umount", m.path, timeout=20)
     assert m.wait_end() == 0
-    assert open(path).read().startswith("lanefs state 1\n")
+    assert open(path).read().startswith("lanefs state 2\n")
     m.start()
 
 

@@ -126,7 +126,7 @@ static void print_saved(JsonObject *report)
 
 static void print_known(JsonObject *report)
 {
-	static const char *const titles[] = {"LANE", "FILES", "SIZE", "BECAUSE", NULL};
+	static const char *const titles[] = {"LANE", "WHOSE", "FILES", "SIZE", "BECAUSE", NULL};
 	JsonNode *node = json_find(report, "known");
 	struct table *table = table_new(titles, false);
 	JsonArray *known = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
@@ -139,7 +139,10 @@ static void print_known(JsonObject *report)
 		const char *extension = json_find_text(entry, "extension");
 		g_autofree char *files = g_strdup_printf("*%s%s", extension && *extension ? "." : "",
 							 extension ? extension : "");
-		const char *cells[] = {json_find_text(entry, "lane"), files,
+		const char *group = json_find_text(entry, "group");
+		g_autofree char *whose = g_strdup_printf("%.0f %s", json_find_number(entry, "uid"),
+							 group ? group : "");
+		const char *cells[] = {json_find_text(entry, "lane"), g_strchomp(whose), files,
 				       json_find_text(entry, "sizes"),
 				       json_find_text(entry, "text")};
 
