@@ -23,6 +23,7 @@ VARIANTS = {
 def pytest_configure(config):
     config.addinivalue_line("markers", "daemon: is about lanefs itself, skipped on a native "
                                        "directory")
+    config.addinivalue_line("markers", "whole: needs a mount of its own, and its root")
     config.addinivalue_line("markers", "limit(seconds): how long the test may take")
     config.watchdog = None
     # So that mounts are taken down too when a time limit from outside ends pytest.
@@ -87,32 +88,67 @@ def uring_parameter():
             stream.write(before)
 
 
-@pytest.fixture
-def mount(request, scratch):
-    """mount(option, ..., over=False, backing="disk", ...) gives a running Mount.  What any of
-    them leaves behind or complains about fails the test."""
+def make_mount(config, scratch, options, **kwargs):
     if not NATIVE and not os.path.exists("/dev/fuse"):
         pytest.skip("/dev/fuse is missing")
-    made = []
+    if "transport=io_uring" in options:
+        need_uring()
+    return Mount(config.watchdog, scratch, options, **kwargs)
 
-    def make(*options, **kwargs):
-        if "transport=io_uring" in options:
-            need_uring()
-        made.append(Mount(request.config.watchdog, scratch, options, **kwargs))
-        return made[-1]
 
-    yield make
-    problems = []
-    for one in reversed(made):
-        problems += one.close()
+def fail_for(problems):
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
 
 
+@pytest.fixture
+def mount(request, scratch):
+    """mount(option, ..., over=False, backing="disk", ...) gives a running Mount.  What any of
+    them leaves behind or complains about fails the test."""
+    made = []
+
+    def make(*options, **kwargs):
+        made.append(make_mount(request.config, scratch, options, **kwargs))
+        return made[-1]
+
+    yield make
+    fail_for([problem for one in reversed(made) for problem in one.close()])
+
+
+@pytest.fixture(scope="module")
+def mounts():
+    """Of the module's tests, by their options."""
+    made = {}
+    yield made
+    fail_for([problem for one in made.values() for problem in one.close()])
+
+
+@pytest.fixture
+def part(request, scratch, mounts):
+    """part(option, ...) gives a directory of a Mount that the module's tests share, which saves
+    most of their time.  What it leaves behind or complains about fails the test, too."""
+    used = []
+
+    def make(*options):
+        one = mounts.get(options)
+        if one and not NATIVE and one.process.poll() is not None:
+            # An earlier test has failed for it.
+            one.close()
+            one = None
+        if not one:
+            one = mounts[options] = make_mount(request.config, scratch, options)
+        used.append(one)
+        return one.part()
+
+    yield make
+    fail_for([problem for one in used for problem in one.check()])
+
+
 @pytest.fixture(params=["native"] if NATIVE else list(VARIANTS))
-def m(request, mount):
-    """A mount in each of the ways a file can be read."""
-    return mount(*VARIANTS.get(request.param, ()))
+def m(request):
+    """A mount, or a part of one, in each of the ways a file can be read."""
+    kind = "mount" if request.node.get_closest_marker("whole") else "part"
+    return request.getfixturevalue(kind)(*VARIANTS.get(request.param, ()))
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ def test_ctime_moves_with_every_change(m, f):
     changed(lambda: os.utime(f, ns=(5, 5)))
 
 
+@pytest.mark.whole
 def test_directory_times_move(m):
     def changed(action, path=None):
         before = os.stat(m.path)
@@ -167,6 +168,7 @@ def test_access(m, f):
     assert not os.access(m.join("none"), os.F_OK)
 
 
+@pytest.mark.whole
 def test_statfs(m, f):
     ours, theirs = os.statvfs(m.path), os.statvfs(m.source)
     for field in ("f_bsize", "f_frsize", "f_blocks", "f_files", "f_namemax"):
@@ -175,6 +177,7 @@ def test_statfs(m, f):
     assert os.statvfs(f).f_blocks == theirs.f_blocks
 
 
+@pytest.mark.whole
 def test_inode_numbers_are_the_backing_ones(m, f):
     os.mkdir(m.join("d"))
     assert os.stat(m.path).st_ino == os.stat(m.source).st_ino

@@ -14,9 +14,9 @@ LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "
 
 
 @pytest.fixture(params=LANES, ids="-".join)
-def m(request, mount):
+def m(request, part):
     lane, passthrough = request.param
-    return mount(f"lane={lane}", f"passthrough={passthrough}")
+    return part(f"lane={lane}", f"passthrough={passthrough}")
 
 
 def test_writer_and_reader_in_two_processes(m):

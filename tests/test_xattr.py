@@ -73,6 +73,7 @@ def test_too_large_for_the_backing(m, f, native):
                 outcome(os.setxattr, os.path.join(native, "f"), "user.a", b"x" * size)), size
 
 
+@pytest.mark.whole
 def test_directories_and_symlinks(m):
     os.mkdir(m.join("d"))
     os.symlink("d", m.join("l"))
@@ -116,6 +117,7 @@ def test_descriptor(m, f):
 
 
 @pytest.mark.daemon
+@pytest.mark.whole
 def test_computed_are_readable_and_hidden(m, f):
     for where, path in (("file", f), ("root", m.path)):
         for name in COMPUTED[where]:
@@ -132,6 +134,7 @@ def test_computed_are_readable_and_hidden(m, f):
 
 
 @pytest.mark.daemon
+@pytest.mark.whole
 def test_computed_where_they_do_not_apply(m, f):
     os.mkdir(m.join("d"))
     os.symlink("f", m.join("l"))
@@ -145,6 +148,7 @@ def test_computed_where_they_do_not_apply(m, f):
 
 
 @pytest.mark.daemon
+@pytest.mark.whole
 def test_computed_cannot_be_written(m, f):
     for where, path in (("file", f), ("root", m.path)):
         for name in COMPUTED[where]:

@@ -128,6 +128,8 @@ class Mount:
         self.over = over
         self.problems = []
         self.allowed = []
+        self.parts = 0
+        self.log_seen = 0
         self.may_die = False
         self.process = None
         self.view = None
@@ -255,6 +257,10 @@ class Mount:
             self.unmount_lazily()
             break
 
+    def part(self):
+        self.parts += 1
+        return Part(self, f"part.{self.parts}")
+
     def _check_leaks(self):
         files = others = None
         first_files, first_others = self.first_descriptors
@@ -285,11 +291,7 @@ class Mount:
         if NATIVE:
             return []
         try:
-            if self.process.poll() is None and lanefs_mounts(self.path):
-                try:
-                    self._check_leaks()
-                except OSError as error:
-                    self.problems.append(f"the mount does not answer: {error}")
+            self._check_mounted()
             self._unmount()
             try:
                 status = self.wait_end()
@@ -307,10 +309,57 @@ class Mount:
             self.watchdog.say("unmount", self.path)
             if self.view:
                 run("umount", "-l", self.view, check=False)
-        for line in self.log().splitlines():
+        self._check_log()
+        return self.problems
+
+    def check(self):
+        """What was left behind or complained about since the last time."""
+        if NATIVE:
+            return []
+        self.problems = []
+        if self.process.poll() is not None:
+            self.problems.append(f"the daemon ended with status {self.process.returncode}")
+        self._check_mounted()
+        self._check_log()
+        if self.problems and self.process.poll() is None:
+            self.first_descriptors = self.descriptors()
+        return self.problems
+
+    def _check_mounted(self):
+        if self.process.poll() is None and lanefs_mounts(self.path):
+            try:
+                self._check_leaks()
+            except OSError as error:
+                self.problems.append(f"the mount does not answer: {error}")
+
+    def _check_log(self):
+        log = self.log()
+        for line in log[self.log_seen:].splitlines():
             if COMPLAINT.search(line) and not any(text in line for text in self.allowed):
                 self.problems.append(line)
-        return self.problems
+        self.log_seen = len(log)
+
+
+class Part:
+    """A directory of a mount, for a test that does not care whose the rest is.
+
+    What it does not have itself is the mount's.
+    """
+
+    def __init__(self, mount, name):
+        self.mount = mount
+        self.path, self.source = mount.join(name), mount.backing(name)
+        os.mkdir(self.source, 0o755)
+        os.chmod(self.source, 0o755)
+
+    def __getattr__(self, name):
+        return getattr(self.mount, name)
+
+    def join(self, *names):
+        return os.path.join(self.path, *names)
+
+    def backing(self, *names):
+        return os.path.join(self.source, *names)
 
 
 def need_uring():
