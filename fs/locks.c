@@ -308,6 +308,7 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 
 static void drop_owner(struct file *file, uint64_t id)
 {
+	struct flock unlock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
 	struct owner *owner = owner_find(mode, id);
 
@@ -316,6 +317,8 @@ static void drop_owner(struct file *file, uint64_t id)
 	g_mutex_lock(&mode->lock);
 	g_hash_table_remove(mode->owners, &id);
 	g_mutex_unlock(&mode->lock);
+	/* Another thread of the process may wait for a lock, and so hold the owner. */
+	fcntl(owner->fd, F_OFD_SETLK, &unlock);
 	owner_unref(owner);
 }
 

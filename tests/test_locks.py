@@ -78,6 +78,35 @@ def test_posix_lock_falls_with_any_close_of_its_process(pair):
         assert try_lock(other, posix_lock, WRITE) == "taken"
 
 
+def test_posix_lock_falls_with_a_close_while_another_thread_waits(pair):
+    holder, other = pair
+    seen = os.pipe()
+
+    def hold_and_wait():
+        with open(holder, "r+b") as stream, open(holder, "rb") as second:
+            posix_lock(stream.fileno(), WRITE, 0, 10)
+            thread = threading.Thread(target=posix_lock, daemon=True,
+                                      args=(stream.fileno(), WRITE, 10, 10, True))
+            thread.start()
+            time.sleep(0.2)
+            os.read(seen[0], 1)
+            second.close()
+            thread.join(20)
+            return try_lock(other, posix_lock, WRITE, 0, 10), \
+                try_lock(other, posix_lock, WRITE, 10, 10)
+
+    with open(other, "r+b") as stream:
+        posix_lock(stream.fileno(), WRITE, 10, 10)
+        with Child(hold_and_wait) as child:
+            wait_for(lambda: try_lock(other, posix_lock, WRITE, 0, 10) == "busy", 10, "the lock")
+            os.write(seen[1], b"x")
+            wait_for(lambda: try_lock(other, posix_lock, WRITE, 0, 10) == "taken", 5, "its end")
+            posix_lock(stream.fileno(), UNLOCK, 10, 10)
+            assert child.result(25) == ("taken", "busy")
+    for end in seen:
+        os.close(end)
+
+
 def test_posix_lock_falls_with_its_process(pair):
     holder, other = pair
 
