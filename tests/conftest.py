@@ -10,6 +10,7 @@ import pytest
 
 import util_mount
 from util import patience
+from util_disk import Disk
 from util_mount import LANEFS, NATIVE, Mount, Scratch, need_uring
 from util_watch import Watchdog
 
@@ -86,6 +87,20 @@ def uring_parameter():
     if changed:
         with open(util_mount.MODULE, "w") as stream:
             stream.write(before)
+
+
+@pytest.fixture
+def disk(scratch):
+    """disk(fstype) gives a Disk.  To be asked for before mount, which then ends first."""
+    made = []
+
+    def make(*args):
+        made.append(Disk(scratch, *args))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 def make_mount(config, scratch, options, **kwargs):
