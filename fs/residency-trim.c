@@ -125,14 +125,18 @@ static uint64_t read_ahead_of(struct residency *residency, dev_t dev)
 	int64_t key = (int64_t)dev;
 	int64_t *known = g_hash_table_lookup(residency->read_ahead, &key);
 	g_autofree char *path = NULL;
+	g_autofree char *disk = NULL;
 	g_autofree char *text = NULL;
 
 	if (known)
 		return (uint64_t)*known;
 	path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
+	/* That of a partition is its disk's. */
+	disk = g_strdup_printf("/sys/dev/block/%u:%u/../queue/read_ahead_kb", major(dev), minor(dev));
 	known = g_new(int64_t, 1);
 	*known = (int64_t)READ_AHEAD;
-	if (g_file_get_contents(path, &text, NULL, NULL))
+	if (g_file_get_contents(path, &text, NULL, NULL) ||
+	    g_file_get_contents(disk, &text, NULL, NULL))
 		*known = (int64_t)(g_ascii_strtoull(text, NULL, 10) * 1024);
 	g_hash_table_insert(residency->read_ahead, g_memdup2(&key, sizeof(key)), known);
 	return (uint64_t)*known;

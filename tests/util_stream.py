@@ -55,7 +55,10 @@ def read_ahead(m):
     """As on most disks; some virtual ones have 8 MiB."""
     device = os.stat(m.source).st_dev
     path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
-    if not os.path.exists(path):
+    disk = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/../queue/read_ahead_kb"
+    if not os.path.exists(path) and os.path.exists(disk):
+        path = disk
+    elif not os.path.exists(path):
         uuid = run("findmnt", "-no", "UUID", "-T", m.source).stdout.strip()
         path = f"/sys/fs/btrfs/{uuid}/bdi/read_ahead_kb"
     if os.path.exists(path):
