@@ -1,26 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "residency-sample.h"
+#include "residency.h"
 
-#include <glib.h>
-#include <stdbool.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-/* From linux/mman.h and the generic system call table of kernel 6.5; older headers lack them. */
-#ifndef SYS_cachestat
-#define SYS_cachestat 451
-#endif
 
 #define RANGES 16
 #define RANGE (UINT64_C(64) << 10)
-
-struct cache_range {
-	uint64_t offset, length;
-};
-
-struct cache_counts {
-	uint64_t cached, dirty, writeback, evicted, recently_evicted; /* pages */
-};
 
 struct sample {
 	uint64_t pages, cached;
@@ -32,13 +17,13 @@ static bool look(int fd, uint64_t size, uint64_t begin, uint64_t step, struct sa
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	for (uint64_t at = begin; at < size; at += step) {
-		struct cache_range range = { .offset = at, .length = MIN(RANGE, size - at) };
-		struct cache_counts counts;
+		uint64_t end = MIN(at + RANGE, size);
+		struct residency_counts counts;
 
-		if (syscall(SYS_cachestat, fd, &range, &counts, 0))
+		if (residency_count(fd, at, end, &counts))
 			return false;
-		sample->cached += counts.cached;
-		sample->pages += (range.length + page - 1) / page;
+		sample->cached += counts.pages;
+		sample->pages += (end - at + page - 1) / page;
 	}
 	return true;
 }

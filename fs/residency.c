@@ -59,16 +59,6 @@ bool residency_is_cheap(void)
 	return known > 0;
 }
 
-double residency_share(int fd, uint64_t size)
-{
-	uint64_t page = page_size();
-	struct residency_counts counts;
-
-	if (!size || residency_count(fd, 0, size, &counts))
-		return -1;
-	return (double)counts.pages / (double)((size + page - 1) / page);
-}
-
 /* What a search for pages needs to know on its way down. */
 struct search {
 	int fd;

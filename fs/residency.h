@@ -12,12 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/*
- * The share (0..1) of the first size bytes of the file that is resident;
- * negative where the kernel has no cachestat(2).  fd: open for reading.
- */
-double residency_share(int fd, uint64_t size);
-
 struct residency_counts {
 	uint64_t pages, dirty, writeback;
 };
