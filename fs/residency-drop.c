@@ -13,8 +13,7 @@ static uint64_t scan_range(struct watch *watch, const struct residency_range *ra
 	uint64_t mask = watch->plan.block - 1, pages = 0;
 
 	g_array_set_size(found, 0);
-	residency_scan(watch->fd, range->begin & ~mask, (range->end + mask) & ~mask,
-		       watch->plan.block, found);
+	trim_scan(watch, range->begin & ~mask, (range->end + mask) & ~mask, found);
 	for (guint i = 0; i < found->len; i++)
 		pages += g_array_index(found, struct residency_block, i).pages;
 	return pages * watch->plan.page;

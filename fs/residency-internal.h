@@ -86,6 +86,7 @@ struct watch {
 	int64_t changed;            /* us, when it last had more or fewer pages */
 	bool memory;                /* the filesystem has its data in the page cache */
 	bool maps;                  /* a process that is known maps it */
+	bool cheap;                 /* cachestat(2) tells of it */
 	bool mapped;                /* closed, but some pages could not be dropped */
 };
 
@@ -98,7 +99,6 @@ struct residency {
 	GQueue all;                 /* lock, of struct watch */
 	bool reconsider;            /* lock */
 	bool stop;                  /* lock */
-	bool cheap;                 /* fixed, cachestat(2) is there */
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
@@ -141,6 +141,9 @@ int64_t trim_sample(struct watch *watch, int64_t now);
 /* A descriptor of the backing file until trim_close(), or -errno.  With trim_lock held. */
 int trim_open(struct watch *watch);
 void trim_close(struct watch *watch);
+
+/* The blocks of [begin, end) with pages are added to found.  0 or -errno.  With trim_lock held. */
+int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, GArray *found);
 
 /* Pages that are not kept.  False without cachestat(2).  With trim_lock held. */
 bool trim_count(struct watch *watch, struct residency_counts *counts);

@@ -34,6 +34,8 @@ double residency_sample(int fd, uint64_t size)
 	uint64_t step = size <= RANGES * RANGE ? RANGE : size / RANGES / RANGE * RANGE;
 	struct sample sample = { 0 };
 
+	if (!residency_is_cheap_for(fd))
+		return -1;
 	/* Where a few places are empty, more than half is not there. */
 	if (!look(fd, size, 0, 4 * step, &sample))
 		return -1;

@@ -168,7 +168,6 @@ struct residency *residency_new(struct lanefs *fs)
 	g_cond_init(&residency->wake);
 	g_queue_init(&residency->all);
 	residency->due = g_sequence_new(NULL);
-	residency->cheap = residency_is_cheap();
 	residency->no_page_out = out_refused();
 	residency->fds_max = descriptors_to_keep();
 	residency->nowhere = mmap(NULL, RESIDENCY_WRITE_BYTES, PROT_NONE,

@@ -16,8 +16,8 @@
 #define BUSY_LEAST_US ((int64_t)1500)
 #define BUSY_LEAST_MINCORE_US ((int64_t)30000)
 /*
- * While none come, or few: soon for files read just now, since they may be read fast at once, and so
- * that many files do not add up.
+ * While none come, or few: soon for files read just now, since they may be read fast at once, and
+ * so that many files do not add up.
  */
 #define QUIET_US ((int64_t)15000)
 #define QUIET_LONG_US ((int64_t)100000)
@@ -109,8 +109,11 @@ void trim_record(struct watch *watch)
 			    (uint64_t)sysconf(_SC_PAGESIZE));
 	keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	watch->memory = is_memory(fd);
-	if (!watch->memory)
+	watch->cheap = residency_is_cheap_for(fd);
+	if (!watch->memory && watch->cheap)
 		residency_find(fd, (uint64_t)attr.st_size, watch->plan.block, keep);
+	else if (!watch->memory)
+		residency_find_mapped(fd, (uint64_t)attr.st_size, keep);
 	residency_plan_keep(&watch->plan, keep);
 	watch->size = (uint64_t)attr.st_size;
 	watch->pages = watch->hot_fetched = 0;
@@ -132,7 +135,8 @@ static uint64_t read_ahead_of(struct residency *residency, dev_t dev)
 		return (uint64_t)*known;
 	path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
 	/* That of a partition is its disk's. */
-	disk = g_strdup_printf("/sys/dev/block/%u:%u/../queue/read_ahead_kb", major(dev), minor(dev));
+	disk = g_strdup_printf("/sys/dev/block/%u:%u/../queue/read_ahead_kb", major(dev),
+			       minor(dev));
 	known = g_new(int64_t, 1);
 	*known = (int64_t)READ_AHEAD;
 	if (g_file_get_contents(path, &text, NULL, NULL) ||
@@ -151,6 +155,14 @@ struct look {
 	uint64_t threshold;
 	unsigned int sampled; /* files that are looked at */
 };
+
+int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, GArray *found)
+{
+	uint64_t block = watch->plan.block;
+
+	return watch->cheap ? residency_scan(watch->fd, begin, end, block, found) :
+			      residency_scan_mapped(watch->fd, begin, end, block, found);
+}
 
 static void look_init(struct watch *watch, struct look *look)
 {
@@ -223,8 +235,7 @@ static void scan(struct watch *watch, const struct look *look, int64_t now)
 	while (next_gap(plan, &next, &at, watch->size, &gap)) {
 		gap.begin = MAX(gap.begin & ~mask, done);
 		done = MIN((gap.end + mask) & ~mask, watch->size);
-		if (gap.begin < done &&
-		    residency_scan(watch->fd, gap.begin, done, plan->block, found))
+		if (gap.begin < done && trim_scan(watch, gap.begin, done, found))
 			return;
 		done = (done + mask) & ~mask;
 	}
@@ -240,7 +251,7 @@ bool trim_count(struct watch *watch, struct residency_counts *counts)
 	guint next = 0;
 
 	*counts = (struct residency_counts){ 0 };
-	if (!watch->residency->cheap)
+	if (!watch->cheap)
 		return false;
 	while (next_gap(&watch->plan, &next, &at, INT64_MAX, &gap)) {
 		if (residency_count(watch->fd, gap.begin, gap.end, &part))
@@ -254,7 +265,7 @@ bool trim_count(struct watch *watch, struct residency_counts *counts)
 
 static int64_t busy_least(const struct watch *watch)
 {
-	return watch->residency->cheap ? BUSY_LEAST_US : BUSY_LEAST_MINCORE_US;
+	return watch->cheap ? BUSY_LEAST_US : BUSY_LEAST_MINCORE_US;
 }
 
 /* So that a quarter of the window comes until the next look. */
@@ -453,7 +464,8 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (counted && counts.pages > before)
 		growth = (counts.pages - before) * watch->plan.page;
 	fetched = watch->plan.fetched;
-	trims = look->trimmed && !watch->memory && (!counted || is_worth(watch, look, &counts, now));
+	trims = look->trimmed && !watch->memory &&
+		(!counted || is_worth(watch, look, &counts, now));
 	if (look->hot)
 		look_cooled(watch, look, now);
 	else if (trims)

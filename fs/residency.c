@@ -2,8 +2,10 @@
 #include "residency.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* From linux/mman.h and the generic system call table of kernel 6.5; older headers lack them. */
@@ -57,6 +59,15 @@ bool residency_is_cheap(void)
 		__atomic_store_n(&cheap, known, __ATOMIC_RELAXED);
 	}
 	return known > 0;
+}
+
+bool residency_is_cheap_for(int fd)
+{
+	struct statfs stats;
+
+	if (!residency_is_cheap())
+		return false;
+	return fstatfs(fd, &stats) || stats.f_type != OVERLAYFS_SUPER_MAGIC;
 }
 
 /* What a search for pages needs to know on its way down. */
@@ -198,6 +209,13 @@ int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *
 	return search_all(&search, begin, end);
 }
 
+int residency_scan_mapped(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks)
+{
+	struct search search = { .fd = fd, .block = size, .blocks = blocks };
+
+	return search_mapped(&search, begin, end);
+}
+
 int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
 {
 	struct search search = {
@@ -210,4 +228,12 @@ int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
 	uint64_t page = page_size();
 
 	return search_all(&search, 0, (size + page - 1) & ~(page - 1));
+}
+
+int residency_find_mapped(int fd, uint64_t size, GArray *ranges)
+{
+	struct search search = { .fd = fd, .block = page_size(), .ranges = ranges };
+	uint64_t page = page_size();
+
+	return search_mapped(&search, 0, (size + page - 1) & ~(page - 1));
 }

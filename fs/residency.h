@@ -19,6 +19,12 @@ struct residency_counts {
 /* Whether cachestat(2) is there. */
 bool residency_is_cheap(void);
 
+/*
+ * Whether it tells of fd's file: an overlay's reads and mappings go to the pages of the file below,
+ * but cachestat(2) looks at its own, and there are none.  Costs a statfs(2).
+ */
+bool residency_is_cheap_for(int fd);
+
 /* The pages of [begin, end); end 0: to the end.  0 or -errno, -ENOSYS without cachestat(2). */
 int residency_count(int fd, uint64_t begin, uint64_t end, struct residency_counts *counts);
 
@@ -34,6 +40,9 @@ struct residency_block {
  */
 int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks);
 
+/* The same by mincore(2), whatever the kernel. */
+int residency_scan_mapped(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks);
+
 /* A part of a file, in bytes. */
 struct residency_range {
 	uint64_t begin, end;
@@ -44,3 +53,6 @@ struct residency_range {
  * long as that takes no more than some thousand system calls, else whole blocks.  0 or -errno.
  */
 int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges);
+
+/* The same by mincore(2), always page by page. */
+int residency_find_mapped(int fd, uint64_t size, GArray *ranges);

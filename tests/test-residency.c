@@ -419,12 +419,24 @@ static int new_file(uint64_t size)
 	return fd;
 }
 
+static void check_found(const GArray *ranges)
+{
+	const struct residency_range *range;
+
+	g_assert_cmpuint(ranges->len, ==, 3);
+	range = &g_array_index(ranges, struct residency_range, 1);
+	g_assert_cmpuint(range->begin, ==, 700 * M);
+	g_assert_cmpuint(range->end, ==, 700 * M + 12 * PAGE);
+	range = &g_array_index(ranges, struct residency_range, 2);
+	g_assert_cmpuint(range->begin, ==, 1000 * M);
+	g_assert_cmpuint(range->end, >=, 1000 * M + 100);
+}
+
 static void test_scan(void)
 {
 	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
 	GArray *ranges = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	const struct residency_block *block;
-	const struct residency_range *range;
 	int fd = new_file(1000 * M + 100);
 	char byte = 1;
 
@@ -447,13 +459,16 @@ static void test_scan(void)
 	g_assert_cmpuint(g_array_index(blocks, struct residency_block, 2).index, ==, 1000);
 
 	g_assert_cmpint(residency_find(fd, 1000 * M + 100, M, ranges), ==, 0);
-	g_assert_cmpuint(ranges->len, ==, 3);
-	range = &g_array_index(ranges, struct residency_range, 1);
-	g_assert_cmpuint(range->begin, ==, 700 * M);
-	g_assert_cmpuint(range->end, ==, 700 * M + 12 * PAGE);
-	range = &g_array_index(ranges, struct residency_range, 2);
-	g_assert_cmpuint(range->begin, ==, 1000 * M);
-	g_assert_cmpuint(range->end, >=, 1000 * M + 100);
+	check_found(ranges);
+	g_array_set_size(ranges, 0);
+	g_assert_cmpint(residency_find_mapped(fd, 1000 * M + 100, ranges), ==, 0);
+	check_found(ranges);
+	g_array_set_size(blocks, 0);
+	g_assert_cmpint(residency_scan_mapped(fd, 0, 1000 * M + 100, M, blocks), ==, 0);
+	g_assert_cmpuint(blocks->len, ==, 3);
+	block = &g_array_index(blocks, struct residency_block, 1);
+	g_assert_cmpuint(block->index, ==, 700);
+	g_assert_cmpuint(block->pages, ==, 12);
 	close(fd);
 	g_array_unref(blocks);
 	g_array_unref(ranges);

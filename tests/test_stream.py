@@ -463,6 +463,38 @@ def test_without_cachestat(mount):
     assert sha256(m.join("f")) == digest
 
 
+@pytest.fixture
+def overlay(scratch):
+    """(directory below, overlay of it)"""
+    base = scratch.directory("overlay", "ext4")
+    names = [os.path.join(base, name) for name in ("lower", "upper", "work", "merged")]
+    for name in names:
+        os.mkdir(name)
+    done = run("mount", "-t", "overlay", "-o", "lowerdir={},upperdir={},workdir={}".format(*names),
+               "none", names[3], check=False)
+    if done.returncode:
+        pytest.skip(f"no overlay: {done.stderr.strip()}")
+    yield names[0], names[3]
+    run("umount", "-l", names[3])
+
+
+def test_overlay(overlay, mount):
+    """Its files have their pages in the files below, where cachestat(2) does not look."""
+    lower, merged = overlay
+    below = os.path.join(lower, "f")
+    digest = write_large(below, LARGE)
+    util_sys.drop_pages(below)
+    m = passthrough(mount("lane=stream", "stream-window=8M", source=merged))
+    with Peak(below) as peak, open(m.join("f"), "rb", buffering=0) as file:
+        found = hashlib.sha256()
+        for data in slowly(file, pause=0.004):
+            found.update(data)
+    assert found.hexdigest() == digest
+    assert 0 < peak.most <= LARGE / 2
+    gone(below)
+    assert m.stats()["residency"]["dropped"] >= LARGE / 2
+
+
 def test_killed_daemon_loses_nothing_written(mount):
     m = passthrough(mount("lane=stream", "stream-window=8M"))
     m.may_die = True
