@@ -93,9 +93,27 @@ static bool is_memory(int fd)
 	       (stats.f_type == TMPFS_MAGIC || stats.f_type == RAMFS_MAGIC);
 }
 
+/* What is in the page cache of fd's file now, as ranges: where that is not known, all of it. */
+static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
+{
+	GArray *keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	struct residency_range all = { 0, size };
+	int err;
+
+	if (watch->memory)
+		return keep;
+	err = watch->cheap ? residency_find(fd, size, watch->plan.block, keep) :
+			     residency_find_mapped(fd, size, keep);
+	if (!err)
+		return keep;
+	g_array_set_size(keep, 0);
+	if (size)
+		g_array_append_val(keep, all);
+	return keep;
+}
+
 void trim_record(struct watch *watch)
 {
-	GArray *keep;
 	struct stat attr;
 	int fd;
 
@@ -107,14 +125,9 @@ void trim_record(struct watch *watch)
 	residency_plan_finish(&watch->plan);
 	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr.st_size),
 			    (uint64_t)sysconf(_SC_PAGESIZE));
-	keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	watch->memory = is_memory(fd);
 	watch->cheap = residency_is_cheap_for(fd);
-	if (!watch->memory && watch->cheap)
-		residency_find(fd, (uint64_t)attr.st_size, watch->plan.block, keep);
-	else if (!watch->memory)
-		residency_find_mapped(fd, (uint64_t)attr.st_size, keep);
-	residency_plan_keep(&watch->plan, keep);
+	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));
 	watch->size = (uint64_t)attr.st_size;
 	watch->pages = watch->hot_fetched = 0;
 	watch->changed = g_get_monotonic_time();
