@@ -464,6 +464,9 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		return look->closed ? 0 : QUIET_LONG_US;
 	if (!look_size(watch, look, now))
 		return 0;
+	/* The lock was let go of to decide, and somebody else may have closed it. */
+	if (trim_open(watch) < 0)
+		return look->closed ? 0 : QUIET_LONG_US;
 	look_init(watch, look);
 	/* Counting the pages of a file that may only grow into a stream is for nothing. */
 	if (!look->closed && !look->hot && (!look->trimmed || watch->memory)) {
