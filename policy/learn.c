@@ -29,6 +29,10 @@
 /* Below this piece a request to the daemon costs more than any read-ahead gains. */
 #define PIECE_FOR_DIRECT (16 << 10)
 
+/* Of the last opens whose shape is known so many have to be random ones for the lane cached. */
+#define STREWN_OF 3
+#define STREWN_LEAST 2
+
 /* Fewer reads than this that leave most of the file alone are only a look at it. */
 #define READS_LEAST 4
 
@@ -75,6 +79,17 @@ static enum learn_shape entry_shape(const struct learn_entry *entry)
 	return best;
 }
 
+/* In the lane cached nothing is seen any more, so that one stray open is not to lead there. */
+static bool is_strewn(const struct learn_entry *entry)
+{
+	unsigned int strewn = entry->lent_shape == SHAPE_RANDOM ? STREWN_LEAST : 0;
+
+	for (unsigned int i = 0; i < MIN(entry->count, STREWN_OF); i++)
+		strewn += entry->shapes[(entry->next + LEARN_HISTORY - 1 - i) % LEARN_HISTORY] ==
+			  SHAPE_RANDOM;
+	return strewn >= STREWN_LEAST;
+}
+
 /* The lanes that suit a shape, best guess first; how many. */
 static unsigned int plausible(const struct learn_entry *entry, enum learn_shape shape, bool fits,
 			      enum lane lanes[static 2])
@@ -93,7 +108,7 @@ static unsigned int plausible(const struct learn_entry *entry, enum learn_shape 
 		return 1;
 	case SHAPE_RANDOM:
 		/* What does not fit would only push out everything else. */
-		lanes[0] = fits ? LANE_CACHED : LANE_DIRECT;
+		lanes[0] = fits && is_strewn(entry) ? LANE_CACHED : LANE_DIRECT;
 		return 1;
 	case SHAPE_UNKNOWN:
 	case SHAPE_COUNT:
@@ -172,7 +187,7 @@ static void entry_view(const struct learn_entry *entry, bool fits, struct learn_
 	if (count > 1)
 		order_lanes(entry, lanes);
 	out->lane = out->other = lanes[0];
-	out->no_room = shape == SHAPE_RANDOM && !fits;
+	out->no_room = shape == SHAPE_RANDOM && !fits && is_strewn(entry);
 	if (!count)
 		return;
 	if (count > 1 && is_measured(entry, lanes)) {
@@ -261,7 +276,7 @@ bool learn_is_strewn(const struct learn *learn, const struct learn_key *key)
 {
 	const struct learn_entry *entry = entry_nearest(learn, key);
 
-	return entry && entry_shape(entry) == SHAPE_RANDOM;
+	return entry && entry_shape(entry) == SHAPE_RANDOM && is_strewn(entry);
 }
 
 /*
