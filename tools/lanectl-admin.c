@@ -11,18 +11,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD_POLL_US 200000
 
-typedef void (*mount_action)(struct lanectl *ctl, const char *path, int fd, void *data);
+typedef void (*mount_action)(struct lanectl *ctl, const char *path,
+			     const struct target *target, void *data);
 
 static void act_on(struct lanectl *ctl, const char *path, mount_action action, void *data)
 {
 	cleanup_target struct target target = TARGET_INIT;
 
 	if (target_open_argument(ctl, path, &target))
-		action(ctl, path, target.fd, data);
+		action(ctl, path, &target, data);
 }
 
 /* The mounts named, or all there are. */
@@ -46,8 +48,22 @@ static void fail(struct lanectl *ctl, const char *path, int error)
 		lanectl_fail_errno(ctl, path, error);
 }
 
+/* Anybody's filesystem may name any process: it has to be a lanefs, of the user who mounted it. */
+static bool is_daemon_of(pid_t pid, const struct mount *mount)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
+	g_autofree char *process = g_strdup_printf("/proc/%d", (int)pid);
+	const char *owner = mount ? strstr(mount->super_options, "user_id=") : NULL;
+	g_autofree char *comm = NULL;
+	struct stat attr;
+
+	return owner && g_file_get_contents(path, &comm, NULL, NULL) &&
+	       !strcmp(comm, "lanefs\n") && !stat(process, &attr) &&
+	       attr.st_uid == strtoul(owner + strlen("user_id="), NULL, 10);
+}
+
 /* A read-only mount takes no attribute, but its daemon takes a signal. */
-static int reload_by_signal(int fd)
+static int reload_by_signal(int fd, const struct mount *mount)
 {
 	JsonObject *stats;
 	int error = attr_get_json(fd, ATTR_STATS, &stats);
@@ -57,20 +73,21 @@ static int reload_by_signal(int fd)
 		return error;
 	pid = json_find_number(stats, "pid");
 	json_object_unref(stats);
-	if (pid <= 1)
+	if (pid <= 1 || pid > G_MAXINT || !is_daemon_of((pid_t)pid, mount))
 		return -ESRCH;
 	return kill((pid_t)pid, SIGHUP) ? -errno : 0;
 }
 
-static void reload(struct lanectl *ctl, const char *path, int fd, void *data)
+static void reload(struct lanectl *ctl, const char *path, const struct target *target,
+		   void *data)
 {
 	g_autofree char *said = NULL;
-	int error = attr_set(fd, ATTR_RELOAD, "");
+	int error = attr_set(target->fd, ATTR_RELOAD, "");
 
 	(void)data;
 	if (error == -EROFS)
-		error = reload_by_signal(fd);
-	if (error == -EINVAL && !attr_get(fd, ATTR_RELOAD, &said))
+		error = reload_by_signal(target->fd, mounts_by_id(ctl->mounts, target->mount_id));
+	if (error == -EINVAL && !attr_get(target->fd, ATTR_RELOAD, &said))
 		lanectl_fail(ctl, path, "%s", said);
 	else if (error)
 		fail(ctl, path, error);
@@ -179,11 +196,12 @@ static void print_report(const char *path, JsonObject *report)
 	print_known(report);
 }
 
-static void report(struct lanectl *ctl, const char *path, int fd, void *data)
+static void report(struct lanectl *ctl, const char *path, const struct target *target,
+		   void *data)
 {
 	struct json_list *list = data;
 	JsonObject *object;
-	int error = attr_get_json(fd, ATTR_REPORT, &object);
+	int error = attr_get_json(target->fd, ATTR_REPORT, &object);
 
 	if (error) {
 		fail(ctl, path, error);
@@ -239,7 +257,8 @@ static int record_fetch(struct lanectl *ctl, const char *path, int fd, uint64_t 
 	return fflush(stdout) ? -errno : 0;
 }
 
-static void record(struct lanectl *ctl, const char *path, int fd, void *data)
+static void record(struct lanectl *ctl, const char *path, const struct target *target,
+		   void *data)
 {
 	const int *seconds = data;
 	int64_t end = g_get_monotonic_time() + *seconds * G_USEC_PER_SEC;
@@ -247,11 +266,11 @@ static void record(struct lanectl *ctl, const char *path, int fd, void *data)
 	int error = 0;
 
 	while (!error && !record_stopped && (!*seconds || g_get_monotonic_time() < end)) {
-		error = record_fetch(ctl, path, fd, &next);
+		error = record_fetch(ctl, path, target->fd, &next);
 		g_usleep(RECORD_POLL_US);
 	}
 	if (!error)
-		error = record_fetch(ctl, path, fd, &next);
+		error = record_fetch(ctl, path, target->fd, &next);
 	if (error)
 		fail(ctl, path, error);
 }
