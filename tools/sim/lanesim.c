@@ -68,13 +68,25 @@ static uint64_t best_of(const struct outcome outcomes[static GHOST_CACHES], unsi
 	return outcomes[*which].disk;
 }
 
-/* The fixed thresholds and the policy over one trace; ratio: of the policy to the best of them. */
+/*
+ * The fixed thresholds and the policy over one trace.  after, unless NULL: the policy against the
+ * best threshold for what lies 5% and more behind the change in the middle of the trace.
+ */
 static void play_all(const GArray *opens, uint64_t memory, struct outcome fixed[GHOST_CACHES],
-		     struct outcome *policy)
+		     struct outcome *policy, double *after)
 {
-	for (unsigned int i = 0; i < GHOST_CACHES; i++)
-		strategy_play(opens, memory, ghost_thresholds[i], &fixed[i], NULL);
-	strategy_play(opens, memory, THRESHOLD_AUTO, policy, NULL);
+	guint last = opens->len - 1, late = opens->len / 2 + opens->len / 20;
+	g_autofree uint64_t *disk = after ? g_new(uint64_t, opens->len) : NULL;
+	uint64_t best = UINT64_MAX;
+
+	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
+		strategy_play(opens, memory, ghost_thresholds[i], &fixed[i], disk);
+		if (after)
+			best = MIN(best, disk[last] - disk[late]);
+	}
+	strategy_play(opens, memory, THRESHOLD_AUTO, policy, disk);
+	if (after)
+		*after = (double)(disk[last] - disk[late]) / (double)best;
 }
 
 static void print_comparison(const char *name, const GArray *opens, uint64_t memory)
@@ -83,7 +95,7 @@ static void print_comparison(const char *name, const GArray *opens, uint64_t mem
 	unsigned int which;
 	uint64_t best;
 
-	play_all(opens, memory, fixed, &policy);
+	play_all(opens, memory, fixed, &policy, NULL);
 	best = best_of(fixed, &which);
 	{
 		g_autofree char *size = size_format_human(memory);
@@ -106,26 +118,6 @@ static void print_comparison(const char *name, const GArray *opens, uint64_t mem
 	       policy.footprint / 1024);
 }
 
-/*
- * Behind the change in the middle of a trace: the policy against the best threshold for the
- * second half, both from there on, after 5% of the trace have passed.
- */
-static double after_change(const GArray *opens, uint64_t memory)
-{
-	guint half = opens->len / 2, late = half + opens->len / 20;
-	g_autofree uint64_t *disk = g_new(uint64_t, opens->len);
-	uint64_t best = UINT64_MAX, policy;
-	struct outcome outcome;
-
-	strategy_play(opens, memory, THRESHOLD_AUTO, &outcome, disk);
-	policy = disk[opens->len - 1] - disk[late];
-	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
-		strategy_play(opens, memory, ghost_thresholds[i], &outcome, disk);
-		best = MIN(best, disk[opens->len - 1] - disk[late]);
-	}
-	return (double)policy / (double)best;
-}
-
 static GArray *generate(const struct workload *workload, uint64_t memory,
 			const struct arguments *args)
 {
@@ -137,55 +129,74 @@ static GArray *generate(const struct workload *workload, uint64_t memory,
 	return opens;
 }
 
+/* One of the table, made by a thread of its own. */
+struct row {
+	const struct workload *workload;
+	uint64_t memory;
+	bool changes;        /* in the middle */
+	struct outcome fixed[GHOST_CACHES], policy;
+	double after;        /* the change */
+};
+
+static void make_row(gpointer data, gpointer args)
+{
+	struct row *row = data;
+	g_autoptr(GArray) opens = generate(row->workload, row->memory, args);
+
+	play_all(opens, row->memory, row->fixed, &row->policy, row->changes ? &row->after : NULL);
+}
+
 /* What a threshold reads of all workloads, each in units of the best for it. */
 struct sums {
 	double policy, fixed[GHOST_CACHES], worst;
 };
 
-static void add_row(const struct workload *workload, uint64_t memory, const struct arguments *args,
-		    struct sums *sums)
+static void add_row(const struct row *row, struct sums *sums)
 {
-	g_autoptr(GArray) opens = generate(workload, memory, args);
-	g_autofree char *size = size_format_human(memory);
-	struct outcome fixed[GHOST_CACHES], policy;
 	unsigned int which;
-	uint64_t best;
+	uint64_t best = best_of(row->fixed, &which);
+	const struct outcome *fixed = &row->fixed[which], *policy = &row->policy;
+	double ratio = (double)policy->disk / (double)best;
+	g_autofree char *size = size_format_human(row->memory);
+	g_autofree char *threshold = size_format_human(ghost_thresholds[which]);
 
-	play_all(opens, memory, fixed, &policy);
-	best = best_of(fixed, &which);
-	{
-		g_autofree char *threshold = size_format_human(ghost_thresholds[which]);
-		double ratio = (double)policy.disk / (double)best;
-
-		printf("%-10s %8s %12s %7.3f %6.1f%% %6.1f%%", workload->name, size,
-		       which + 1 < GHOST_CACHES ? threshold : "all cached", ratio,
-		       100.0 * (double)policy.small_hits / (double)MAX(policy.small_opens, 1),
-		       100.0 * (double)fixed[which].small_hits /
-			       (double)MAX(fixed[which].small_opens, 1));
-		if (strcmp(workload->name, "shift") == 0)
-			printf("   after the change %.3f", after_change(opens, memory));
-		putchar('\n');
-		sums->policy += ratio;
-		sums->worst = MAX(sums->worst, ratio);
-	}
+	printf("%-10s %8s %12s %7.3f %6.1f%% %6.1f%%", row->workload->name, size,
+	       which + 1 < GHOST_CACHES ? threshold : "all cached", ratio,
+	       100.0 * (double)policy->small_hits / (double)MAX(policy->small_opens, 1),
+	       100.0 * (double)fixed->small_hits / (double)MAX(fixed->small_opens, 1));
+	if (row->changes)
+		printf("   after the change %.3f", row->after);
+	putchar('\n');
+	sums->policy += ratio;
+	sums->worst = MAX(sums->worst, ratio);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
-		sums->fixed[i] += (double)fixed[i].disk / (double)best;
+		sums->fixed[i] += (double)row->fixed[i].disk / (double)best;
 }
 
 /* All workloads and three sizes of memory in one table. */
-static void print_table(const struct arguments *args)
+static void print_table(struct arguments *args)
 {
 	static const uint64_t sizes[] = {
 		UINT64_C(512) << 20, UINT64_C(2) << 30, UINT64_C(8) << 30,
 	};
+	unsigned int count = workloads_count * G_N_ELEMENTS(sizes);
+	g_autofree struct row *rows = g_new0(struct row, count);
+	GThreadPool *pool = g_thread_pool_new(make_row, args, (gint)g_get_num_processors(), FALSE,
+					      NULL);
 	struct sums sums = { 0 };
 	double least = INFINITY;
 
+	for (unsigned int i = 0; i < count; i++) {
+		rows[i].workload = &workloads[i / G_N_ELEMENTS(sizes)];
+		rows[i].memory = sizes[i % G_N_ELEMENTS(sizes)];
+		rows[i].changes = strcmp(rows[i].workload->name, "shift") == 0;
+		g_thread_pool_push(pool, &rows[i], NULL);
+	}
+	g_thread_pool_free(pool, FALSE, TRUE);
 	printf("%-10s %8s %12s %7s %7s %7s\n", "workload", "memory", "best fixed", "ratio",
 	       "hits", "best's");
-	for (unsigned int i = 0; i < workloads_count; i++)
-		for (unsigned int j = 0; j < G_N_ELEMENTS(sizes); j++)
-			add_row(&workloads[i], sizes[j], args, &sums);
+	for (unsigned int i = 0; i < count; i++)
+		add_row(&rows[i], &sums);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
 		least = MIN(least, sums.fixed[i]);
 	printf("worst ratio %.3f; all together %.3f of the best threshold that is the same for "
@@ -193,7 +204,7 @@ static void print_table(const struct arguments *args)
 	       sums.worst, sums.policy / least);
 }
 
-static int run(const struct arguments *args, uint64_t memory)
+static int run(struct arguments *args, uint64_t memory)
 {
 	g_autoptr(GArray) opens = NULL;
 	const struct workload *workload = args->workload ? workload_find(args->workload) : NULL;
