@@ -148,6 +148,7 @@ void inode_mode_close(struct lanefs *fs, struct inode *inode, bool direct_io, bo
 
 	g_mutex_lock(&mode->lock);
 	mode_table_end(&mode->opens, direct_io, writable);
+	mode->writable_closes += writable;
 	if (!mode->opens.count) {
 		mode->idle_since = g_get_monotonic_time();
 		if (leaving) {
@@ -203,12 +204,14 @@ static bool is_written_unseen(struct lanefs *fs, struct inode *inode)
 	return written;
 }
 
-static bool is_maybe_mapped(struct inode_mode *mode)
+/* closes: of writable opens until now. */
+static bool is_maybe_mapped(struct inode_mode *mode, unsigned int *closes)
 {
 	bool maybe;
 
 	g_mutex_lock(&mode->lock);
 	maybe = mode->opens.maybe_mapped && !mode->opens.writers;
+	*closes = mode->writable_closes;
 	g_mutex_unlock(&mode->lock);
 	return maybe;
 }
@@ -216,13 +219,16 @@ static bool is_maybe_mapped(struct inode_mode *mode)
 bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool mapped = is_maybe_mapped(mode) && is_written_unseen(fs, inode);
+	unsigned int closes;
+	bool asked = is_maybe_mapped(mode, &closes);
+	bool mapped = asked && is_written_unseen(fs, inode);
 	bool forgotten = inode_is_forgotten(&fs->inodes, inode);
 	int drop_id = 0;
 	bool over;
 
 	g_mutex_lock(&mode->lock);
-	if (!mapped && !mode->opens.writers) {
+	/* Who has come and gone since may have left another mapping. */
+	if (asked && !mapped && !mode->opens.writers && closes == mode->writable_closes) {
 		mode->opens.maybe_mapped = false;
 		window_set_block(mode->windows, false);
 	}

@@ -49,6 +49,7 @@ struct inode_mode {
 	struct mode_opens opens;    /* M */
 	int backing_id;             /* M, 0: none */
 	int64_t idle_since;         /* M, us on the monotonic clock, when the last open left */
+	unsigned int writable_closes; /* M, of writable opens, ever */
 	bool expiring;              /* M, queued with the reaper */
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
