@@ -187,9 +187,10 @@ void inode_mode_unlinked(struct lanefs *fs, struct inode *inode)
 /*
  * Whether anybody can still write the backing file unseen: a read lease is
  * refused while it is open, or mapped, for writing (fcntl(2)).  The lease is given back at once; the
- * signal that a break in between would send is ignored, see lanefs_start().
+ * signal that a break in between would send is ignored, see lanefs_start().  never: it will not be
+ * known later, either, as the filesystem has no leases or the daemon may not take one.
  */
-static bool is_written_unseen(struct lanefs *fs, struct inode *inode)
+static bool is_written_unseen(struct lanefs *fs, struct inode *inode, bool *never)
 {
 	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NONBLOCK);
 	bool written;
@@ -200,6 +201,8 @@ static bool is_written_unseen(struct lanefs *fs, struct inode *inode)
 	written = fcntl(fd, F_SETLEASE, F_RDLCK) < 0;
 	if (!written)
 		fcntl(fd, F_SETLEASE, F_UNLCK);
+	else
+		*never = errno == EINVAL || errno == EACCES;
 	close(fd);
 	return written;
 }
@@ -221,7 +224,7 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 	unsigned int closes;
 	bool asked = is_maybe_mapped(mode, &closes);
-	bool mapped = asked && is_written_unseen(fs, inode);
+	bool never = false, mapped = asked && is_written_unseen(fs, inode, &never);
 	bool forgotten = inode_is_forgotten(&fs->inodes, inode);
 	int drop_id = 0;
 	bool over;
@@ -238,7 +241,7 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 		drop_id = mode->backing_id;
 		mode->backing_id = 0;
 	}
-	over = over && (!mode->opens.maybe_mapped || forgotten);
+	over = over && (!mode->opens.maybe_mapped || forgotten || never);
 	if (over)
 		mode->expiring = false;
 	g_mutex_unlock(&mode->lock);
