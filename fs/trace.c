@@ -2,7 +2,10 @@
 #include "trace.h"
 #include "fs.h"
 
+#include <string.h>
+
 #define LINES_MAX 16384
+#define BYTES_MAX (8 << 20)
 #define TEXT_MAX 60000       /* XATTR_SIZE_MAX is 65536 */
 #define WANTED_US (10 * G_USEC_PER_SEC)
 
@@ -12,6 +15,7 @@ struct trace {
 	GMutex lock;
 	GQueue lines;        /* by lock, of char *, oldest first */
 	uint64_t next;       /* by lock, the number of the next line */
+	size_t bytes;        /* by lock, of lines */
 };
 
 struct trace *trace_new(void)
@@ -54,6 +58,13 @@ static void append_word(GString *line, const char *word)
 	}
 }
 
+static void drop_first(struct trace *trace)
+{
+	g_autofree char *line = g_queue_pop_head(&trace->lines);
+
+	trace->bytes -= strlen(line);
+}
+
 void trace_add(struct trace *trace, const char *program, bool writes, uint64_t size, uint64_t bytes,
 	       const char *path)
 {
@@ -67,10 +78,11 @@ void trace_add(struct trace *trace, const char *program, bool writes, uint64_t s
 			       writes ? 'w' : 'r', size, bytes);
 	append_word(line, path);
 	g_string_append_c(line, '\n');
+	trace->bytes += line->len;
 	g_queue_push_tail(&trace->lines, g_string_free(line, FALSE));
 	trace->next++;
-	if (trace->lines.length > LINES_MAX)
-		g_free(g_queue_pop_head(&trace->lines));
+	while (trace->lines.length > LINES_MAX || trace->bytes > BYTES_MAX)
+		drop_first(trace);
 	g_mutex_unlock(&trace->lock);
 }
 
@@ -84,19 +96,19 @@ char *trace_read(struct trace *trace, uint64_t since)
 	g_mutex_lock(&trace->lock);
 	if (now >= atomic_read(trace->until)) {
 		g_queue_clear_full(&trace->lines, g_free);
+		trace->bytes = 0;
 		trace->begun = now;
 	}
 	atomic_write(trace->until, now + WANTED_US);
 	first = trace->next - trace->lines.length;
 	since = MIN(since, trace->next);
-	/* What was fetched is not asked for again. */
-	for (; first < since; first++)
-		g_free(g_queue_pop_head(&trace->lines));
-	at = first;
-	for (GList *link = trace->lines.head; link && text->len < TEXT_MAX; link = link->next, at++)
+	/* What was fetched stays: another one may be recording. */
+	at = MAX(first, since);
+	for (GList *link = g_queue_peek_nth_link(&trace->lines, (guint)(at - first));
+	     link && text->len + strlen(link->data) <= TEXT_MAX; link = link->next, at++)
 		g_string_append(text, link->data);
 	g_mutex_unlock(&trace->lock);
 	head = g_strdup_printf("next %" G_GUINT64_FORMAT " lost %" G_GUINT64_FORMAT "\n", at,
-			       first - since);
+			       first > since ? first - since : 0);
 	return g_strconcat(head, text->str, NULL);
 }
