@@ -79,6 +79,13 @@ static void forget_watch(struct notify *notify, int watch)
 	inode_unref(inodes, dir);
 }
 
+/* A lookup before IN_IGNORED is read is not to find the directory watched. */
+static void remove_watch(struct notify *notify, int watch)
+{
+	forget_watch(notify, watch);
+	inotify_rm_watch(notify->inotify.fd, watch);
+}
+
 /* Gives up the watches on directories that the kernel does not know any more. */
 static void sweep(struct notify *notify)
 {
@@ -92,9 +99,8 @@ static void sweep(struct notify *notify)
 		int watch = GPOINTER_TO_INT(watches[i]);
 		struct inode *dir = directory_of(notify, watch);
 
-		/* IN_IGNORED comes of it. */
 		if (!dir)
-			inotify_rm_watch(notify->inotify.fd, watch);
+			remove_watch(notify, watch);
 		inode_unref(&notify->fs->inodes, dir);
 	}
 }
@@ -199,7 +205,7 @@ static void take_event(struct notify *notify, const struct inotify_event *event)
 		return;
 	dir = directory_of(notify, event->wd);
 	if (!dir) {
-		inotify_rm_watch(notify->inotify.fd, event->wd);
+		remove_watch(notify, event->wd);
 		return;
 	}
 	if (!event->len) {
