@@ -155,14 +155,34 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	deferred_push(in->fs, &copy->deferred, req, copy_run);
 }
 
+union ioctl_value {
+	unsigned int flags;
+	struct fsxattr fsx;
+	char bytes[sizeof(struct fsxattr)];
+};
+
+/*
+ * Kernels before 5.13 hand these on unchecked, and the daemon may do what its callers may not:
+ * whether it would make the file, or make it no longer, immutable or append-only.
+ */
+static bool changes_protection(int fd, unsigned int cmd, const union ioctl_value *value)
+{
+	const unsigned int flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
+	const unsigned int xflags = FS_XFLAG_IMMUTABLE | FS_XFLAG_APPEND;
+	union ioctl_value now = { .bytes = { 0 } };
+
+	if (cmd == FS_IOC_SETFLAGS)
+		return !ioctl(fd, FS_IOC_GETFLAGS, &now) && ((now.flags ^ value->flags) & flags);
+	if (cmd == FS_IOC_FSSETXATTR)
+		return !ioctl(fd, FS_IOC_FSGETXATTR, &now) &&
+		       ((now.fsx.fsx_xflags ^ value->fsx.fsx_xflags) & xflags);
+	return false;
+}
+
 void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd,
 		const void *in, size_t in_size, size_t out_size)
 {
-	union {
-		unsigned int flags;
-		struct fsxattr fsx;
-		char bytes[sizeof(struct fsxattr)];
-	} value = { .bytes = { 0 } };
+	union ioctl_value value = { .bytes = { 0 } };
 
 	switch (cmd) {
 	case FS_IOC_GETFLAGS:
@@ -180,6 +200,10 @@ void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, 
 	}
 	if (in_size)
 		memcpy(value.bytes, in, in_size);
+	if (fuse_req_ctx(req)->uid && changes_protection(fd, cmd, &value)) {
+		fuse_reply_err(req, EPERM);
+		return;
+	}
 	if (ioctl(fd, cmd, &value)) {
 		fuse_reply_err(req, errno);
 		return;
