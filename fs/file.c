@@ -101,7 +101,8 @@ static int open_noatime(struct file *file, int flags)
 
 	if (fd == -EPERM && (flags & O_NOATIME))
 		fd = inode_open(&file->fs->inodes, file->inode, flags & ~O_NOATIME);
-	return fd;
+	/* It is not the caller who has too many. */
+	return fd == -EMFILE ? -ENFILE : fd;
 }
 
 /* A file with the append-only attribute (chattr +a) is written only so. */

@@ -50,7 +50,8 @@ static int open_for_locks(struct file *file)
 
 	if (fd == -EACCES || fd == -EROFS || fd == -EPERM || fd == -ETXTBSY)
 		fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY);
-	return fd;
+	/* It is not the caller who has too many. */
+	return fd == -EMFILE ? -ENFILE : fd;
 }
 
 /* The owner with a reference, made if it is new.  0 or -errno. */
