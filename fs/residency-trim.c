@@ -97,7 +97,7 @@ static bool is_memory(int fd)
 static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
 {
 	GArray *keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
-	struct residency_range all = { 0, size };
+	struct residency_range all = { 0, (size + watch->plan.page - 1) & ~(watch->plan.page - 1) };
 	int err;
 
 	if (watch->memory)
