@@ -2,6 +2,7 @@
 #include "attr.h"
 #include "creds.h"
 #include "file.h"
+#include "residency-watch.h"
 #include "window.h"
 
 #include <errno.h>
@@ -256,6 +257,8 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	creds_drop_leave(&drop);
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		window_changed(fs, inode, attr->st_size, -1);
+	if (!err && (to_set & FUSE_SET_ATTR_SIZE))
+		residency_truncated(fs, inode, (uint64_t)attr->st_size);
 	if (!err)
 		err = backing_stat(fd, "", result, NULL);
 	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */

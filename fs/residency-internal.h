@@ -62,6 +62,7 @@ struct watch {
 	GArray *openers;            /* lock, of pid_t: who opened it since out.mapped was told */
 	bool asked;                 /* lock, since the last close: whether it is mapped on */
 	uint64_t window;            /* lock, bytes that may stay in memory */
+	uint64_t cut;               /* lock, the least size since the last look, UINT64_MAX: none */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
 	uint64_t threshold;         /* lock, bytes, of the last decision */
 	GSequenceIter *place;       /* residency->lock, in due order; NULL: not to be sampled */
@@ -121,6 +122,9 @@ void watch_move(struct watch *watch, enum lane lane);
  * lock held.
  */
 void watch_decide(struct watch *watch, const struct stat *attr, bool grown);
+
+/* The least size it has been truncated to since this was asked last.  No lock held but trim_lock. */
+uint64_t watch_take_cut(struct watch *watch);
 
 /* It has nothing left to be dropped: unless it was opened again it is watched no more. */
 void watch_leave(struct watch *watch);

@@ -122,6 +122,7 @@ void trim_record(struct watch *watch)
 	fd = trim_open(watch);
 	if (fd < 0 || fstat(fd, &attr))
 		return;
+	watch_take_cut(watch);
 	residency_plan_finish(&watch->plan);
 	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr.st_size),
 			    (uint64_t)sysconf(_SC_PAGESIZE));
@@ -312,7 +313,7 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 /* The file is smaller, or larger, than at the last look; decides anew at the threshold. */
 static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 {
-	uint64_t before = watch->size, least = look->threshold;
+	uint64_t before = watch->size, least = look->threshold, cut;
 	struct stat attr;
 
 	if (fstat(watch->fd, &attr))
@@ -320,8 +321,9 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 	watch->size = (uint64_t)attr.st_size;
 	if (watch->size != before)
 		watch->changed = now;
-	if (watch->size < before)
-		residency_plan_truncate(&watch->plan, watch->size);
+	cut = MIN(watch_take_cut(watch), watch->size);
+	if (cut < before)
+		residency_plan_truncate(&watch->plan, cut);
 	/* Its blocks go with its last descriptor, and that is not to be ours. */
 	if (look->closed && !attr.st_nlink)
 		return false;

@@ -21,6 +21,7 @@ static struct watch *watch_new(struct residency *residency, struct inode *inode)
 	watch->refs = 1;
 	watch->fd = -1;
 	watch->lane = LANE_CACHED;
+	watch->cut = UINT64_MAX;
 	watch->all.data = watch;
 	watch->openers = g_array_new(FALSE, FALSE, sizeof(pid_t));
 	g_mutex_init(&watch->lock);
@@ -136,15 +137,13 @@ static void watch_settle_lane(struct watch *watch, struct file *file)
 		count_move(file, watch->lane);
 }
 
-/* What is there now is kept, but for what the kernel is about to truncate. */
-static void watch_record(struct watch *watch, bool truncated)
+/* What is there now is kept. */
+static void watch_record(struct watch *watch)
 {
-	if (!truncated && __atomic_load_n(&watch->recorded, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&watch->recorded, __ATOMIC_ACQUIRE))
 		return;
 	g_mutex_lock(&watch->trim_lock);
 	trim_record(watch);
-	if (truncated && watch->recorded)
-		residency_plan_truncate(&watch->plan, 0);
 	g_mutex_unlock(&watch->trim_lock);
 }
 
@@ -166,7 +165,7 @@ void residency_open(struct file *file)
 		watch_unrecord(watch);
 	g_mutex_unlock(&watch->lock);
 	if (trimmed || grows)
-		watch_record(watch, file->flags & O_TRUNC);
+		watch_record(watch);
 	if (trimmed || grows)
 		residency_schedule(watch, g_get_monotonic_time() +
 						  (trimmed ? FIRST_LOOK_US : FIRST_POLL_US));
@@ -221,7 +220,7 @@ void residency_close(struct file *file)
 	g_mutex_unlock(&watch->lock);
 	g_mutex_unlock(&mode->lock);
 	if (begins)
-		watch_record(watch, false);
+		watch_record(watch);
 	if (begins || (leaves && !detached))
 		residency_schedule(watch, g_get_monotonic_time());
 	watch_unref(watch);
@@ -306,8 +305,36 @@ void watch_decide(struct watch *watch, const struct stat *attr, bool grown)
 	g_mutex_unlock(&watch->lock);
 	if (!trimmed)
 		return;
-	watch_record(watch, false);
+	watch_record(watch);
 	residency_schedule(watch, g_get_monotonic_time());
+}
+
+uint64_t watch_take_cut(struct watch *watch)
+{
+	uint64_t cut;
+
+	g_mutex_lock(&watch->lock);
+	cut = watch->cut;
+	watch->cut = UINT64_MAX;
+	g_mutex_unlock(&watch->lock);
+	return cut;
+}
+
+void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	struct watch *watch;
+
+	if (!mode)
+		return;
+	g_mutex_lock(&mode->lock);
+	watch = mode->watch;
+	if (watch) {
+		g_mutex_lock(&watch->lock);
+		watch->cut = MIN(watch->cut, size);
+		g_mutex_unlock(&watch->lock);
+	}
+	g_mutex_unlock(&mode->lock);
 }
 
 void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state)

@@ -35,6 +35,9 @@ void residency_close(struct file *file);
 /* Its last name is gone: what is held of it after the last close is let go. */
 void residency_unlinked(struct lanefs *fs, struct inode *inode);
 
+/* The file was truncated to size, and may have grown again. */
+void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size);
+
 /* A policy was stored or removed: on inode, or NULL when it may hold for any. */
 void residency_reconsider(struct lanefs *fs, struct inode *inode);
 
