@@ -35,7 +35,9 @@ EXAMPLES = """examples:
   tools/bench --quick --out results         the ten minutes' version, with its report
   tools/bench read --sizes 128K --peers native,direct,direct:transport=dev
   tools/bench protect --device zram
+  tools/bench loop --out results            what sending 320 MB to one client costs
   tools/bench --quick --check               have the ratios become worse?
+  tools/bench --compare results again       do two runs agree?
 """
 
 
@@ -133,11 +135,14 @@ def parser():
                        help="measure nothing, make the report of DIR/results.json again")
     after.add_argument("--publish", metavar="DIR",
                        help="put those of DIR into README.md and doc/protection.png")
+    after.add_argument("--compare", nargs=2, metavar="DIR",
+                       help="tell whether the ratios of two runs agree; status 3 when some do not")
     after.add_argument("--check", action="store_true",
                        help="compare the ratios with the committed ones; status 3 when some "
                             "became worse by more than their intervals")
     after.add_argument("--accept", action="store_true",
-                       help="make these ratios the committed ones")
+                       help="make these ratios the committed ones; with --compare, what both runs "
+                            "allow; with --report, those of DIR")
     return p
 
 
@@ -179,13 +184,34 @@ def finish(options, rows):
 
     if options.out:
         report.write(options.out, TITLES, say)
-    good = check.check(rows, say) if options.check else True
+    found = check.ratios(rows)
+    good = check.check(found, say) if options.check else True
     if options.accept:
-        check.accept(rows)
+        check.accept(found)
     broken = [row for row in rows if "failed" in row
               and row["contender"].split(":")[0] in contenders.LANES]
     if broken:
         raise Failure("lanefs itself failed: " + broken[0]["failed"])
+    return 0 if good else 3
+
+
+def without_measuring(options):
+    """What is asked for of results that are there."""
+    good = True
+    found = {}
+    for directory in filter(None, (options.report, options.publish)):
+        report.write(directory, TITLES, print)
+        found.update(check.ratios(results.rows(directory)))
+    if options.publish:
+        markdown.publish(options.publish, results.load(options.publish), print)
+    if options.compare:
+        one, other = (check.ratios(results.rows(name)) for name in options.compare)
+        good = check.compare(one, other, print)
+        found = check.union(one, other)
+    if options.check:
+        good = check.check(found, print) and good
+    if options.accept:
+        check.accept(found)
     return 0 if good else 3
 
 
@@ -196,12 +222,8 @@ def main():
         if name not in SUITES:
             p.error(f"unknown suite {name!r}: {', '.join(SUITES)}")
     try:
-        for directory in filter(None, (options.report, options.publish)):
-            report.write(directory, TITLES, print)
-        if options.publish:
-            markdown.publish(options.publish, results.load(options.publish), print)
-        if options.report or options.publish:
-            return 0
+        if options.compare or options.report or options.publish:
+            return without_measuring(options)
         if os.geteuid() != 0:
             raise Failure("needs root: it mounts, drops caches and makes cgroups")
         for name in options.peers or ():

@@ -74,7 +74,8 @@ class Fio(Native):
     def command(path, length):
         # Its buffers are on huge pages as those of lanefs are, and no others are set aside for it:
         # lanefs would take them, which no machine has that nobody has set up for them.
-        return ["env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "fio", "--name=best", f"--filename={path}", f"--size={length}", "--rw=read",
+        return ["env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1", "fio", "--name=best",
+                f"--filename={path}", f"--size={length}", "--rw=read",
                 "--bs=1M", "--iodepth=8", "--ioengine=io_uring", "--direct=1", "--thread",
                 "--iomem=malloc", "--invalidate=0", "--output-format=json"]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Programs that read one large file, as people run them.
 
-A program is made ready on the files of a session, which gives run(group, name): it reads the file of
-that name once, and the answer is {"seconds", "bytes"} of that.
+A program is made ready on the files of a session, which gives run(group, name): it reads the file
+of that name once, and the answer is {"seconds", "bytes"} of that.
 """
 import contextlib
 import json

@@ -6,7 +6,6 @@ import html
 import os
 
 from . import charts, device, markdown, results, targets, text, versus
-from .build import Failure
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto; max-width: 75em;
@@ -116,10 +115,8 @@ def _peers(rows):
 
 def write(directory, suites, say):
     """suites: name to title.  Everything from directory/results.json."""
+    rows = results.rows(directory)
     known = results.load(directory)
-    rows = known["rows"]
-    if not rows:
-        raise Failure(f"there are no results in {directory}")
     body = ["<h1>lanefs: measurements</h1>",
             f"<p>{html.escape(markdown.machine(known['runs']))}</p>", f"<p>{NOTES}</p>"]
     devices = dict.fromkeys(row["device"] for row in rows if row["device"])

@@ -7,6 +7,7 @@ import sys
 import time
 
 from . import system
+from .build import Failure
 
 KEY = ("suite", "case", "condition", "device", "contender")
 
@@ -17,6 +18,13 @@ def load(directory):
             return json.load(stream)
     except FileNotFoundError:
         return {"rows": [], "runs": []}
+
+
+def rows(directory):
+    found = load(directory)["rows"]
+    if not found:
+        raise Failure(f"there are no results in {directory}")
+    return found
 
 
 def identity(row):

@@ -9,8 +9,8 @@ from .session import session
 
 TITLE = "Sequential reading of a large file"
 PEERS = ["native", "direct", "stream"]
-# Only where they say something: an untrimmed passthrough beside stream, and others where the size of
-# a read says nothing about them.
+# Only where they say something: an untrimmed passthrough beside stream, and others where the size
+# of a read says nothing about them.
 MORE = {
     ("read 8K", "fresh"): ["cached"],
     ("read 128K", "fresh"): ["auto", "cached", "direct:transport=dev", "direct:passthrough=off",

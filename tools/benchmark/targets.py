@@ -141,10 +141,10 @@ def _others():
     yield Target("small", hot, "", "auto", "time x native", inverse("native"), 3.0, False)
     for peer in ("passthrough_hp", "bindfs", "mergerfs"):
         yield Target("small", hot, "", "auto", f"time x {peer}", inverse(peer), 0.4, False)
-    yield Target("small", hot, "", "auto", "us more than undecided", more_than("cached", "median us"),
-                 5, False)
-    yield Target("memory", suite_memory.describe(1000000), "", "auto", "bytes each", field("median"),
-                 300, False)
+    yield Target("small", hot, "", "auto", "us more than undecided",
+                 more_than("cached", "median us"), 5, False)
+    yield Target("memory", suite_memory.describe(1000000), "", "auto", "bytes each",
+                 field("median"), 300, False)
 
 
 def best_lane(row, _):
