@@ -121,8 +121,8 @@ def parser():
                        help="what the files lie on (disk)")
     where.add_argument("--transport", choices=("dev", "io_uring", "auto"), default="io_uring",
                        help="of lanefs where a contender does not say (io_uring)")
-    where.add_argument("--steady-memory", type=size, default=1 << 30, metavar="SIZE",
-                       help="of the memory cgroup that is full in the condition steady (1G)")
+    where.add_argument("--steady-memory", type=size, default=512 << 20, metavar="SIZE",
+                       help="of the memory cgroup that is full in the condition steady (512M)")
     where.add_argument("--hurry", action="store_true",
                        help="do not wait for the host to take free memory back: to try things")
     where.add_argument("--timeout", type=float, default=600, metavar="SEC",

@@ -14,12 +14,16 @@ from . import servers
 from .build import Failure
 
 
+# Lanes that may be the fastest; others are hopeless for such programs.
+LANES = ("direct", "stream")
+SMALL_READS = ("stream",)
+
+
 class Program:
-    random = False
     kind = ""  # extension of its files
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, lanes=LANES):
+        self.name, self.lanes = name, lanes
 
     def warm(self, bench, group):
         """Have what it needs besides the file in memory."""
@@ -28,8 +32,8 @@ class Program:
 class Command(Program):
     """An ordinary command; in argv, {} is the file and {empty} an empty directory."""
 
-    def __init__(self, name, *argv, kind="", warm=None):
-        super().__init__(name)
+    def __init__(self, name, *argv, kind="", warm=None, lanes=LANES):
+        super().__init__(name, lanes)
         self.argv, self.kind = argv, kind
         self.warm_argv = warm or [argv[0], "--version"]
 
@@ -56,9 +60,9 @@ class Command(Program):
 class Load(Program):
     """What bench-load does, under a name of its own, since lanefs knows programs by name."""
 
-    def __init__(self, name, called, *argv, random=False):
-        super().__init__(name)
-        self.called, self.argv, self.random = called, argv, random
+    def __init__(self, name, called, *argv, lanes=LANES):
+        super().__init__(name, lanes)
+        self.called, self.argv = called, argv
 
     @contextlib.contextmanager
     def ready(self, bench, at):
@@ -72,8 +76,8 @@ class Load(Program):
 class Web(Program):
     """A server that sends it to one client."""
 
-    def __init__(self, name, server, how="sendfile"):
-        super().__init__(name)
+    def __init__(self, name, server, how="sendfile", lanes=LANES):
+        super().__init__(name, lanes)
         self.server, self.how = server, how
 
     @contextlib.contextmanager
@@ -83,17 +87,19 @@ class Web(Program):
 
 
 ALL = (
-    Command("dd bs=8k", "dd", "if={}", "of=/dev/null", "bs=8k", "status=none"),
+    Command("dd bs=8k", "dd", "if={}", "of=/dev/null", "bs=8k", "status=none",
+            lanes=SMALL_READS),
     Command("cp", "cp", "{}", "/dev/null"),
     # It reads all of the file, and writes nothing anywhere.
     Command("rsync", "rsync", "--dry-run", "--checksum", "{}", "{empty}/"),
     Web("apache, sendfile", "apache"),
     Web("apache, mmap", "apache", "mmap"),
-    Web("apache, read", "apache", "read"),
+    Web("apache, read", "apache", "read", lanes=SMALL_READS),
     Web("nginx", "nginx"),
     Command("sqlite3, scan", "sqlite3", "-readonly", "{}", "select sum(length(filler)) from t",
-            kind=".db", warm=["sqlite3", ":memory:", "select 1"]),
+            kind=".db", warm=["sqlite3", ":memory:", "select 1"], lanes=SMALL_READS),
     Load("32K reader", "player", "read", "--block", 32 << 10),
     Load("mmap reader", "mapper", "mmap", "--block", 1 << 20),
-    Load("random reader", "sampler", "random", "--block", 64 << 10, "--count", 2000, random=True),
+    Load("random reader", "sampler", "random", "--block", 64 << 10, "--count", 2000,
+         lanes=("direct", "cached")),
 )

@@ -99,6 +99,13 @@ def _targets(rows):
             _table(targets.COLUMNS, map(targets.cells, lines), (*range(5), 9))]
 
 
+def _behind(found):
+    if not found:
+        return []
+    return ["<p>Where it is behind:</p>",
+            _table(versus.COLUMNS, map(versus.cells, found), (*range(5), 7, 8))]
+
+
 def _peers(rows):
     found = versus.meetings(rows)
     if not found:
@@ -109,6 +116,7 @@ def _peers(rows):
             "peer, level with it (the interval holds 1) or behind it, and the ratios, above 1 "
             "better for lanefs. Below, case by case.</p>",
             _table(columns, lines, range(len(columns))),
+            *_behind([one for one in found if one.verdict == "behind"]),
             "<details><summary>case by case</summary>",
             _table(versus.COLUMNS, map(versus.cells, found), (*range(5), 7, 8)), "</details>"]
 

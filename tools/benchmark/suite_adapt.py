@@ -11,16 +11,14 @@ from .contenders import Lanefs
 from .session import session
 
 TITLE = "What auto makes of programs, at their tenth open"
-PEERS = ["native", "auto", "direct", "stream"]
-# Of those that read at random, which leave room for others in the cache.
-RANDOM = ["cached"]
+PEERS = ["native", "auto"]  # and the lanes of the program
 OPENS = 9
 # lanefs learns by classes of size; these two are of one.
 FILE, LESSON = 256 << 20, 128 << 20
 
 
 def names_for(options, program):
-    return presets.peers(options, "adapt", PEERS + (RANDOM if program.random else []))
+    return presets.peers(options, "adapt", PEERS + list(program.lanes))
 
 
 class Adapting:

@@ -6,9 +6,9 @@ from . import compare, condition, device, presets
 from .session import session
 
 TITLE = "Many readers at once"
-PEERS = ["native", "direct", "stream"]
-# A hundred of them in fresh memory, and more.
-MORE, FEW = ["auto", "passthrough_hp"], ["native", "direct"]
+FEW = ["native", "direct"]
+# A hundred of them in fresh memory.
+MORE = ["stream", "auto", "passthrough_hp"]
 PACED = ["native", "stream"]
 BLOCK = 128 << 10
 PACE = 1000 * 1000
@@ -84,8 +84,8 @@ class Paced:
 
 
 def names_for(options, state, readers):
-    names = FEW if readers > 100 else PEERS + MORE if state == "fresh" else PEERS
-    return presets.peers(options, "many", names)
+    more = MORE if state == "fresh" and readers <= 100 else []
+    return presets.peers(options, "many", FEW + more)
 
 
 def plan(options):

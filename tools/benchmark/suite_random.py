@@ -8,7 +8,7 @@ from .session import session
 TITLE = "Random reading of a cold file"
 PEERS = ["native", "odirect", "direct"]
 # In fresh memory.
-MORE = {4 << 10: ["auto", "passthrough_hp", "mergerfs"], 64 << 10: ["auto", "passthrough_hp"]}
+MORE = {4 << 10: ["auto", "passthrough_hp", "mergerfs"], 64 << 10: ["auto"]}
 BLOCKS = (4 << 10, 64 << 10)
 BYTES = {4 << 10: 40 << 20, 64 << 10: 320 << 20}
 

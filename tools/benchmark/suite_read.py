@@ -13,7 +13,7 @@ PEERS = ["native", "direct", "stream"]
 # of a read says nothing about them.
 MORE = {
     ("read 8K", "fresh"): ["cached"],
-    ("read 128K", "fresh"): ["auto", "cached", "direct:transport=dev", "direct:passthrough=off",
+    ("read 128K", "fresh"): ["auto", "cached", "direct:transport=dev", "auto:passthrough=off",
                              "passthrough_hp", "passthrough_hp+direct", "passthrough_ll", "bindfs",
                              "mergerfs", "mergerfs+direct"],
     ("read 128K", "steady"): ["auto", "cached"],

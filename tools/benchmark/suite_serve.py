@@ -17,7 +17,6 @@ ALL = FEW + [DIRECTIO, "passthrough_hp"]
 
 # server, what is asked for, clients, by which contenders
 CASES = (
-    ("nginx", "small files", 1, FEW),
     ("nginx", "small files", 64, FEW + ["passthrough_hp", "mergerfs"]),
     ("nginx", "320 MB", 1, FEW + [DIRECTIO]),
     ("nginx", "320 MB", 16, ALL),
