@@ -273,7 +273,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		    struct fuse_file_info *fi)
 {
 	struct file *file = file_of(req, fi);
-
 	/* Who reads for itself is named (FUSE_READ_LOCKOWNER). */
 	bool for_pages = !fi->lock_owner;
 

@@ -73,7 +73,7 @@ bool drop_paged_out(struct watch *watch, const GArray *ranges, bool maps)
 	trimmed = watch_is_trimmed(watch);
 	closed = !watch->files.length;
 	g_mutex_unlock(&watch->lock);
-	if (ranges->len && trimmed && watch->recorded && trim_open(watch) >= 0) {
+	if (ranges->len && trimmed && watch->recorded && record_open(watch) >= 0) {
 		/* Where nobody maps it there is nothing that was not tried. */
 		if (maps || watch->maps)
 			drop_ranges(watch, ranges, found, g_get_monotonic_time());
@@ -83,7 +83,7 @@ bool drop_paged_out(struct watch *watch, const GArray *ranges, bool maps)
 	}
 	news = closed && (!maps || !watch->maps);
 	watch->maps = maps;
-	trim_close(watch);
+	record_close(watch);
 	g_mutex_unlock(&watch->trim_lock);
 	return news;
 }

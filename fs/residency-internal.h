@@ -134,26 +134,28 @@ void watch_leave(struct watch *watch);
 /* The thread looks at it at that time at the latest; due 0: never.  No residency->lock held. */
 void residency_schedule(struct watch *watch, int64_t due);
 
-/* --- residency-trim.c --- */
+/* --- residency-record.c --- */
+
+/* A descriptor of the backing file until record_close(), or -errno.  With trim_lock held. */
+int record_open(struct watch *watch);
+void record_close(struct watch *watch);
 
 /* Takes down what is in the page cache now.  With trim_lock held. */
-void trim_record(struct watch *watch);
+void record_take(struct watch *watch);
+
+/* Its descriptor and plan go.  With no other user. */
+void record_finish(struct watch *watch);
+
+/* --- residency-trim.c --- */
 
 /* One look at it.  us until the next, 0: none is needed.  On the thread, no lock held. */
 int64_t trim_sample(struct watch *watch, int64_t now);
-
-/* A descriptor of the backing file until trim_close(), or -errno.  With trim_lock held. */
-int trim_open(struct watch *watch);
-void trim_close(struct watch *watch);
 
 /* The blocks of [begin, end) with pages are added to found.  0 or -errno.  With trim_lock held. */
 int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, GArray *found);
 
 /* Pages that are not kept.  False without cachestat(2).  With trim_lock held. */
 bool trim_count(struct watch *watch, struct residency_counts *counts);
-
-/* Its descriptor and plan go.  With no other user. */
-void trim_finish(struct watch *watch);
 
 /* --- residency-drop.c --- */
 

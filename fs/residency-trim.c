@@ -4,13 +4,8 @@
 #include "live.h"
 #include "observe.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
 /* How often a file is looked at while pages come, us; without cachestat(2) that costs more. */
 #define BUSY_LEAST_US ((int64_t)1500)
@@ -45,96 +40,6 @@
 #define HOT_MEMORY_SHARE 16
 /* Where the kernel does not say how far it reads ahead. */
 #define READ_AHEAD ((uint64_t)4 << 20)
-
-void trim_finish(struct watch *watch)
-{
-	residency_plan_finish(&watch->plan);
-	if (watch->fd < 0)
-		return;
-	close(watch->fd);
-	atomic_sub(watch->residency->fds, 1);
-}
-
-int trim_open(struct watch *watch)
-{
-	if (watch->fd < 0) {
-		int fd = inode_open(&watch->residency->fs->inodes, watch->inode,
-				    O_RDONLY | O_NOATIME | O_NONBLOCK);
-
-		if (fd == -EPERM)
-			fd = inode_open(&watch->residency->fs->inodes, watch->inode,
-					O_RDONLY | O_NONBLOCK);
-		if (fd < 0)
-			return fd;
-		watch->fd = fd;
-		atomic_add(watch->residency->fds, 1);
-	}
-	return watch->fd;
-}
-
-/* Where there are few it is kept; the wait for mappings to go may be long. */
-void trim_close(struct watch *watch)
-{
-	if (watch->fd < 0 || atomic_read(watch->writing))
-		return;
-	if (!watch->mapped && atomic_read(watch->residency->fds) <= watch->residency->fds_max)
-		return;
-	close(watch->fd);
-	watch->fd = -1;
-	atomic_sub(watch->residency->fds, 1);
-}
-
-/* Whether the page cache is where the filesystem has its data. */
-static bool is_memory(int fd)
-{
-	struct statfs stats;
-
-	return !fstatfs(fd, &stats) &&
-	       (stats.f_type == TMPFS_MAGIC || stats.f_type == RAMFS_MAGIC);
-}
-
-/* What is in the page cache of fd's file now, as ranges: where that is not known, all of it. */
-static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
-{
-	GArray *keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
-	struct residency_range all = { 0, (size + watch->plan.page - 1) & ~(watch->plan.page - 1) };
-	int err;
-
-	if (watch->memory)
-		return keep;
-	err = watch->cheap ? residency_find(fd, size, watch->plan.block, keep) :
-			     residency_find_mapped(fd, size, keep);
-	if (!err)
-		return keep;
-	g_array_set_size(keep, 0);
-	if (size)
-		g_array_append_val(keep, all);
-	return keep;
-}
-
-void trim_record(struct watch *watch)
-{
-	struct stat attr;
-	int fd;
-
-	if (watch->recorded)
-		return;
-	fd = trim_open(watch);
-	if (fd < 0 || fstat(fd, &attr))
-		return;
-	watch_take_cut(watch);
-	residency_plan_finish(&watch->plan);
-	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr.st_size),
-			    (uint64_t)sysconf(_SC_PAGESIZE));
-	watch->memory = is_memory(fd);
-	watch->cheap = residency_is_cheap_for(fd);
-	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));
-	watch->size = (uint64_t)attr.st_size;
-	watch->pages = watch->hot_fetched = 0;
-	watch->changed = g_get_monotonic_time();
-	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);
-	trim_close(watch);
-}
 
 /* Bytes the kernel reads ahead on that device.  On the thread. */
 static uint64_t read_ahead_of(struct residency *residency, dev_t dev)
@@ -458,8 +363,8 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	int64_t started = worked();
 	bool counted, trims;
 
-	if (trim_open(watch) >= 0)
-		trim_record(watch);
+	if (record_open(watch) >= 0)
+		record_take(watch);
 	if (!look->closed)
 		watch->mapped = false;
 	if (watch->fd < 0 || !watch->recorded)
@@ -467,7 +372,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (!look_size(watch, look, now))
 		return 0;
 	/* The lock was let go of to decide, and somebody else may have closed it. */
-	if (trim_open(watch) < 0)
+	if (record_open(watch) < 0)
 		return look->closed ? 0 : QUIET_LONG_US;
 	look_init(watch, look);
 	/* Counting the pages of a file that may only grow into a stream is for nothing. */
@@ -512,7 +417,7 @@ int64_t trim_sample(struct watch *watch, int64_t now)
 		return 0;
 	g_mutex_lock(&watch->trim_lock);
 	wait = look(watch, &now_look, now);
-	trim_close(watch);
+	record_close(watch);
 	g_mutex_unlock(&watch->trim_lock);
 	if (!wait && now_look.closed)
 		watch_leave(watch);

@@ -38,7 +38,7 @@ void watch_unref(struct watch *watch)
 
 	if (__atomic_sub_fetch(&watch->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	trim_finish(watch);
+	record_finish(watch);
 	mapped_finish(&watch->out.mapped);
 	g_array_unref(watch->openers);
 	inode_unref(&residency->fs->inodes, watch->inode);
@@ -143,7 +143,7 @@ static void watch_record(struct watch *watch)
 	if (__atomic_load_n(&watch->recorded, __ATOMIC_ACQUIRE))
 		return;
 	g_mutex_lock(&watch->trim_lock);
-	trim_record(watch);
+	record_take(watch);
 	g_mutex_unlock(&watch->trim_lock);
 }
 

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* The descriptor that a watched file is looked at with, and what was in memory before it streamed. */
+#include "residency-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+void record_finish(struct watch *watch)
+{
+	residency_plan_finish(&watch->plan);
+	if (watch->fd < 0)
+		return;
+	close(watch->fd);
+	atomic_sub(watch->residency->fds, 1);
+}
+
+int record_open(struct watch *watch)
+{
+	if (watch->fd < 0) {
+		int fd = inode_open(&watch->residency->fs->inodes, watch->inode,
+				    O_RDONLY | O_NOATIME | O_NONBLOCK);
+
+		if (fd == -EPERM)
+			fd = inode_open(&watch->residency->fs->inodes, watch->inode,
+					O_RDONLY | O_NONBLOCK);
+		if (fd < 0)
+			return fd;
+		watch->fd = fd;
+		atomic_add(watch->residency->fds, 1);
+	}
+	return watch->fd;
+}
+
+/* Where there are few it is kept; the wait for mappings to go may be long. */
+void record_close(struct watch *watch)
+{
+	if (watch->fd < 0 || atomic_read(watch->writing))
+		return;
+	if (!watch->mapped && atomic_read(watch->residency->fds) <= watch->residency->fds_max)
+		return;
+	close(watch->fd);
+	watch->fd = -1;
+	atomic_sub(watch->residency->fds, 1);
+}
+
+/* Whether the page cache is where the filesystem has its data. */
+static bool is_memory(int fd)
+{
+	struct statfs stats;
+
+	return !fstatfs(fd, &stats) &&
+	       (stats.f_type == TMPFS_MAGIC || stats.f_type == RAMFS_MAGIC);
+}
+
+/* What is in the page cache of fd's file now, as ranges: where that is not known, all of it. */
+static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
+{
+	GArray *keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	struct residency_range all = { 0, (size + watch->plan.page - 1) & ~(watch->plan.page - 1) };
+	int err;
+
+	if (watch->memory)
+		return keep;
+	err = watch->cheap ? residency_find(fd, size, watch->plan.block, keep) :
+			     residency_find_mapped(fd, size, keep);
+	if (!err)
+		return keep;
+	g_array_set_size(keep, 0);
+	if (size)
+		g_array_append_val(keep, all);
+	return keep;
+}
+
+void record_take(struct watch *watch)
+{
+	struct stat attr;
+	int fd;
+
+	if (watch->recorded)
+		return;
+	fd = record_open(watch);
+	if (fd < 0 || fstat(fd, &attr))
+		return;
+	watch_take_cut(watch);
+	residency_plan_finish(&watch->plan);
+	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr.st_size),
+			    (uint64_t)sysconf(_SC_PAGESIZE));
+	watch->memory = is_memory(fd);
+	watch->cheap = residency_is_cheap_for(fd);
+	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));
+	watch->size = (uint64_t)attr.st_size;
+	watch->pages = watch->hot_fetched = 0;
+	watch->changed = g_get_monotonic_time();
+	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);
+	record_close(watch);
+}
