@@ -149,7 +149,7 @@ def test_model(mount, transport, passthrough):
     more = ["--late-writers", "--map"] if m.passthrough else []
     concurrent_model(m, "--operations", os.environ.get("LANEFS_TURNS", "50000"), *more)
     assert m.stats()["reads"]["errors"] == 0
-    assert m.stats()["window"]["hits"] > 500
+    assert m.stats()["window"]["hits"] > (0 if m.passthrough else 500)
 
 
 @pytest.mark.parametrize("passthrough", ["auto", "off"])
