@@ -149,7 +149,9 @@ def test_model(mount, transport, passthrough):
     more = ["--late-writers", "--map"] if m.passthrough else []
     concurrent_model(m, "--operations", os.environ.get("LANEFS_TURNS", "50000"), *more)
     assert m.stats()["reads"]["errors"] == 0
-    assert m.stats()["window"]["hits"] > (0 if m.passthrough else 500)
+    # How long windows are closed for mappings there is a matter of chance.
+    stats = m.stats()
+    assert (stats["reads"]["requests"] if m.passthrough else stats["window"]["hits"]) > 500
 
 
 @pytest.mark.parametrize("passthrough", ["auto", "off"])
