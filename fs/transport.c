@@ -69,6 +69,14 @@ static void transport_thread_end(void *data)
 
 static GPrivate transport_key = G_PRIVATE_INIT(transport_thread_end);
 
+/* This thread's, see transport_is_bound(). */
+static _Thread_local bool transport_bound;
+
+bool transport_is_bound(void)
+{
+	return transport_bound;
+}
+
 /*
  * Queues live as long as the process: a reply may come after its queue's thread
  * has ended.  There is one per core.
@@ -117,8 +125,10 @@ void transport_unhold(struct transport_queue *queue)
 
 void transport_begin(struct transport_queue *queue)
 {
-	if (queue && queue != transport_current())
-		g_mutex_lock(&queue->lock);
+	if (!queue || queue == transport_current())
+		return;
+	g_mutex_lock(&queue->lock);
+	transport_bound = true;
 }
 
 void transport_end(struct transport_queue *queue)
@@ -148,6 +158,7 @@ void transport_send(struct transport_queue *queue, struct transport_reply *reply
 
 	if (other && !transport_trylock(queue, reply))
 		return;
+	transport_bound = transport_bound || other;
 	reply->send(reply);
 	if (other)
 		transport_unlock(queue);

@@ -81,3 +81,12 @@ void transport_send(struct transport_queue *queue, struct transport_reply *reply
  */
 void transport_begin(struct transport_queue *queue);
 void transport_end(struct transport_queue *queue);
+
+/*
+ * Whether this thread has sent a reply to another thread's queue.  Then it must not end before the
+ * session does: the entry that was answered from here is handed its next request by this thread
+ * (task work of who submitted the command), and once that is gone the kernel fails the request with
+ * ECANCELED, or not even that, and the entry is lost (fuse_uring_send_in_task() in
+ * fs/fuse/dev_uring.c).
+ */
+bool transport_is_bound(void);

@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-/* How long an idle thread waits for more. */
-#define LINGER_US (10 * G_USEC_PER_SEC)
+/* How long an idle thread waits for more, if it may end: see transport_is_bound(). */
+#define LINGER_US (1 * G_USEC_PER_SEC)
 
 struct worker {
 	GMutex lock;
@@ -26,8 +26,12 @@ static struct work *worker_next(struct worker *worker)
 	bool timed_out = false;
 
 	worker->idle++;
-	while (g_queue_is_empty(&worker->queue) && !worker->stop && !timed_out)
-		timed_out = !g_cond_wait_until(&worker->more, &worker->lock, until);
+	while (g_queue_is_empty(&worker->queue) && !worker->stop && !timed_out) {
+		if (transport_is_bound())
+			g_cond_wait(&worker->more, &worker->lock);
+		else
+			timed_out = !g_cond_wait_until(&worker->more, &worker->lock, until);
+	}
 	worker->idle--;
 	return g_queue_pop_head(&worker->queue);
 }

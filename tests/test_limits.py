@@ -5,6 +5,7 @@ import mmap
 import os
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -86,6 +87,35 @@ def test_more_open_files_than_descriptors(mount, passthrough):
     for index in range(400):
         assert read_file(m.join(f"f{index}")) == b"%d" % index
     write_file(m.join("new"), b"works")
+
+
+def test_threads_come_and_go(mount):
+    """What a thread that has ended had answered is still there for others."""
+    m = mount("transport=io_uring")
+    names = [m.join(f"f{i}") for i in range(8)]
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    def sync_all():
+        """Each is answered by a thread of its own."""
+        with ThreadPoolExecutor(len(names)) as pool:
+            fds = [os.open(name, os.O_RDWR | os.O_CREAT, 0o644) for name in names]
+            for fd in fds:
+                os.write(fd, b"data")
+            list(pool.map(os.fsync, fds))
+        return fds
+
+    try:
+        fds = sync_all()
+        # Longer than an idle thread waits for work (fs/worker.c).
+        time.sleep(1.6)
+        with ThreadPoolExecutor(2 * len(names)) as pool:
+            found = {outcome(os.stat, m.join(f"none{i}")) for i in range(4)}
+            found.update(pool.map(lambda i: outcome(os.stat, m.join(f"none{i}")), range(200)))
+    finally:
+        os.sched_setaffinity(0, range(os.cpu_count()))
+    assert found == {os.strerror(errno.ENOENT)}
+    for fd in fds:
+        os.close(fd)
 
 
 @pytest.mark.limit(120)
