@@ -94,7 +94,7 @@ void creds_drop_leave(const struct creds_drop *drop)
 bool creds_in_group(fuse_req_t req, gid_t gid)
 {
 	g_autofree gid_t *groups = NULL;
-	int count;
+	int count, got;
 
 	if (fuse_req_ctx(req)->gid == gid)
 		return true;
@@ -102,8 +102,8 @@ bool creds_in_group(fuse_req_t req, gid_t gid)
 	if (count <= 0)
 		return false;
 	groups = g_new(gid_t, (gsize)count);
-	count = MIN(count, fuse_req_getgroups(req, count, groups));
-	for (int i = 0; i < count; i++)
+	got = fuse_req_getgroups(req, count, groups);
+	for (int i = 0; i < MIN(count, got); i++)
 		if (groups[i] == gid)
 			return true;
 	return false;

@@ -176,6 +176,14 @@ void later_end(struct lanefs *fs)
 	__atomic_sub_fetch(&fs->later, 1, __ATOMIC_RELEASE);
 }
 
+/* us, 0 when it is over. */
+static int64_t time_until(int64_t end)
+{
+	int64_t left = end - g_get_monotonic_time();
+
+	return MAX(left, 0);
+}
+
 bool lanefs_stop(struct lanefs *fs)
 {
 	int64_t end = g_get_monotonic_time() + STOP_US;
@@ -190,8 +198,8 @@ bool lanefs_stop(struct lanefs *fs)
 	residency_stop(fs->residency);
 	while (__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE) && g_get_monotonic_time() < end)
 		g_usleep(1000);
-	return notify_stop(fs->notify, MAX(end - g_get_monotonic_time(), 0)) &&
-	       drop_behind_stop(fs->drop_behind, MAX(end - g_get_monotonic_time(), 0)) &&
+	return notify_stop(fs->notify, time_until(end)) &&
+	       drop_behind_stop(fs->drop_behind, time_until(end)) &&
 	       !__atomic_load_n(&fs->later, __ATOMIC_ACQUIRE);
 }
 

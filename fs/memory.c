@@ -90,7 +90,7 @@ static uint64_t read_reclaimable(const struct group_version *version, const char
 static void look_at_group(const struct group_version *version, const char *group, bool usage,
 			  struct memory_group *out)
 {
-	uint64_t used, available, limit = read_number(version, group, version->limit);
+	uint64_t used, reclaimable, available, limit = read_number(version, group, version->limit);
 
 	/* Version 1 says "none" with a number of its own. */
 	if (limit >= memory_total())
@@ -100,7 +100,8 @@ static void look_at_group(const struct group_version *version, const char *group
 		return;
 	}
 	used = read_number(version, group, version->usage);
-	used -= MIN(used, read_reclaimable(version, group));
+	reclaimable = read_reclaimable(version, group);
+	used -= MIN(used, reclaimable);
 	available = limit - MIN(used, limit);
 	if (available < out->available)
 		*out = (struct memory_group){ .limit = limit, .available = available };
