@@ -59,6 +59,7 @@ struct file {
 	uint64_t read_ahead;        /* fixed after open, bytes, the largest window */
 	uint64_t stream_window;     /* fixed after open, bytes that may stay in memory */
 	uint64_t threshold;         /* fixed after open, bytes, the one that applied */
+	bool below;                 /* fixed after open, it was smaller than that */
 	bool keep;                  /* fixed after open, nothing of it is dropped */
 	uint64_t brings;            /* atomic, of the contents its first READ gets for the kernel, 0: none */
 	bool flocked;               /* atomic, took a flock: see locks.c */

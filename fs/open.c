@@ -159,6 +159,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	file->read_ahead = decision.read_ahead;
 	file->stream_window = decision.stream_window;
 	file->threshold = decision.threshold;
+	file->below = facts.policy.size < decision.threshold;
 	file->keep = decision.keep;
 	observe_open(file, &facts, &decision, facts.pid);
 	facts_clear(&facts);

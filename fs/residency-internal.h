@@ -65,6 +65,7 @@ struct watch {
 	uint64_t cut;               /* lock, the least size since the last look, UINT64_MAX: none */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
 	uint64_t threshold;         /* lock, bytes, of the last decision */
+	bool below;                 /* lock, the file was smaller then */
 	GSequenceIter *place;       /* residency->lock, in due order; NULL: not to be sampled */
 	GList all;                  /* residency->lock, in residency->all */
 	int64_t due;                /* residency->lock, us on the monotonic clock */

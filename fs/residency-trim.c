@@ -226,7 +226,8 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 	watch->size = (uint64_t)attr.st_size;
 	if (watch->size != before)
 		watch->changed = now;
-	cut = MIN(watch_take_cut(watch), watch->size);
+	cut = watch_take_cut(watch);
+	cut = MIN(cut, watch->size);
 	if (cut < before)
 		residency_plan_truncate(&watch->plan, cut);
 	/* Its blocks go with its last descriptor, and that is not to be ours. */
@@ -359,8 +360,8 @@ static bool is_worth(const struct watch *watch, const struct look *look,
 static int64_t look(struct watch *watch, struct look *look, int64_t now)
 {
 	uint64_t fetched, growth = 0, before = watch->pages, size = watch->size;
+	int64_t next, quiet, started = worked();
 	struct residency_counts counts;
-	int64_t started = worked();
 	bool counted, trims;
 
 	if (record_open(watch) >= 0)
@@ -401,10 +402,11 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (look->closed && counts.pages != before)
 		watch->changed = now;
 	watch->pages = counts.pages;
-	if (look->closed && watch->maps)
-		return MAX(next_look(watch, look, growth, now),
-			   MIN((now - watch->changed) / CLOSED_MAPS_SHARE, CLOSED_MAPS_US));
-	return look->closed ? look_closed(watch, now) : next_look(watch, look, growth, now);
+	if (look->closed && !watch->maps)
+		return look_closed(watch, now);
+	next = next_look(watch, look, growth, now);
+	quiet = (now - watch->changed) / CLOSED_MAPS_SHARE;
+	return look->closed ? MAX(next, MIN(quiet, CLOSED_MAPS_US)) : next;
 }
 
 int64_t trim_sample(struct watch *watch, int64_t now)

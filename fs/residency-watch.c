@@ -115,6 +115,7 @@ static struct watch *watch_join(struct file *file)
 	watch->uid = file->uid;
 	watch->window = file->stream_window;
 	watch->threshold = file->threshold;
+	watch->below = file->below;
 	watch->keepers += file->keep;
 	watch->leaves = false;
 	note_opener(watch, file);
@@ -185,14 +186,32 @@ static void watch_detach(struct inode_mode *mode, struct watch *watch)
 	g_mutex_unlock(&residency->lock);
 }
 
+/* A writer may close the file before the thread has seen that it has grown past the threshold. */
+static void watch_settle_size(struct watch *watch, struct file *file)
+{
+	struct stat attr;
+	bool grown;
+
+	if (!file->writable || !file->shared || atomic_read(file->fs->stopping) ||
+	    fstat(file_fd(file), &attr))
+		return;
+	g_mutex_lock(&watch->lock);
+	grown = watch->below && (uint64_t)attr.st_size >= watch->threshold;
+	g_mutex_unlock(&watch->lock);
+	if (grown)
+		watch_decide(watch, &attr, true);
+}
+
 void residency_close(struct file *file)
 {
-	struct watch *watch = g_steal_pointer(&file->watch);
+	struct watch *watch = file->watch;
 	bool detached = false, leaves = false, begins, trimmed;
 	struct inode_mode *mode;
 
 	if (!watch)
 		return;
+	watch_settle_size(watch, file);
+	file->watch = NULL;
 	mode = inode_mode(file->fs, file->inode);
 	g_mutex_lock(&mode->lock);
 	g_mutex_lock(&watch->lock);
@@ -294,6 +313,7 @@ void watch_decide(struct watch *watch, const struct stat *attr, bool grown)
 	lane = decide_lane(watch, attr, flags, &opener, &decision);
 	g_mutex_lock(&watch->lock);
 	watch->threshold = decision.threshold;
+	watch->below = (uint64_t)attr->st_size < decision.threshold;
 	watch->window = decision.stream_window;
 	before = watch_is_trimmed(watch);
 	if (watch->shared && lane != watch->lane && !watch->keepers)
@@ -332,6 +352,7 @@ void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size)
 	if (watch) {
 		g_mutex_lock(&watch->lock);
 		watch->cut = MIN(watch->cut, size);
+		watch->below = watch->below || size < watch->threshold;
 		g_mutex_unlock(&watch->lock);
 	}
 	g_mutex_unlock(&mode->lock);

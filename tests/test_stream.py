@@ -187,6 +187,25 @@ def test_deleted_after_it_was_mapped(mount):
     wait_for(lambda: m.descriptors()[0] == m.first_descriptors[0], 0.8 / patience(1), "let go")
 
 
+def test_truncated_and_written_anew_between_two_looks(stream):
+    """What was resident before is gone, and what lies in its place is the stream's."""
+    write_large(stream.backing("f"), 8 * MIB)
+    with open(stream.join("f"), "r+b", buffering=0) as file:
+        wait_for(lambda: open_lanes(stream, stream.join("f")) == ["stream"], 5, "the stream")
+        file.truncate(0)
+        file.write(bytes(8 * MIB))
+    gone(stream.backing("f"))
+
+
+def test_grown_and_closed_before_anybody_looks(stream):
+    """A file passes the threshold in less time than between two looks."""
+    for index in range(8):
+        with open(stream.join(f"new{index}"), "wb", buffering=0) as file:
+            file.write(bytes(4 * MIB))
+    for index in range(8):
+        gone(stream.backing(f"new{index}"))
+
+
 def test_coherence_while_trimming_runs(stream):
     """Readers and writers by passthrough, and outside, see every byte while pages are dropped."""
     size = 32 * MIB
