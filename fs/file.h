@@ -64,6 +64,7 @@ struct file {
 	uint64_t brings;            /* atomic, of the contents its first READ gets for the kernel, 0: none */
 	bool flocked;               /* atomic, took a flock: see locks.c */
 	bool closing;               /* atomic, was flushed: a RELEASE may be on its way */
+	bool unflushed;             /* fixed after open, no FLUSH tells of a close(2) */
 	struct work work;           /* of file_unref_later() */
 };
 

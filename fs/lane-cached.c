@@ -8,6 +8,7 @@
 #include "attr.h"
 #include "file.h"
 #include "io.h"
+#include "locks.h"
 #include "residency-watch.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	int err;
 
 	(void)window;
+	fi->noflush = file->unflushed = locks_can_skip_flush(file);
 	if (backing_id) {
 		fi->backing_id = backing_id;
 		file->shared = true;

@@ -67,6 +67,7 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 	fd = open_for_locks(file);
 	if (fd < 0)
 		return fd;
+	atomic_write(mode->locked, true);
 	owner = g_new0(struct owner, 1);
 	*owner = (struct owner){ .refs = 2, .fd = fd, .pid = pid };
 	g_mutex_lock(&mode->lock);
@@ -378,9 +379,13 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 		fuse_reply_err(req, -fd);
 		return;
 	}
+	atomic_write(mode->locked, true);
 	err = flock(fd, operation | LOCK_NB) ? errno : 0;
 	if (!err)
 		atomic_write(file->flocked, !(operation & LOCK_UN));
+	/* Its RELEASE may be on its way at any time. */
+	if (file->unflushed)
+		locks_closing(file);
 	wait = err == EWOULDBLOCK && (!(operation & LOCK_NB) || atomic_read(mode->flocks_closing));
 	if (wait && !transport_hold(transport_current())) {
 		wait = false;
@@ -399,6 +404,20 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 	f->wait.attempt = flock_attempt;
 	lock_wait_enter(file->fs->lock_waits, &f->wait, req);
 	deferred_push(file->fs, &f->deferred, req, flock_wait_run);
+}
+
+bool locks_can_skip_flush(struct file *file)
+{
+	struct inode_mode *mode = file->mode;
+	bool alone;
+
+	if (file->writable || (file->flags & O_CREAT) || file->observed || atomic_read(mode->locked))
+		return false;
+	g_mutex_lock(&mode->lock);
+	alone = mode->opens.kind == IO_MODE_PASSTHROUGH ? !mode->opens.writers :
+							  mode->opens.count == 1;
+	g_mutex_unlock(&mode->lock);
+	return alone;
 }
 
 void locks_closing(struct file *file)

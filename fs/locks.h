@@ -39,6 +39,13 @@ void locks_flock(struct file *file, fuse_req_t req, int operation);
 /* FLUSH: the owner closed a descriptor of the file, which drops its POSIX locks. */
 void locks_drop_owner(struct file *file, uint64_t owner);
 
+/*
+ * Whether the closes of a file that is being opened can do without FLUSH, half the cost of opening
+ * and closing a small one: for readers of a file that nobody has locked or has open for
+ * writing.  The locks it is given all the same go with its RELEASE.
+ */
+bool locks_can_skip_flush(struct file *file);
+
 /* FLUSH: the file may be about to be released; see locks_flock. */
 void locks_closing(struct file *file);
 

@@ -53,6 +53,7 @@ struct inode_mode {
 	bool expiring;              /* M, queued with the reaper */
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
+	bool locked;                /* atomic, somebody has locked it since it is known */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
 	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */

@@ -84,7 +84,8 @@ def test_posix_lock_falls_with_a_close_while_another_thread_waits(pair):
 
     def hold_and_wait():
         with open(holder, "r+b") as stream, open(holder, "rb") as second:
-            posix_lock(stream.fileno(), WRITE, 0, 10)
+            # The other side's tries may be in the way for a moment.
+            posix_lock(stream.fileno(), WRITE, 0, 10, True)
             thread = threading.Thread(target=posix_lock, daemon=True,
                                       args=(stream.fileno(), WRITE, 10, 10, True))
             thread.start()
@@ -105,6 +106,34 @@ def test_posix_lock_falls_with_a_close_while_another_thread_waits(pair):
             assert child.result(25) == ("taken", "busy")
     for end in seen:
         os.close(end)
+
+
+def test_posix_lock_of_a_reader_falls_with_its_close(pair):
+    """Nobody tells of the closes of who opened the file before it was first locked."""
+    holder, other = pair
+    for _ in range(3):
+        with open(holder, "rb") as stream:
+            posix_lock(stream.fileno(), READ)
+            assert try_lock(other, posix_lock, WRITE) == "busy"
+            assert try_lock(other, posix_lock, READ) == "taken"
+        wait_for(lambda: try_lock(other, posix_lock, WRITE) == "taken", 1, "the end of the lock")
+    with open(holder, "rb"), open(holder, "r+b") as stream:
+        posix_lock(stream.fileno(), WRITE)
+        assert try_lock(other, posix_lock, WRITE) == "busy"
+        open(holder, "rb").close()
+        assert try_lock(other, posix_lock, WRITE) == "taken"
+
+
+def test_flock_of_a_reader_is_gone_once_it_is_closed(m):
+    """Even if its RELEASE is still on its way, for who asks without waiting."""
+    for index in range(100):
+        write_file(m.backing(f"l{index}"), b"x")
+        with open(m.join(f"l{index}"), "rb") as stream, open(m.join(f"l{index}"), "rb") as other:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            stream.close()
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def test_posix_lock_falls_with_its_process(pair):
