@@ -156,6 +156,11 @@ void ring_plug(void)
 	plug.depth++;
 }
 
+bool ring_is_plugged(void)
+{
+	return plug.first != NULL;
+}
+
 void ring_unplug(void)
 {
 	struct ring_request *requests = plug.first;

@@ -60,5 +60,8 @@ void ring_submit(struct ring *ring, struct ring_request *request);
 void ring_plug(void);
 void ring_unplug(void);
 
+/* Whether there is something to go. */
+bool ring_is_plugged(void);
+
 /* NULL when io_uring is in use, else why it is not. */
 const char *ring_no_io_uring(const struct ring *ring);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "transport.h"
+#include "ring.h"
 
 #include <glib.h>
 #include <liburing.h>
@@ -62,6 +63,7 @@ static void transport_thread_end(void *data)
 {
 	struct transport_queue *queue = data;
 
+	ring_unplug();
 	transport_unlock(queue);
 	if (transport_ended)
 		transport_ended(transport_ended_data);
@@ -210,12 +212,20 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 		queue = transport_queue_new();
 		g_mutex_lock(&queue->lock);
 		g_private_set(&transport_key, queue);
+		ring_plug();
 	}
 	pending = transport_flush(ring);
 	__tsan_release(&transport_queues);
+	/* Who gets an answer goes on while what is to be read ahead for him is sent on its way. */
+	if (pending && ring_is_plugged()) {
+		io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
+		pending = transport_flush(ring);
+	}
 	transport_unlock(queue);
+	ring_unplug();
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);
+	ring_plug();
 	return result;
 }
