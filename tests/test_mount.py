@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Starting and mounting: what is accepted, what is refused, and in which words."""
+import fcntl
 import json
 import os
 import re
@@ -192,6 +193,11 @@ def test_dev_fuse_without_permission(ends, scratch):
 def test_io_uring_turned_off(ends):
     """transport=io_uring says how to turn it on; auto mounts without it."""
     util_mount.need_uring()
+    with util_mount.uring_parameter(fcntl.LOCK_EX):
+        refused_and_done_without(ends)
+
+
+def refused_and_done_without(ends):
     with open(util_mount.MODULE, "w") as stream:
         stream.write("N")
     try:

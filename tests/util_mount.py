@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Backing directories and mounts of lanefs over them."""
+import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -31,6 +33,17 @@ IMAGES = {
     "xfs": (1024, ["mkfs.xfs", "-q", "-f"]),
     "btrfs": (1024, ["mkfs.btrfs", "-q", "-f"]),
 }
+
+
+@contextlib.contextmanager
+def uring_parameter(operation=fcntl.LOCK_SH):
+    """While a mount begins the parameter stays as it is; who changes it takes LOCK_EX."""
+    if not os.path.exists(MODULE):
+        yield
+        return
+    with open(MODULE) as stream:
+        fcntl.flock(stream, operation)
+        yield
 
 
 def mount_table():
@@ -160,6 +173,10 @@ class Mount:
             self.enter()
 
     def start(self):
+        with uring_parameter():
+            self._start()
+
+    def _start(self):
         # With a function to call, Popen copies the whole of this process.
         prepare = self._prepare if self.nofile or self.enter else None
         with open(self.log_path, "ab") as log:
@@ -369,7 +386,7 @@ def need_uring():
     if not os.path.exists(MODULE):
         pytest.skip("this kernel has no FUSE-over-io_uring")
     try:
-        with open(MODULE, "w") as stream:
+        with uring_parameter(), open(MODULE, "w") as stream:
             stream.write("Y")
     except OSError as error:
         pytest.skip(f"FUSE-over-io_uring cannot be turned on: {error}")
