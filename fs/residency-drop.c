@@ -62,7 +62,7 @@ void drop_chosen(struct watch *watch, bool closed, int64_t now)
 		out_push(watch, residency->drop, now);
 }
 
-bool drop_paged_out(struct watch *watch, const GArray *ranges, bool maps)
+bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps)
 {
 	g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
 	struct residency_counts counts;
@@ -73,10 +73,11 @@ bool drop_paged_out(struct watch *watch, const GArray *ranges, bool maps)
 	trimmed = watch_is_trimmed(watch);
 	closed = !watch->files.length;
 	g_mutex_unlock(&watch->lock);
-	if (ranges->len && trimmed && watch->recorded && record_open(watch) >= 0) {
+	if (out->ranges->len && trimmed && watch->recorded && out->record == watch->record &&
+	    record_open(watch) >= 0) {
 		/* Where nobody maps it there is nothing that was not tried. */
 		if (maps || watch->maps)
-			drop_ranges(watch, ranges, found, g_get_monotonic_time());
+			drop_ranges(watch, out->ranges, found, g_get_monotonic_time());
 		drop_count(watch);
 		if (trim_count(watch, &counts))
 			watch->pages = counts.pages;

@@ -39,6 +39,7 @@ struct watch_out {
 	GArray *ranges;             /* of struct residency_range, owned while it runs: to be dropped */
 	GArray *pages;              /* the same, what of them may be taken out of mappings */
 	struct mapped mapped;       /* by its worker while it runs, zeros until the first has */
+	unsigned int record;        /* the same, which the ranges are by */
 	int64_t started;            /* us, thread only */
 	bool running;               /* atomic */
 };
@@ -77,6 +78,7 @@ struct watch {
 
 	GMutex trim_lock;           /* protects the rest */
 	struct residency_plan plan;
+	unsigned int record;        /* counts what record_take() has done */
 	int fd;                     /* for reading, -1: none now */
 	uint64_t size;              /* bytes, when last looked */
 	uint64_t pages;             /* in the page cache then that are not kept */
@@ -167,11 +169,11 @@ void drop_chosen(struct watch *watch, bool closed, int64_t now);
 void drop_count(struct watch *watch);
 
 /*
- * A worker has taken of ranges what it could out of mappings; the rest is dropped.  maps: whether
- * somebody maps the file.  Whether the thread waits to hear that.  Any thread that serves no
+ * A worker has taken of its ranges what it could out of mappings; the rest is dropped, unless what is
+ * kept has been taken down anew.  maps: whether somebody maps the file.  Whether the thread waits to hear that.  Any thread that serves no
  * requests, no lock held.
  */
-bool drop_paged_out(struct watch *watch, const GArray *ranges, bool maps);
+bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps);
 
 /* --- residency-write.c --- */
 

@@ -34,6 +34,7 @@
 
 struct process {
 	pid_t pid;
+	int pidfd;     /* of who has the areas, -1: there are none */
 	GArray *areas; /* of struct mapped_area */
 };
 
@@ -42,9 +43,20 @@ static struct process *process_at(const struct mapped *mapped, guint i)
 	return &g_array_index(mapped->processes, struct process, i);
 }
 
-static void process_clear(void *process)
+static void process_forget(struct process *process)
 {
-	g_array_unref(((struct process *)process)->areas);
+	if (process->pidfd >= 0)
+		close(process->pidfd);
+	process->pidfd = -1;
+	g_array_set_size(process->areas, 0);
+}
+
+static void process_clear(void *data)
+{
+	struct process *process = data;
+
+	process_forget(process);
+	g_array_unref(process->areas);
 }
 
 void mapped_init(struct mapped *mapped)
@@ -107,7 +119,7 @@ static pid_t process_of(pid_t thread)
 
 static void add_process(struct mapped *mapped, pid_t pid)
 {
-	struct process process = { .pid = pid };
+	struct process process = { .pid = pid, .pidfd = -1 };
 
 	for (guint i = 0; i < mapped->processes->len; i++)
 		if (process_at(mapped, i)->pid == pid)
@@ -123,16 +135,21 @@ void mapped_add(struct mapped *mapped, pid_t thread)
 	add_process(mapped, process_of(thread));
 }
 
-/* False when it is gone, or not to be looked at. */
+/*
+ * False when it is gone, or not to be looked at.  Its number may be another's at any time, so that
+ * what is read there is only used with the descriptor from before.
+ */
 static bool read_maps(struct process *process, const struct mapped_file *file)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)process->pid);
-	FILE *stream = fopen(path, "re");
+	FILE *stream;
 	struct mapped_area area;
 	char *line = NULL;
 	size_t room = 0;
 
-	g_array_set_size(process->areas, 0);
+	process_forget(process);
+	process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+	stream = fopen(path, "re");
 	if (!stream)
 		return false;
 	while (process->areas->len < AREAS_MOST && getline(&line, &room, stream) > 0)
@@ -140,6 +157,8 @@ static bool read_maps(struct process *process, const struct mapped_file *file)
 			g_array_append_val(process->areas, area);
 	free(line);
 	fclose(stream);
+	if (!process->areas->len)
+		process_forget(process);
 	return true;
 }
 
@@ -203,21 +222,20 @@ static int page_out(int pidfd, const struct mapped_area *area, const struct resi
 /* 0, or -errno where no process can be asked. */
 static int page_out_process(const struct process *process, const GArray *ranges, int64_t *bytes)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
 	int err = 0;
 
-	if (pidfd < 0)
+	if (process->pidfd < 0)
 		return 0;
 	for (guint i = 0; i < process->areas->len; i++) {
 		/* What is locked in memory, or unmapped by now, is refused. */
 		err = 0;
 		for (guint j = 0; j < ranges->len && !err; j++)
-			err = page_out(pidfd, &g_array_index(process->areas, struct mapped_area, i),
+			err = page_out(process->pidfd,
+				       &g_array_index(process->areas, struct mapped_area, i),
 				       &g_array_index(ranges, struct residency_range, j), bytes);
 		if (err == -ENOSYS || err == -EPERM)
 			break;
 	}
-	close(pidfd);
 	return err == -ENOSYS || err == -EPERM ? err : 0;
 }
 

@@ -68,7 +68,7 @@ static void out_run(struct work *work)
 		g_message("mapped pages stay in memory: process_madvise(2): %s",
 			  g_strerror((int)-bytes));
 	}
-	waited_for = drop_paged_out(watch, out->ranges, out->mapped.areas);
+	waited_for = drop_paged_out(watch, out, out->mapped.areas);
 	g_array_unref(out->ranges);
 	g_array_unref(out->pages);
 	__atomic_store_n(&out->running, false, __ATOMIC_RELEASE);
@@ -104,6 +104,7 @@ bool out_push(struct watch *watch, const GArray *ranges, int64_t now)
 	out->ranges = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	out->pages = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	out->started = now;
+	out->record = watch->record;
 	if (ranges) {
 		g_array_append_vals(out->ranges, ranges->data, ranges->len);
 		residency_plan_leave(&watch->plan, ranges, out->pages);

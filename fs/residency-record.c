@@ -95,6 +95,7 @@ void record_take(struct watch *watch)
 	watch->size = (uint64_t)attr.st_size;
 	watch->pages = watch->hot_fetched = 0;
 	watch->changed = g_get_monotonic_time();
+	watch->record++;
 	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);
 	record_close(watch);
 }

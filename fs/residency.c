@@ -116,7 +116,7 @@ static uint64_t part_of(const struct search *search, uint64_t length)
 {
 	uint64_t part = search->block;
 
-	while (part * FAN_OUT < length)
+	while (part < (length + FAN_OUT - 1) / FAN_OUT)
 		part *= FAN_OUT;
 	return part;
 }
@@ -191,7 +191,7 @@ static int search_all(struct search *search, uint64_t begin, uint64_t end)
 	if (!residency_is_cheap())
 		return search_mapped(search, begin, end);
 	while (begin < end && !err) {
-		part = part_of(search, end - begin) * FAN_OUT;
+		part = MIN(part_of(search, end - begin), UINT64_MAX / 2 / FAN_OUT + 1) * FAN_OUT;
 		while (begin & (part - 1))
 			part /= FAN_OUT;
 		part = MAX(part, search->block);
