@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bufpool.h"
 
-#include <glib.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -14,6 +13,8 @@
 #define CLASSES 10
 #define PIECES (BUFPOOL_SLAB / BUFPOOL_ALIGN)
 #define WORD 64
+/* Beside the pool, at the least. */
+#define BESIDE_LEAST ((size_t)512 << 10)
 /* A pool of fewer slabs is one where memory is short: it takes its pages one by one. */
 #define HUGE_LEAST 4
 
@@ -36,6 +37,8 @@ struct bufpool {
 	GQueue warm;                  /* free and resident, the longest unused last */
 	GQueue partial[CLASSES];      /* some pieces free */
 	uint64_t in_use;
+	size_t beside, beside_most;   /* bytes with memory of their own, and how many there may be */
+	GQueue waiting;               /* of struct bufpool_wait, for such memory */
 };
 
 /* Huge pages the administrator has set aside, else what madvise() can find; 0 or -1. */
@@ -76,6 +79,8 @@ struct bufpool *bufpool_new(uint64_t size)
 		pool->mapping = pool->memory = NULL;
 		pool->count = 0;
 	}
+	pool->beside_most = MAX(pool->count * BUFPOOL_SLAB / 4, BESIDE_LEAST);
+	g_queue_init(&pool->waiting);
 	pool->slabs = g_new0(struct slab, pool->count);
 	for (size_t i = 0; i < pool->count; i++) {
 		pool->slabs[i].link.data = &pool->slabs[i];
@@ -206,25 +211,12 @@ void *bufpool_get(struct bufpool *pool, size_t size)
 	return buffer;
 }
 
-void *bufpool_get_any(struct bufpool *pool, size_t size)
-{
-	void *buffer = bufpool_get(pool, size);
-
-	if (!buffer && posix_memalign(&buffer, BUFPOOL_ALIGN, size))
-		return NULL;
-	return buffer;
-}
-
 void bufpool_put(struct bufpool *pool, void *buffer)
 {
 	size_t at = (size_t)((char *)buffer - pool->memory);
 	struct slab *slab = slab_of(pool, buffer);
 	unsigned int piece;
 
-	if (!slab) {
-		free(buffer);
-		return;
-	}
 	g_mutex_lock(&pool->lock);
 	piece = (unsigned int)(at % BUFPOOL_SLAB / ((size_t)BUFPOOL_ALIGN << slab->class));
 	slab->free[piece / WORD] |= UINT64_C(1) << piece % WORD;
@@ -238,6 +230,102 @@ void bufpool_put(struct bufpool *pool, void *buffer)
 		g_queue_push_head_link(&pool->warm, &slab->link);
 	}
 	g_mutex_unlock(&pool->lock);
+}
+
+/* Its bytes are counted already. */
+static void *beside_new(size_t size)
+{
+	void *buffer;
+
+	return posix_memalign(&buffer, BUFPOOL_ALIGN, size) ? NULL : buffer;
+}
+
+/* With the lock held: whether size more are allowed, and then they are counted. */
+static bool beside_take(struct bufpool *pool, size_t size)
+{
+	if (pool->beside && pool->beside + size > pool->beside_most)
+		return false;
+	pool->beside += size;
+	return true;
+}
+
+static void beside_give(struct bufpool *pool, size_t size)
+{
+	g_mutex_lock(&pool->lock);
+	pool->beside -= size;
+	g_mutex_unlock(&pool->lock);
+}
+
+void *bufpool_get_any(struct bufpool *pool, size_t size)
+{
+	void *buffer = bufpool_get(pool, size);
+
+	if (buffer)
+		return buffer;
+	buffer = beside_new(size);
+	if (!buffer)
+		return NULL;
+	g_mutex_lock(&pool->lock);
+	pool->beside += size;
+	g_mutex_unlock(&pool->lock);
+	return buffer;
+}
+
+bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wait, void **buffer)
+{
+	bool now;
+
+	*buffer = bufpool_get(pool, size);
+	if (*buffer)
+		return true;
+	g_mutex_lock(&pool->lock);
+	now = !pool->waiting.length && beside_take(pool, size);
+	if (!now) {
+		wait->size = size;
+		wait->link = (GList){ .data = wait };
+		g_queue_push_tail_link(&pool->waiting, &wait->link);
+	}
+	g_mutex_unlock(&pool->lock);
+	if (!now)
+		return false;
+	*buffer = beside_new(size);
+	if (!*buffer)
+		beside_give(pool, size);
+	return true;
+}
+
+/* Who waits for memory beside the pool gets it as far as it goes. */
+static void beside_serve(struct bufpool *pool)
+{
+	struct bufpool_wait *wait;
+	void *buffer;
+
+	for (;;) {
+		g_mutex_lock(&pool->lock);
+		wait = g_queue_peek_head(&pool->waiting);
+		if (wait && beside_take(pool, wait->size))
+			g_queue_unlink(&pool->waiting, &wait->link);
+		else
+			wait = NULL;
+		g_mutex_unlock(&pool->lock);
+		if (!wait)
+			return;
+		buffer = beside_new(wait->size);
+		if (!buffer)
+			beside_give(pool, wait->size);
+		wait->ready(wait, buffer);
+	}
+}
+
+void bufpool_put_any(struct bufpool *pool, void *buffer, size_t size)
+{
+	if (slab_of(pool, buffer)) {
+		bufpool_put(pool, buffer);
+		return;
+	}
+	free(buffer);
+	beside_give(pool, size);
+	beside_serve(pool);
 }
 
 bool bufpool_trim(struct bufpool *pool, int64_t quiet)
@@ -264,6 +352,7 @@ void bufpool_count(struct bufpool *pool, struct bufpool_counts *counts)
 	g_mutex_lock(&pool->lock);
 	counts->size = pool->count * BUFPOOL_SLAB;
 	counts->in_use = pool->in_use;
+	counts->beside = pool->beside;
 	counts->resident = (pool->count - g_queue_get_length(&pool->cold)) * BUFPOOL_SLAB;
 	g_mutex_unlock(&pool->lock);
 }

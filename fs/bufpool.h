@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,11 +41,34 @@ void *bufpool_get(struct bufpool *pool, size_t size);
 void *bufpool_take(struct bufpool *pool, size_t size);
 void bufpool_populate(struct bufpool *pool, void *buffer);
 
-/* The same, with memory of its own when the pool has none.  NULL: there is none at all. */
+void bufpool_put(struct bufpool *pool, void *buffer);
+
+/* --- with memory of its own when the pool has none --- */
+
+/* NULL: there is none at all. */
 void *bufpool_get_any(struct bufpool *pool, size_t size);
 
-/* Of either kind. */
-void bufpool_put(struct bufpool *pool, void *buffer);
+struct bufpool_wait {
+	/*
+	 * Its turn has come; buffer NULL: there is no memory at all.  On a thread that has called
+	 * bufpool_put_any(), with no lock held.
+	 */
+	void (*ready)(struct bufpool_wait *wait, void *buffer);
+	/* The pool's own. */
+	GList link;
+	size_t size;
+};
+
+/*
+ * The same, but buffers with memory of their own are together no larger than a quarter of the pool
+ * now, or one at a time.  False: wait->ready() is called when others have put theirs, or has been;
+ * it is the only thing that tells, so that each buffer of either kind is to come back by
+ * bufpool_put_any().
+ */
+bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wait, void **buffer);
+
+/* size: as it was asked for.  No lock held. */
+void bufpool_put_any(struct bufpool *pool, void *buffer, size_t size);
 
 /*
  * Gives back to the system what has been free for quiet us.  True while more may be later.  It is
@@ -55,6 +79,7 @@ bool bufpool_trim(struct bufpool *pool, int64_t quiet);
 struct bufpool_counts {
 	uint64_t size;      /* bytes that may be handed out */
 	uint64_t in_use;    /* bytes handed out */
+	uint64_t beside;    /* bytes of buffers with memory of their own */
 	uint64_t resident;  /* bytes of memory taken from the system */
 };
 void bufpool_count(struct bufpool *pool, struct bufpool_counts *counts);

@@ -166,8 +166,7 @@ static void reload_run(struct work *work)
 {
 	struct deferred *deferred = (struct deferred *)work;
 
-	deferred_reply_err(deferred, deferred->refused ? -deferred->refused :
-				     live_reload(deferred->fs) ? 0 : -EINVAL);
+	deferred_reply(deferred, deferred->refused || live_reload(deferred->fs) ? 0 : -EINVAL);
 }
 
 bool computed_obey(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name)

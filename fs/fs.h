@@ -35,6 +35,9 @@ struct residency_totals {               /* all atomic */
 	uint64_t moves;                 /* of open files from one lane to another */
 };
 
+/* Who opens files and has locked none, by the number of the thread: see locks_can_skip_flush(). */
+#define LOCKLESS_SLOTS 1024
+
 struct lanefs {
 	struct config *config;          /* fixed, borrowed; see live.h for rules and policy */
 	struct fuse_session *se;        /* fixed */
@@ -76,6 +79,7 @@ struct lanefs {
 	struct adapt *adapt;            /* fixed */
 	struct observer *observer;      /* fixed */
 	struct callers *callers;        /* fixed */
+	uint64_t lockless[LOCKLESS_SLOTS]; /* atomic, see locks.c */
 	struct trace *trace;            /* fixed */
 	struct state *state;            /* fixed, NULL: none; the observer's thread, then who joined it */
 	char *state_text;               /* the same, what the file holds, NULL: unknown */

@@ -24,6 +24,7 @@ struct io {
 	struct backing_read read;     /* a READ's way; its file and buffer are the request's */
 	struct ring_request ring;     /* a WRITE's */
 	struct transport_reply reply;
+	struct bufpool_wait wait;     /* a READ's, for buffer */
 	struct file *file;            /* a reference */
 	int64_t started;              /* us on the monotonic clock */
 	fuse_req_t req;
@@ -39,6 +40,32 @@ struct io {
 	int err;                      /* to be answered, 0 or -errno */
 };
 
+/* Of a request that comes too late. */
+struct refusal {
+	struct transport_reply reply;
+	fuse_req_t req;
+};
+
+static void refusal_send(struct transport_reply *reply)
+{
+	fuse_reply_err(((struct refusal *)reply)->req, ENOTCONN);
+}
+
+static void refusal_sent(struct transport_reply *reply)
+{
+	g_free(reply);
+}
+
+static void refuse(fuse_req_t req, struct transport_queue *queue)
+{
+	struct refusal *refusal = g_new0(struct refusal, 1);
+
+	refusal->reply.send = refusal_send;
+	refusal->reply.sent = refusal_sent;
+	refusal->req = req;
+	transport_send(queue, &refusal->reply);
+}
+
 /* NULL, answered, once the mount is stopping. */
 static struct io *io_new(struct file *file, fuse_req_t req, struct transport_queue *queue,
 			 size_t size, off_t offset)
@@ -46,9 +73,7 @@ static struct io *io_new(struct file *file, fuse_req_t req, struct transport_que
 	struct io *io;
 
 	if (!later_begin(file->fs)) {
-		transport_begin(queue);
-		fuse_reply_err(req, ENOTCONN);
-		transport_end(queue);
+		refuse(req, queue);
 		return NULL;
 	}
 	io = g_new0(struct io, 1);
@@ -73,7 +98,7 @@ static void io_free(struct transport_reply *reply)
 	struct lanefs *fs = file->fs;
 
 	if (io->owned)
-		bufpool_put(file->fs->pool, io->buffer);
+		bufpool_put_any(fs->pool, io->buffer, io->length);
 	g_free(io);
 	file_unref_later(file);
 	/* Last of all: from here on the mount may be freed. */
@@ -159,6 +184,33 @@ static void count_read_request(struct file *file)
 	}
 }
 
+static void read_start(struct io *io)
+{
+	io->read = (struct backing_read){
+		.file = io->file,
+		.buffer = io->buffer,
+		.length = io->length,
+		.offset = io->offset - (off_t)io->skip,
+		.ended = read_ended,
+	};
+	backing_read_start(&io->read);
+}
+
+static void read_start_in(struct io *io, void *buffer)
+{
+	io->buffer = buffer;
+	io->owned = buffer != NULL;
+	if (buffer)
+		read_start(io);
+	else
+		read_reply(io, -ENOMEM);
+}
+
+static void read_ready(struct bufpool_wait *wait, void *buffer)
+{
+	read_start_in((struct io *)((char *)wait - offsetof(struct io, wait)), buffer);
+}
+
 void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages)
 {
 	io_read_for(file, req, transport_current(), size, offset, for_pages);
@@ -169,6 +221,7 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 {
 	struct io *io = io_new(file, req, queue, size, offset);
 	enum file_read how;
+	void *buffer;
 	int fd;
 
 	if (!io)
@@ -188,22 +241,13 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
 	}
 	io->buffer = io->skip ? NULL : payload_of(req, io->length);
-	if (!io->buffer) {
-		io->buffer = bufpool_get_any(file->fs->pool, io->length);
-		io->owned = io->buffer != NULL;
-	}
-	if (!io->buffer) {
-		read_reply(io, -ENOMEM);
+	if (io->buffer) {
+		read_start(io);
 		return;
 	}
-	io->read = (struct backing_read){
-		.file = file,
-		.buffer = io->buffer,
-		.length = io->length,
-		.offset = offset - (off_t)io->skip,
-		.ended = read_ended,
-	};
-	backing_read_start(&io->read);
+	io->wait.ready = read_ready;
+	if (bufpool_get_wait(file->fs->pool, io->length, &io->wait, &buffer))
+		read_start_in(io, buffer);
 }
 
 /* Where O_APPEND puts it, only the backing filesystem knows. */

@@ -142,6 +142,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	if (fs->root_daemon)
 		setgroups(0, NULL);
 	fs->pool = bufpool_new(MAX(BUFPOOL_SLAB, MIN(fs->config->pool, fs->memory_limit / 4)));
+	transport_start();
 	fs->worker = worker_new();
 	fs->ring = ring_new(fs->worker);
 	if (ring_no_io_uring(fs->ring))
@@ -220,6 +221,7 @@ void lanefs_free(struct lanefs *fs)
 	lock_waits_free(fs->lock_waits);
 	worker_free(fs->worker);
 	ring_free(fs->ring);
+	transport_stop();
 	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
 	close_leftovers(fs);

@@ -13,6 +13,43 @@
 /* How long a flock that was refused is tried again while its holder's RELEASE is on its way. */
 #define RELEASE_GRACE_US (50 * G_TIME_SPAN_MILLISECOND)
 
+/*
+ * Only who has opened so many files and locked none may close them without FLUSH: programs that lock
+ * do so early.
+ */
+#define LOCKLESS_OPENS 64
+/* In fs->lockless: the thread's number << 32 | its opens, or that it has locked. */
+#define LOCKLESS_NEVER UINT32_MAX
+
+static uint64_t *lockless_slot(struct lanefs *fs, pid_t pid)
+{
+	return &fs->lockless[(uint32_t)pid % LOCKLESS_SLOTS];
+}
+
+static void lockless_never(struct lanefs *fs, pid_t pid)
+{
+	atomic_write(*lockless_slot(fs, pid), (uint64_t)(uint32_t)pid << 32 | LOCKLESS_NEVER);
+}
+
+/* One open more.  Whether it, and those before it, were enough. */
+static bool lockless_open(struct lanefs *fs, pid_t pid)
+{
+	uint64_t *slot = lockless_slot(fs, pid), known = atomic_read(*slot);
+	uint32_t opens = known >> 32 == (uint32_t)pid ? (uint32_t)known : 0;
+
+	if (opens < LOCKLESS_OPENS)
+		atomic_write(*slot, (uint64_t)(uint32_t)pid << 32 | (opens + 1));
+	return opens >= LOCKLESS_OPENS && opens != LOCKLESS_NEVER;
+}
+
+/* A lock is asked for. */
+static void note_locking(struct file *file, fuse_req_t req)
+{
+	atomic_write(file->mode->locked, true);
+	lockless_never(file->fs, file->pid);
+	lockless_never(file->fs, fuse_req_ctx(req)->pid);
+}
+
 /* A lock owner on one inode. */
 struct owner {
 	int refs;     /* atomic: the table's and one for each call under way */
@@ -67,7 +104,6 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 	fd = open_for_locks(file);
 	if (fd < 0)
 		return fd;
-	atomic_write(mode->locked, true);
 	owner = g_new0(struct owner, 1);
 	*owner = (struct owner){ .refs = 2, .fd = fd, .pid = pid };
 	g_mutex_lock(&mode->lock);
@@ -255,7 +291,7 @@ static void posix_wait_run(struct work *work)
 
 	transport_unhold(posix->deferred.queue);
 	owner_unref(posix->owner);
-	deferred_reply_err(&posix->deferred, err);
+	deferred_reply(&posix->deferred, err);
 }
 
 /* Before it was handed over. */
@@ -275,6 +311,7 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	struct owner *owner;
 	int err;
 
+	note_locking(file, req);
 	err = owner_get(file, mode, id, fuse_req_ctx(req)->pid, &owner);
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -359,7 +396,14 @@ static void flock_wait_run(struct work *work)
 	int err = lock_wait_run(f->file->fs->lock_waits, &f->wait, f->deferred.refused);
 
 	transport_unhold(f->deferred.queue);
-	deferred_reply_err(&f->deferred, err);
+	deferred_reply(&f->deferred, err);
+}
+
+/* Of what is closed without FLUSH the RELEASE may be on its way at any time. */
+static void note_unflushed(struct file *file)
+{
+	if (file->unflushed)
+		locks_closing(file);
 }
 
 /*
@@ -379,13 +423,11 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 		fuse_reply_err(req, -fd);
 		return;
 	}
-	atomic_write(mode->locked, true);
+	note_locking(file, req);
 	err = flock(fd, operation | LOCK_NB) ? errno : 0;
 	if (!err)
 		atomic_write(file->flocked, !(operation & LOCK_UN));
-	/* Its RELEASE may be on its way at any time. */
-	if (file->unflushed)
-		locks_closing(file);
+	note_unflushed(file);
 	wait = err == EWOULDBLOCK && (!(operation & LOCK_NB) || atomic_read(mode->flocks_closing));
 	if (wait && !transport_hold(transport_current())) {
 		wait = false;
@@ -396,6 +438,7 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 		return;
 	}
 	atomic_write(file->flocked, true);
+	note_unflushed(file);
 	f = g_new0(struct flock_wait, 1);
 	f->file = f->deferred.file = file_ref(file);
 	f->deferred.waits = true;
@@ -417,7 +460,7 @@ bool locks_can_skip_flush(struct file *file)
 	alone = mode->opens.kind == IO_MODE_PASSTHROUGH ? !mode->opens.writers :
 							  mode->opens.count == 1;
 	g_mutex_unlock(&mode->lock);
-	return alone;
+	return lockless_open(file->fs, file->pid) && alone;
 }
 
 void locks_closing(struct file *file)

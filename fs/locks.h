@@ -40,9 +40,10 @@ void locks_flock(struct file *file, fuse_req_t req, int operation);
 void locks_drop_owner(struct file *file, uint64_t owner);
 
 /*
- * Whether the closes of a file that is being opened can do without FLUSH, half the cost of opening
- * and closing a small one: for readers of a file that nobody has locked or has open for
- * writing.  The locks it is given all the same go with its RELEASE.
+ * Whether the closes of a file that is being opened can do without FLUSH, a third of the cost of
+ * opening and closing a small one: when a thread opens it for reading that has opened many and locked
+ * none, and nobody has locked it or has it open for writing.  The POSIX locks it is given all the
+ * same go with its RELEASE, which is late for who closes a duplicate, or leaves it to a child.
  */
 bool locks_can_skip_flush(struct file *file);
 

@@ -26,7 +26,7 @@ static void sync_run(struct work *work)
 
 	if (!sync->deferred.refused)
 		err = (sync->datasync ? fdatasync(sync->fd) : fsync(sync->fd)) ? -errno : 0;
-	deferred_reply_err(&sync->deferred, err);
+	deferred_reply(&sync->deferred, err);
 }
 
 void slow_fsync(struct file *file, fuse_req_t req, bool datasync)
@@ -77,7 +77,7 @@ static void allocation_run(struct work *work)
 		if (err)
 			attr_forget(a->deferred.fs, a->deferred.file->inode);
 	}
-	deferred_reply_err(&a->deferred, err);
+	deferred_reply(&a->deferred, err);
 }
 
 void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, off_t length)
@@ -111,25 +111,19 @@ struct copy {
 static void copy_run(struct work *work)
 {
 	struct copy *copy = (struct copy *)work;
-	int err = copy->deferred.refused;
-	ssize_t copied = -1;
+	ssize_t copied = 0;
 	off_t begin = copy->off_out, length = (off_t)copy->length;
 
-	if (!err) {
+	if (!copy->deferred.refused) {
 		window_changed(copy->deferred.fs, copy->deferred.other->inode, begin, length);
 		creds_drop_enter(&copy->drop);
 		copied = copy_file_range(copy->fd_in, &copy->off_in, copy->fd_out, &copy->off_out,
 					 copy->length, (unsigned int)copy->flags);
-		err = errno;
+		copied = copied < 0 ? -errno : copied;
 		creds_drop_leave(&copy->drop);
 		window_changed(copy->deferred.fs, copy->deferred.other->inode, begin, length);
 	}
-	deferred_reply_begin(&copy->deferred);
-	if (copied < 0)
-		fuse_reply_err(copy->deferred.req, err);
-	else
-		fuse_reply_write(copy->deferred.req, (size_t)copied);
-	deferred_reply_end(&copy->deferred);
+	deferred_reply(&copy->deferred, copied);
 }
 
 void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,
@@ -145,6 +139,7 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	copy = g_new0(struct copy, 1);
 	copy->deferred.file = file_ref(in);
 	copy->deferred.other = file_ref(out);
+	copy->deferred.counts = true;
 	copy->fd_in = fd_in;
 	copy->fd_out = fd_out;
 	copy->off_in = off_in;

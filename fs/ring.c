@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ring.h"
+#include "transport.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -11,9 +12,10 @@
 /* What is submitted at once. */
 #define RING_ENTRIES 512
 
-/* Requests of one ring that this thread holds back until it calls ring_unplug(). */
+/* Requests of one ring that this thread holds back. */
 struct plug {
-	unsigned int depth;
+	unsigned int depth;         /* of ring_plug() */
+	bool round;                 /* between ring_begin_round() and ring_end_round() */
 	struct ring_request *first, **last; /* linked by next; last is NULL when there are none */
 };
 static _Thread_local struct plug plug;
@@ -76,6 +78,7 @@ static void *ring_reap(void *data)
 	struct ring *ring = data;
 	struct io_uring_cqe *cqe;
 
+	transport_never_blocks();
 	for (;;) {
 		int err = io_uring_wait_cqe(&ring->uring, &cqe);
 		struct ring_request *request;
@@ -112,8 +115,9 @@ static void ring_prepare(struct io_uring_sqe *sqe, struct ring_request *request)
  */
 static void ring_flush(struct io_uring *uring)
 {
-	while (io_uring_sq_ready(uring) && io_uring_submit(uring) < 0)
-		g_usleep(100);
+	while (io_uring_sq_ready(uring))
+		if (io_uring_submit(uring) <= 0)
+			g_usleep(100);
 }
 
 /* With ring->lock held: a place in the queue. */
@@ -151,25 +155,48 @@ static void ring_submit_all(struct ring *ring, struct ring_request *requests)
 	g_mutex_unlock(&ring->lock);
 }
 
+static void ring_submit_held(void)
+{
+	struct ring_request *requests = plug.first;
+
+	if (!requests)
+		return;
+	plug.first = NULL;
+	plug.last = NULL;
+	ring_submit_all(requests->ring, requests);
+}
+
 void ring_plug(void)
 {
 	plug.depth++;
 }
 
-bool ring_is_plugged(void)
+void ring_unplug(void)
+{
+	if (!--plug.depth)
+		ring_submit_held();
+}
+
+void ring_unplug_later(void)
+{
+	if (!--plug.depth && !plug.round)
+		ring_submit_held();
+}
+
+void ring_begin_round(void)
+{
+	plug.round = true;
+}
+
+bool ring_has_round(void)
 {
 	return plug.first != NULL;
 }
 
-void ring_unplug(void)
+void ring_end_round(void)
 {
-	struct ring_request *requests = plug.first;
-
-	if (--plug.depth || !requests)
-		return;
-	plug.first = NULL;
-	plug.last = NULL;
-	ring_submit_all(requests->ring, requests);
+	plug.round = false;
+	ring_submit_held();
 }
 
 void ring_submit(struct ring *ring, struct ring_request *request)

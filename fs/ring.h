@@ -60,8 +60,15 @@ void ring_submit(struct ring *ring, struct ring_request *request);
 void ring_plug(void);
 void ring_unplug(void);
 
-/* Whether there is something to go. */
-bool ring_is_plugged(void);
+/*
+ * A queue's thread handles some requests in a round, and then sends their replies.  What is
+ * submitted before ring_unplug_later() can wait until those have gone: it goes with
+ * ring_end_round(), or with the next that cannot.  Outside of rounds it is ring_unplug().
+ */
+void ring_unplug_later(void);
+void ring_begin_round(void);
+bool ring_has_round(void); /* whether anything waits for its end */
+void ring_end_round(void);
 
 /* NULL when io_uring is in use, else why it is not. */
 const char *ring_no_io_uring(const struct ring *ring);

@@ -111,6 +111,7 @@ static void add_pool(JsonBuilder *builder, struct bufpool *pool)
 	begin_object(builder, "pool");
 	add_int(builder, "size", counts.size);
 	add_int(builder, "in_use", counts.in_use);
+	add_int(builder, "beside", counts.beside);
 	add_int(builder, "resident", counts.resident);
 	json_builder_end_object(builder);
 }

@@ -8,6 +8,7 @@
 #include <sys/sysinfo.h>
 
 struct transport_queue {
+	struct io_uring *ring; /* fixed, libfuse's */
 	GMutex lock;      /* held by the queue's thread whenever it is not asleep in the kernel */
 	int held;         /* atomic, requests that wait for other requests */
 	GMutex left_lock; /* taken after lock, which is only let go with it held */
@@ -44,18 +45,37 @@ static struct transport_reply *transport_take_left(struct transport_queue *queue
 /* Sends what was left meanwhile, too. */
 static void transport_unlock(struct transport_queue *queue)
 {
-	struct transport_reply *first, *next;
+	struct transport_reply *sent = NULL, **end = &sent, *next;
 
-	while ((first = transport_take_left(queue))) {
-		for (struct transport_reply *reply = first; reply; reply = reply->next)
-			reply->send(reply);
-		g_mutex_unlock(&queue->lock);
-		for (; first; first = next) {
-			next = first->next;
-			first->sent(first);
-		}
-		g_mutex_lock(&queue->lock);
+	while ((*end = transport_take_left(queue)))
+		for (; *end; end = &(*end)->next)
+			(*end)->send(*end);
+	for (; sent; sent = next) {
+		next = sent->next;
+		sent->sent(sent);
 	}
+}
+
+/* With the queue's lock held: what liburing's flush does.  The number to submit. */
+static unsigned int transport_flush(struct io_uring *ring)
+{
+	struct io_uring_sq *sq = &ring->sq;
+	unsigned int tail = sq->sqe_tail;
+
+	if (sq->sqe_head != tail) {
+		sq->sqe_head = tail;
+		io_uring_smp_store_release(sq->ktail, tail);
+	}
+	return tail - io_uring_smp_load_acquire(sq->khead);
+}
+
+/* With the queue's lock held: the replies of the requests handled just now. */
+static void transport_submit(struct io_uring *ring)
+{
+	unsigned int pending = transport_flush(ring);
+
+	if (pending)
+		io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
 }
 
 /* A queue thread that ends holds its lock; repliers still waiting must get through. */
@@ -63,7 +83,9 @@ static void transport_thread_end(void *data)
 {
 	struct transport_queue *queue = data;
 
-	ring_unplug();
+	/* libfuse leaves its loop without sending the last ones. */
+	transport_submit(queue->ring);
+	ring_end_round();
 	transport_unlock(queue);
 	if (transport_ended)
 		transport_ended(transport_ended_data);
@@ -71,13 +93,17 @@ static void transport_thread_end(void *data)
 
 static GPrivate transport_key = G_PRIVATE_INIT(transport_thread_end);
 
-/* This thread's, see transport_is_bound(). */
-static _Thread_local bool transport_bound;
+/* This thread's, see transport_never_blocks(). */
+static _Thread_local bool transport_is_replier;
 
-bool transport_is_bound(void)
-{
-	return transport_bound;
-}
+/* For threads that may block. */
+static struct {
+	GMutex lock;
+	GCond more;
+	struct transport_reply *first, **last; /* lock, linked by next */
+	GThread *thread;                       /* NULL: not running */
+	bool stop;                             /* lock */
+} transport_replier;
 
 /*
  * Queues live as long as the process: a reply may come after its queue's thread
@@ -86,10 +112,11 @@ bool transport_is_bound(void)
 static GMutex transport_queues_lock;
 static GSList *transport_queues; /* protected by transport_queues_lock */
 
-static struct transport_queue *transport_queue_new(void)
+static struct transport_queue *transport_queue_new(struct io_uring *ring)
 {
 	struct transport_queue *queue = g_new0(struct transport_queue, 1);
 
+	queue->ring = ring;
 	g_mutex_init(&queue->lock);
 	g_mutex_init(&queue->left_lock);
 	g_mutex_lock(&transport_queues_lock);
@@ -125,20 +152,6 @@ void transport_unhold(struct transport_queue *queue)
 		__atomic_sub_fetch(&queue->held, 1, __ATOMIC_RELAXED);
 }
 
-void transport_begin(struct transport_queue *queue)
-{
-	if (!queue || queue == transport_current())
-		return;
-	g_mutex_lock(&queue->lock);
-	transport_bound = true;
-}
-
-void transport_end(struct transport_queue *queue)
-{
-	if (queue && queue != transport_current())
-		transport_unlock(queue);
-}
-
 /* False when reply is for who holds the lock. */
 static bool transport_trylock(struct transport_queue *queue, struct transport_reply *reply)
 {
@@ -154,17 +167,82 @@ static bool transport_trylock(struct transport_queue *queue, struct transport_re
 	return locked;
 }
 
+static void transport_send_here(struct transport_queue *queue, struct transport_reply *reply)
+{
+	if (!transport_trylock(queue, reply))
+		return;
+	reply->send(reply);
+	transport_unlock(queue);
+	reply->sent(reply);
+}
+
+static void *transport_replier_run(void *data)
+{
+	struct transport_reply *reply;
+
+	transport_never_blocks();
+	g_mutex_lock(&transport_replier.lock);
+	while ((reply = transport_replier.first) || !transport_replier.stop) {
+		if (!reply) {
+			g_cond_wait(&transport_replier.more, &transport_replier.lock);
+			continue;
+		}
+		transport_replier.first = reply->next;
+		if (!reply->next)
+			transport_replier.last = &transport_replier.first;
+		g_mutex_unlock(&transport_replier.lock);
+		transport_send_here(reply->queue, reply);
+		g_mutex_lock(&transport_replier.lock);
+	}
+	g_mutex_unlock(&transport_replier.lock);
+	return NULL;
+}
+
+static void transport_hand_over(struct transport_reply *reply)
+{
+	reply->next = NULL;
+	g_mutex_lock(&transport_replier.lock);
+	*transport_replier.last = reply;
+	transport_replier.last = &reply->next;
+	g_cond_signal(&transport_replier.more);
+	g_mutex_unlock(&transport_replier.lock);
+}
+
+void transport_start(void)
+{
+	transport_replier.last = &transport_replier.first;
+	transport_replier.stop = false;
+	transport_replier.thread = g_thread_new("lanefs-replies", transport_replier_run, NULL);
+}
+
+void transport_stop(void)
+{
+	if (!transport_replier.thread)
+		return;
+	g_mutex_lock(&transport_replier.lock);
+	transport_replier.stop = true;
+	g_cond_signal(&transport_replier.more);
+	g_mutex_unlock(&transport_replier.lock);
+	g_thread_join(g_steal_pointer(&transport_replier.thread));
+}
+
+void transport_never_blocks(void)
+{
+	transport_is_replier = true;
+}
+
 void transport_send(struct transport_queue *queue, struct transport_reply *reply)
 {
-	bool other = queue && queue != transport_current();
-
-	if (other && !transport_trylock(queue, reply))
+	if (!queue || queue == transport_current()) {
+		reply->send(reply);
+		reply->sent(reply);
 		return;
-	transport_bound = transport_bound || other;
-	reply->send(reply);
-	if (other)
-		transport_unlock(queue);
-	reply->sent(reply);
+	}
+	reply->queue = queue;
+	if (transport_is_replier)
+		transport_send_here(queue, reply);
+	else
+		transport_hand_over(reply);
 }
 
 #ifdef __SANITIZE_THREAD__
@@ -177,19 +255,6 @@ void transport_ordered(void)
 #else
 #define __tsan_release(address)
 #endif
-
-/* With the queue's lock held: what liburing's flush does.  The number to submit. */
-static unsigned int transport_flush(struct io_uring *ring)
-{
-	struct io_uring_sq *sq = &ring->sq;
-	unsigned int tail = sq->sqe_tail;
-
-	if (sq->sqe_head != tail) {
-		sq->sqe_head = tail;
-		io_uring_smp_store_release(sq->ktail, tail);
-	}
-	return tail - io_uring_smp_load_acquire(sq->khead);
-}
 
 /*
  * Stands in for liburing's function of that name, which only libfuse's queue
@@ -209,23 +274,21 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 		 * handler would leave that handler's locks behind.
 		 */
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-		queue = transport_queue_new();
+		queue = transport_queue_new(ring);
 		g_mutex_lock(&queue->lock);
 		g_private_set(&transport_key, queue);
-		ring_plug();
 	}
-	pending = transport_flush(ring);
 	__tsan_release(&transport_queues);
 	/* Who gets an answer goes on while what is to be read ahead for him is sent on its way. */
-	if (pending && ring_is_plugged()) {
-		io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
-		pending = transport_flush(ring);
+	if (ring_has_round()) {
+		transport_submit(ring);
+		ring_end_round();
 	}
+	pending = transport_flush(ring);
 	transport_unlock(queue);
-	ring_unplug();
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);
-	ring_plug();
+	ring_begin_round();
 	return result;
 }

@@ -58,35 +58,36 @@ bool transport_hold(struct transport_queue *queue);
 void transport_unhold(struct transport_queue *queue);
 
 /*
- * A reply on a thread that may not wait: embedded in the caller's own structure.
+ * A reply, embedded in the caller's own structure.
  *
- * A queue's lock is held for as long as libfuse's handlers take on its thread, which may be what a
- * disk takes.  So when it is held, whoever holds it sends the reply before letting go.
+ * Over io_uring it goes by the ring of its queue, whose lock is held for as long as libfuse's handlers
+ * take on the queue's thread, which may be what a disk takes.  So when it is held, whoever holds it
+ * sends the reply before letting go.
+ *
+ * The entry that is answered is handed its next request by the thread that submitted the answer
+ * (task work, fuse_uring_send_in_task() in fs/fuse/dev_uring.c).  One that has ended fails that request
+ * with ECANCELED, or not even that, and the entry is lost; one that waits for a disk, or in
+ * another process's way, holds it up for as long.  So those that may block hand their replies to a
+ * thread that does nothing else.
  */
 struct transport_reply {
-	/* Calls fuse_reply_*(), with the queue held. */
+	/* Calls fuse_reply_*(), with the queue held; nothing of the request may be touched after. */
 	void (*send)(struct transport_reply *reply);
-	/* Afterwards, with nothing held; may free it. */
+	/* Afterwards, with nothing held; may free it, but not block. */
 	void (*sent)(struct transport_reply *reply);
-	struct transport_reply *next; /* the transport's */
+	struct transport_reply *next;  /* the transport's */
+	struct transport_queue *queue; /* the same */
 };
 
-/* Both are called, now or on another thread; queue: what transport_current() said on receipt. */
+/*
+ * Both are called, now or on another thread; queue: what transport_current() said on receipt.  Any
+ * thread.
+ */
 void transport_send(struct transport_queue *queue, struct transport_reply *reply);
 
-/*
- * Around fuse_reply_*() on any other thread, with what transport_current() said when
- * the request was received.  Nothing may block in between, and nothing of the request may be touched
- * after the reply.
- */
-void transport_begin(struct transport_queue *queue);
-void transport_end(struct transport_queue *queue);
+/* This thread may send replies itself: it waits for nothing that could wait for a request. */
+void transport_never_blocks(void);
 
-/*
- * Whether this thread has sent a reply to another thread's queue.  Then it must not end before the
- * session does: the entry that was answered from here is handed its next request by this thread
- * (task work of who submitted the command), and once that is gone the kernel fails the request with
- * ECANCELED, or not even that, and the entry is lost (fuse_uring_send_in_task() in
- * fs/fuse/dev_uring.c).
- */
-bool transport_is_bound(void);
+/* Around all replies that other threads than the queues' send. */
+void transport_start(void);
+void transport_stop(void);

@@ -109,9 +109,9 @@ uint64_t window_set_limit(struct window_reader *reader, const struct stream *str
 {
 	struct window_set *set = reader->set;
 	struct windows *windows = set->windows;
-	uint64_t active = (uint64_t)MAX(atomic_read(windows->active), 1);
+	int active = atomic_read(windows->active);
 	/* A quarter is for what was read and is about to be freed. */
-	uint64_t limit = MIN(reader->most, windows->pool_size / 4 * 3 / active);
+	uint64_t limit = MIN(reader->most, windows->pool_size / 4 * 3 / (uint64_t)MAX(active, 1));
 
 	return stream_window(stream, limit, (set->wasted + set->doubtful) * WASTE_SHARE > set->asked);
 }

@@ -124,27 +124,34 @@ static void request_free(struct window_request *request)
 	later_end(fs);
 }
 
-/* The copy is made before the transport's queue is held up. */
-static bool request_copy(struct window_request *request, const struct iovec *iov, int count)
+/* Into the transport's buffer, if it has one: before the queue is held up for it. */
+static void request_copy(struct window_request *request)
 {
-	size_t room, done = 0;
+	struct iovec iov[SPAN_MAX];
+	char *payload;
+	size_t room;
+	int count;
 
 	if (!fuse_req_is_uring(request->req) ||
-	    fuse_req_get_payload(request->req, &request->payload, &room, NULL) ||
-	    room < request->there)
-		return false;
+	    fuse_req_get_payload(request->req, &payload, &room, NULL) || room < request->there)
+		return;
+	request->payload = payload;
+	count = request_pieces(request, request->there, iov);
 	for (int i = 0; i < count; i++) {
-		memcpy(request->payload + done, iov[i].iov_base, iov[i].iov_len);
-		done += iov[i].iov_len;
+		memcpy(payload, iov[i].iov_base, iov[i].iov_len);
+		payload += iov[i].iov_len;
 	}
-	return true;
 }
 
 static void request_send(struct transport_reply *reply)
 {
 	struct window_request *request = request_of(reply);
+	struct iovec iov[SPAN_MAX];
 
-	fuse_reply_buf(request->req, request->payload, request->there);
+	if (request->payload)
+		fuse_reply_buf(request->req, request->payload, request->there);
+	else
+		fuse_reply_iov(request->req, iov, request_pieces(request, request->there, iov));
 }
 
 static void request_sent(struct transport_reply *reply)
@@ -159,8 +166,6 @@ static void request_sent(struct transport_reply *reply)
 static void request_reply(struct window_request *request)
 {
 	struct file *file = request->file;
-	struct iovec iov[SPAN_MAX];
-	int count;
 
 	request->there = request_there(request);
 	if (request->there < request->size && !ends_there(request, request->there)) {
@@ -173,17 +178,10 @@ static void request_reply(struct window_request *request)
 	}
 	COUNT(file, read_requests, 1);
 	COUNT(file, read_bytes, request->there);
-	count = request_pieces(request, request->there, iov);
+	request_copy(request);
 	request->reply.send = request_send;
 	request->reply.sent = request_sent;
-	if (request_copy(request, iov, count)) {
-		transport_send(request->queue, &request->reply);
-		return;
-	}
-	transport_begin(request->queue);
-	fuse_reply_iov(request->req, iov, count);
-	transport_end(request->queue);
-	request_sent(&request->reply);
+	transport_send(request->queue, &request->reply);
 }
 
 /* With set->lock held: takes the chunks with the request's bytes.  False when some are in none. */
@@ -315,7 +313,7 @@ static void chunks_submit(struct file *file, struct chunk *made)
 		else
 			chunk_end_read(chunk, -ENOTCONN);
 	}
-	ring_unplug();
+	ring_unplug_later();
 }
 
 /* Looks at the file when that was too long ago. */
@@ -435,6 +433,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 	request.offset = offset;
 	request.for_pages = for_pages;
 	request.waited = false;
+	request.payload = NULL;
 	request.count = 0;
 	request.drop_begin = request.drop_end = 0;
 	g_mutex_lock(&file->reader->set->lock);

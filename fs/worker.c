@@ -2,11 +2,10 @@
 /* A GThreadPool would queue work it has no thread for and say no more. */
 #include "worker.h"
 #include "file.h"
-#include "transport.h"
 
 #include <errno.h>
 
-/* How long an idle thread waits for more, if it may end: see transport_is_bound(). */
+/* How long an idle thread waits for more. */
 #define LINGER_US (1 * G_USEC_PER_SEC)
 
 struct worker {
@@ -26,12 +25,8 @@ static struct work *worker_next(struct worker *worker)
 	bool timed_out = false;
 
 	worker->idle++;
-	while (g_queue_is_empty(&worker->queue) && !worker->stop && !timed_out) {
-		if (transport_is_bound())
-			g_cond_wait(&worker->more, &worker->lock);
-		else
-			timed_out = !g_cond_wait_until(&worker->more, &worker->lock, until);
-	}
+	while (g_queue_is_empty(&worker->queue) && !worker->stop && !timed_out)
+		timed_out = !g_cond_wait_until(&worker->more, &worker->lock, until);
 	worker->idle--;
 	return g_queue_pop_head(&worker->queue);
 }
@@ -126,30 +121,36 @@ void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 	run(&deferred->work);
 }
 
-void deferred_reply_begin(struct deferred *deferred)
+static void deferred_send(struct transport_reply *reply)
 {
-	transport_begin(deferred->queue);
+	struct deferred *deferred = (struct deferred *)((char *)reply - offsetof(struct deferred, reply));
+
+	if (deferred->counts && deferred->result >= 0)
+		fuse_reply_write(deferred->req, (size_t)deferred->result);
+	else
+		fuse_reply_err(deferred->req, (int)-deferred->result);
 }
 
-void deferred_reply_end(struct deferred *deferred)
+static void deferred_sent(struct transport_reply *reply)
 {
+	struct deferred *deferred = (struct deferred *)((char *)reply - offsetof(struct deferred, reply));
 	struct lanefs *fs = deferred->fs;
 	bool later = deferred->later;
 
-	transport_end(deferred->queue);
 	if (deferred->file)
-		file_unref(deferred->file);
+		file_unref_later(deferred->file);
 	if (deferred->other)
-		file_unref(deferred->other);
+		file_unref_later(deferred->other);
 	g_free(deferred);
 	/* Last of all: from here on the mount may be freed. */
 	if (later)
 		later_end(fs);
 }
 
-void deferred_reply_err(struct deferred *deferred, int err)
+void deferred_reply(struct deferred *deferred, ssize_t result)
 {
-	deferred_reply_begin(deferred);
-	fuse_reply_err(deferred->req, deferred->refused ? deferred->refused : -err);
-	deferred_reply_end(deferred);
+	deferred->result = deferred->refused ? -deferred->refused : result;
+	deferred->reply.send = deferred_send;
+	deferred->reply.sent = deferred_sent;
+	transport_send(deferred->queue, &deferred->reply);
 }

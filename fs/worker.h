@@ -9,13 +9,14 @@
  */
 #pragma once
 
+#include "transport.h"
+
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
 struct worker;
 struct file;
 struct lanefs;
-struct transport_queue;
 
 /*
  * One piece of work; embedded in the caller's own structure, which run() frees.
@@ -35,11 +36,14 @@ bool worker_push(struct worker *worker, struct work *work);
 /* A request that a worker answers. */
 struct deferred {
 	struct work work;
+	struct transport_reply reply;
+	ssize_t result;
 	struct lanefs *fs;
 	fuse_req_t req;
 	struct transport_queue *queue;
 	struct file *file, *other; /* references for as long as it takes, NULL: none */
 	bool waits;     /* for other requests, so that it may not run on a thread that serves them */
+	bool counts;    /* it is answered with a number of bytes */
 	int refused;    /* instead of doing anything, answer with this errno; 0: do it */
 	bool later;     /* counted by later_begin() */
 };
@@ -53,10 +57,7 @@ void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 		   void (*run)(struct work *work));
 
 /*
- * The one reply of a deferred request, 0 or -errno, and its end: the files lose their references,
- * deferred is freed with g_free().  The second form is for other replies, sent by the caller
- * between begin and end.
+ * The one reply of a deferred request: -errno, else the bytes or 0; what refused says instead.  Then,
+ * now or later, the files lose their references and deferred is freed with g_free().
  */
-void deferred_reply_err(struct deferred *deferred, int err);
-void deferred_reply_begin(struct deferred *deferred);
-void deferred_reply_end(struct deferred *deferred);
+void deferred_reply(struct deferred *deferred, ssize_t result);

@@ -36,13 +36,58 @@ static void test_exhausted(void)
 	g_assert_nonnull(c);
 	memset(c, 1, BUFPOOL_SLAB);
 	g_assert_cmpuint(in_use(pool), ==, BUFPOOL_SLAB + BUFPOOL_ALIGN);
-	bufpool_put(pool, c);
+	bufpool_put_any(pool, c, BUFPOOL_SLAB);
 	bufpool_put(pool, b);
 	b = bufpool_get(pool, BUFPOOL_SLAB);
 	g_assert_nonnull(b);
 	bufpool_put(pool, b);
 	bufpool_put(pool, a);
 	g_assert_cmpuint(in_use(pool), ==, 0);
+	bufpool_free(pool);
+}
+
+struct waiter {
+	struct bufpool_wait wait;
+	void *buffer;
+	bool called;
+};
+
+static void ready(struct bufpool_wait *wait, void *buffer)
+{
+	struct waiter *waiter = (struct waiter *)wait;
+
+	g_assert_false(waiter->called);
+	waiter->called = true;
+	waiter->buffer = buffer;
+}
+
+/* Memory beside the pool is bounded, and who has to wait for it gets it in turn. */
+static void test_beside(void)
+{
+	struct bufpool *pool = bufpool_new(0);
+	struct waiter large = { .wait.ready = ready }, small = { .wait.ready = ready };
+	const size_t part = (size_t)300 << 10, whole = BUFPOOL_SLAB + 1;
+	void *first, *second, *none;
+	struct bufpool_counts counts;
+
+	g_assert_true(bufpool_get_wait(pool, part, &small.wait, &first));
+	g_assert_true(bufpool_get_wait(pool, 100, &small.wait, &second));
+	memset(first, 1, part);
+	g_assert_false(bufpool_get_wait(pool, whole, &large.wait, &none));
+	/* It would fit, but is not the first. */
+	g_assert_false(bufpool_get_wait(pool, 100, &small.wait, &none));
+	bufpool_put_any(pool, first, part);
+	g_assert_false(large.called || small.called);
+	bufpool_put_any(pool, second, 100);
+	g_assert_true(large.called && !small.called);
+	memset(large.buffer, 2, whole);
+	bufpool_count(pool, &counts);
+	g_assert_cmpuint(counts.beside, ==, whole);
+	bufpool_put_any(pool, large.buffer, whole);
+	g_assert_true(small.called);
+	bufpool_put_any(pool, small.buffer, 100);
+	bufpool_count(pool, &counts);
+	g_assert_cmpuint(counts.beside, ==, 0);
 	bufpool_free(pool);
 }
 
@@ -104,6 +149,7 @@ static void test_random(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/bufpool/beside", test_beside);
 	g_test_add_func("/bufpool/exhausted", test_exhausted);
 	g_test_add_func("/bufpool/trim", test_trim);
 	g_test_add_func("/bufpool/random", test_random);

@@ -6,12 +6,13 @@ import fcntl
 import mmap
 import os
 import signal
+import threading
 import time
 
 import pytest
 
 import util_sys
-from util import Child, pattern, read_file, run, wait_for, write_file
+from util import Child, pattern, read_file, run, wait_for, write_file, write_large
 
 pytestmark = pytest.mark.daemon
 
@@ -286,6 +287,77 @@ def test_filesystem_that_ends(disk, mount, event, fstype, lane, passthrough, tra
                 assert mine_said == native_said
         assert len(mine.said) == len(native.said)
     assert m.stats()["reads"]["in_flight"] == 0
+
+
+def on_cpu(cpu, function, *args):
+    """A thread of its own on that processor, and with that on its queue of requests."""
+    def run():
+        os.sched_setaffinity(0, {cpu})
+        function(*args)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_who_waits_for_the_disk_holds_up_nobody_else(disk, mount):
+    """Also not the requests that are answered where one was that has waited before."""
+    frozen = disk("ext4")
+    m = over(mount, frozen, "direct", "off", "io_uring")
+    cpus = sorted(os.sched_getaffinity(0))
+    names = [m.join(f"f{index}") for index in range(8)]
+    fds = [os.open(name, os.O_RDWR | os.O_CREAT) for name in names]
+    # Each queue has entries that workers have answered.
+    for cpu in cpus:
+        for thread in [on_cpu(cpu, os.posix_fallocate, fd, 0, 8192) for fd in fds]:
+            thread.join()
+    answers = []
+    with opened(frozen.path, os.O_RDONLY) as fd:
+        fcntl.ioctl(fd, FIFREEZE, 0)
+        try:
+            waiting = [on_cpu(cpus[0], os.posix_fallocate, fd, 0, 16384) for fd in fds]
+            time.sleep(0.2)
+            asking = [on_cpu(cpu, lambda: answers.append(os.statvfs(m.path)))
+                      for cpu in cpus[1:] or cpus for _ in range(8)]
+            wait_for(lambda: len(answers) == len(asking), 3, "the answers")
+            assert all(thread.is_alive() for thread in waiting)
+        finally:
+            fcntl.ioctl(fd, FITHAW, 0)
+    for thread in waiting + asking:
+        thread.join()
+    for fd in fds:
+        os.close(fd)
+
+
+def test_programs_start_while_others_wait(mount):
+    """
+    execve(2) closes descriptors of streams, and waits for the FLUSH, while the daemon asks /proc
+    about the process, and waits for that execve(2).
+    """
+    m = mount("transport=io_uring", "lane=stream", "threshold=1M")
+    for index in range(5):
+        write_large(m.backing(f"f{index}"), 2 * MIB)
+    stop = time.monotonic() + 2
+
+    def sync():
+        with opened(m.join("f4"), os.O_RDWR) as fd:
+            while time.monotonic() < stop:
+                os.pwrite(fd, b"x", 0)
+                os.fdatasync(fd)
+                time.sleep(0.001)
+
+    def execute():
+        for index in range(4):
+            os.open(m.join(f"f{index}"), os.O_RDONLY | os.O_CLOEXEC)
+        os.execv("/bin/true", ["true"])
+
+    with Child(sync) as syncing:
+        while time.monotonic() < stop:
+            pid = os.fork()
+            if not pid:
+                execute()
+            wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0], 5, "the program's end")
+        syncing.result()
 
 
 def test_frozen_filesystem_goes_on(disk, mount):

@@ -108,9 +108,20 @@ def test_posix_lock_falls_with_a_close_while_another_thread_waits(pair):
         os.close(end)
 
 
-def test_posix_lock_of_a_reader_falls_with_its_close(pair):
-    """Nobody tells of the closes of who opened the file before it was first locked."""
+def open_many(directory, count=100):
+    """Who opens many files and locks none closes them without FLUSH."""
+    path = os.path.join(directory, "many")
+    write_file(path, b"x")
+    for _ in range(count):
+        open(path, "rb").close()
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+def test_posix_lock_of_a_reader_falls_with_its_close(pair, many):
+    """Even if nobody tells of the closes of who opened the file before it was first locked."""
     holder, other = pair
+    if many:
+        open_many(os.path.dirname(holder))
     for _ in range(3):
         with open(holder, "rb") as stream:
             posix_lock(stream.fileno(), READ)
@@ -126,7 +137,8 @@ def test_posix_lock_of_a_reader_falls_with_its_close(pair):
 
 def test_flock_of_a_reader_is_gone_once_it_is_closed(m):
     """Even if its RELEASE is still on its way, for who asks without waiting."""
-    for index in range(100):
+    def lock(index):
+        open_many(m.path)
         write_file(m.backing(f"l{index}"), b"x")
         with open(m.join(f"l{index}"), "rb") as stream, open(m.join(f"l{index}"), "rb") as other:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,6 +146,40 @@ def test_flock_of_a_reader_is_gone_once_it_is_closed(m):
                 fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
             stream.close()
             fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    # Who has locked once is told of every close: each is a process of its own.
+    for index in range(30):
+        with Child(lock, index) as child:
+            child.result()
+
+
+def test_process_that_is_left_by_its_parent_has_no_lock_of_it(pair):
+    """A POSIX lock ends with its process, also where a child has the descriptor."""
+    holder, other = pair
+
+    ends = os.pipe(), os.pipe()
+
+    def parent():
+        stream = open(holder, "rb")
+        if not os.fork():
+            kept = stream.fileno(), ends[0][0], ends[1][1]
+            for fd in set(map(int, os.listdir("/proc/self/fd"))) - set(kept) - {0, 1, 2}:
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+            os.read(ends[0][0], 1)
+            os._exit(0)
+        posix_lock(stream.fileno(), READ)
+
+    with Child(parent) as child:
+        child.result()
+        wait_for(lambda: try_lock(other, posix_lock, WRITE) == "taken", 1, "the end of the lock")
+    os.close(ends[0][1])
+    os.close(ends[1][1])
+    os.read(ends[1][0], 1)
+    os.close(ends[0][0])
+    os.close(ends[1][0])
 
 
 def test_posix_lock_falls_with_its_process(pair):

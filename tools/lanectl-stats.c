@@ -81,6 +81,7 @@ static void print_window(JsonObject *stats)
 		{"dropped behind readers", "window.dropped_behind", true},
 		{"pool", "pool.size", true},
 		{"pool in use", "pool.in_use", true},
+		{"beside the pool", "pool.beside", true},
 		{"pool resident", "pool.resident", true},
 	};
 	struct table *table = table_new((const char *const[]){"", ">", NULL}, true);
