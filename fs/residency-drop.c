@@ -73,8 +73,8 @@ bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps)
 	trimmed = watch_is_trimmed(watch);
 	closed = !watch->files.length;
 	g_mutex_unlock(&watch->lock);
-	if (out->ranges->len && trimmed && watch->recorded && out->record == watch->record &&
-	    record_open(watch) >= 0) {
+	if (out->ranges->len && trimmed && atomic_read(watch->recorded) &&
+	    out->record == watch->record && record_open(watch) >= 0) {
 		/* Where nobody maps it there is nothing that was not tried. */
 		if (maps || watch->maps)
 			drop_ranges(watch, out->ranges, found, g_get_monotonic_time());

@@ -80,7 +80,7 @@ void record_take(struct watch *watch)
 	struct stat attr;
 	int fd;
 
-	if (watch->recorded)
+	if (atomic_read(watch->recorded))
 		return;
 	fd = record_open(watch);
 	if (fd < 0 || fstat(fd, &attr))

@@ -368,7 +368,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		record_take(watch);
 	if (!look->closed)
 		watch->mapped = false;
-	if (watch->fd < 0 || !watch->recorded)
+	if (watch->fd < 0 || !atomic_read(watch->recorded))
 		return look->closed ? 0 : QUIET_LONG_US;
 	if (!look_size(watch, look, now))
 		return 0;
