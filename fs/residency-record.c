@@ -38,7 +38,7 @@ int record_open(struct watch *watch)
 /* Where there are few it is kept; the wait for mappings to go may be long. */
 void record_close(struct watch *watch)
 {
-	if (watch->fd < 0 || atomic_read(watch->writing))
+	if (watch->fd < 0 || __atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
 		return;
 	if (!watch->mapped && atomic_read(watch->residency->fds) <= watch->residency->fds_max)
 		return;

@@ -330,7 +330,7 @@ static int64_t look_closed(struct watch *watch, int64_t now)
 		return 0;
 	if (now - watch->changed > LEAVE_AFTER_US)
 		return 0;
-	if (atomic_read(watch->writing))
+	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
 		return CLOSED_US;
 	if (watch->plan.dirty)
 		return atomic_read(watch->refused) ? 0 : CLOSED_US;
