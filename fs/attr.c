@@ -104,9 +104,36 @@ int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version)
 	return err;
 }
 
+/* On the monotonic clock, never 0. */
+static uint32_t seconds_now(void)
+{
+	return (uint32_t)(g_get_monotonic_time() / G_USEC_PER_SEC) + 1;
+}
+
+static void note_told(struct inode *inode, const struct stat *attr)
+{
+	uint64_t before = atomic_read(inode->told), version = attr_version_of(attr);
+
+	if (before == version)
+		return;
+	if (before)
+		atomic_write(inode->told_since, seconds_now());
+	__atomic_store_n(&inode->told, version, __ATOMIC_RELEASE);
+}
+
+bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct stat *attr)
+{
+	uint32_t since;
+
+	if (__atomic_load_n(&inode->told, __ATOMIC_ACQUIRE) != attr_version_of(attr))
+		return true;
+	since = atomic_read(inode->told_since);
+	return since && seconds_now() - since < fs->config->attr_timeout + 2;
+}
+
 double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *attr)
 {
-	atomic_write(inode->told, attr_version_of(attr));
+	note_told(inode, attr);
 	if (S_ISREG(attr->st_mode) && (attr->st_mode & (S_ISUID | S_ISGID)))
 		return 0;
 	if (inode_mode_has_unseen_writer(fs, inode))

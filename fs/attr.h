@@ -35,6 +35,13 @@ uint64_t attr_version_settled(const struct stat *attr);
 int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version);
 
 /*
+ * Whether the kernel may believe something else of the file than attr, which is as it is now.  Of two
+ * answers under way at once it takes the first (fi->attr_version in fs/fuse/inode.c), so that what it
+ * was told last counts once what it believed before has run out.
+ */
+bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct stat *attr);
+
+/*
  * How long the kernel may cache attr, in seconds: not at all while a passthrough
  * writer may move them unseen, nor while there are set-ID bits that a write
  * clears.  Remembers what was told.

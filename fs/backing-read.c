@@ -15,10 +15,30 @@ static bool can_go_on(const struct backing_read *read)
 	return read->how != FILE_READ_DIRECT || (read->done & (read->file->align - 1)) == 0;
 }
 
+static void backing_read_drop(struct backing_read *read)
+{
+	posix_fadvise(read->ring.fd, read->offset, (off_t)read->done, POSIX_FADV_DONTNEED);
+}
+
+static void backing_read_drop_work(struct work *work)
+{
+	struct backing_read *read =
+		(struct backing_read *)((char *)work - offsetof(struct backing_read, ring.work));
+
+	backing_read_drop(read);
+	read->ended(read, 0);
+}
+
 static void backing_read_end(struct backing_read *read, int err)
 {
+	/* Dirty pages are there: the filesystem may wait before it starts to write them out. */
+	if (read->buffered && read->done && !err) {
+		read->ring.work.run = backing_read_drop_work;
+		if (worker_push(read->file->fs->worker, &read->ring.work))
+			return;
+	}
 	if (read->how == FILE_READ_BUFFERED && read->done)
-		posix_fadvise(read->ring.fd, read->offset, (off_t)read->done, POSIX_FADV_DONTNEED);
+		backing_read_drop(read);
 	read->ended(read, err);
 }
 

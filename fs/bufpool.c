@@ -256,44 +256,6 @@ static void beside_give(struct bufpool *pool, size_t size)
 	g_mutex_unlock(&pool->lock);
 }
 
-void *bufpool_get_any(struct bufpool *pool, size_t size)
-{
-	void *buffer = bufpool_get(pool, size);
-
-	if (buffer)
-		return buffer;
-	buffer = beside_new(size);
-	if (!buffer)
-		return NULL;
-	g_mutex_lock(&pool->lock);
-	pool->beside += size;
-	g_mutex_unlock(&pool->lock);
-	return buffer;
-}
-
-bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wait, void **buffer)
-{
-	bool now;
-
-	*buffer = bufpool_get(pool, size);
-	if (*buffer)
-		return true;
-	g_mutex_lock(&pool->lock);
-	now = !pool->waiting.length && beside_take(pool, size);
-	if (!now) {
-		wait->size = size;
-		wait->link = (GList){ .data = wait };
-		g_queue_push_tail_link(&pool->waiting, &wait->link);
-	}
-	g_mutex_unlock(&pool->lock);
-	if (!now)
-		return false;
-	*buffer = beside_new(size);
-	if (!*buffer)
-		beside_give(pool, size);
-	return true;
-}
-
 /* Who waits for memory beside the pool gets it as far as it goes. */
 static void beside_serve(struct bufpool *pool)
 {
@@ -317,13 +279,53 @@ static void beside_serve(struct bufpool *pool)
 	}
 }
 
-void bufpool_put_any(struct bufpool *pool, void *buffer, size_t size)
+void *bufpool_get_any(struct bufpool *pool, size_t size)
 {
-	if (slab_of(pool, buffer)) {
-		bufpool_put(pool, buffer);
-		return;
+	void *buffer = bufpool_get(pool, size);
+
+	return buffer ? buffer : beside_new(size);
+}
+
+bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wait, void **buffer)
+{
+	bool now;
+
+	*buffer = bufpool_get(pool, size);
+	if (*buffer)
+		return true;
+	g_mutex_lock(&pool->lock);
+	now = !pool->waiting.length && beside_take(pool, size);
+	if (!now) {
+		wait->size = size;
+		wait->link = (GList){ .data = wait };
+		g_queue_push_tail_link(&pool->waiting, &wait->link);
 	}
-	free(buffer);
+	g_mutex_unlock(&pool->lock);
+	if (!now)
+		return false;
+	*buffer = beside_new(size);
+	if (!*buffer) {
+		beside_give(pool, size);
+		beside_serve(pool);
+	}
+	return true;
+}
+
+void bufpool_put_any(struct bufpool *pool, void *buffer)
+{
+	if (slab_of(pool, buffer))
+		bufpool_put(pool, buffer);
+	else
+		free(buffer);
+}
+
+void bufpool_put_waited(struct bufpool *pool, void *buffer, size_t size)
+{
+	bool beside = !slab_of(pool, buffer);
+
+	bufpool_put_any(pool, buffer);
+	if (!beside)
+		return;
 	beside_give(pool, size);
 	beside_serve(pool);
 }

@@ -47,11 +47,12 @@ void bufpool_put(struct bufpool *pool, void *buffer);
 
 /* NULL: there is none at all. */
 void *bufpool_get_any(struct bufpool *pool, size_t size);
+void bufpool_put_any(struct bufpool *pool, void *buffer);
 
 struct bufpool_wait {
 	/*
-	 * Its turn has come; buffer NULL: there is no memory at all.  On a thread that has called
-	 * bufpool_put_any(), with no lock held.
+	 * Its turn has come; buffer NULL: there is no memory at all.  On a thread that gets or puts
+	 * such a buffer, with no lock held.
 	 */
 	void (*ready)(struct bufpool_wait *wait, void *buffer);
 	/* The pool's own. */
@@ -60,15 +61,13 @@ struct bufpool_wait {
 };
 
 /*
- * The same, but buffers with memory of their own are together no larger than a quarter of the pool
- * now, or one at a time.  False: wait->ready() is called when others have put theirs, or has been;
- * it is the only thing that tells, so that each buffer of either kind is to come back by
- * bufpool_put_any().
+ * The same, but what has memory of its own is together no larger than a quarter of the pool, or is one
+ * buffer.  False: wait->ready() is called when others have put theirs, or has been.  No lock held.
  */
 bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wait, void **buffer);
 
-/* size: as it was asked for.  No lock held. */
-void bufpool_put_any(struct bufpool *pool, void *buffer, size_t size);
+/* Of bufpool_get_wait(), either way; size: as it was asked for.  No lock held. */
+void bufpool_put_waited(struct bufpool *pool, void *buffer, size_t size);
 
 /*
  * Gives back to the system what has been free for quiet us.  True while more may be later.  It is
@@ -79,7 +78,7 @@ bool bufpool_trim(struct bufpool *pool, int64_t quiet);
 struct bufpool_counts {
 	uint64_t size;      /* bytes that may be handed out */
 	uint64_t in_use;    /* bytes handed out */
-	uint64_t beside;    /* bytes of buffers with memory of their own */
+	uint64_t beside;    /* bytes with memory of their own, by bufpool_get_wait() */
 	uint64_t resident;  /* bytes of memory taken from the system */
 };
 void bufpool_count(struct bufpool *pool, struct bufpool_counts *counts);

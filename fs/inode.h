@@ -51,6 +51,7 @@ struct inode {
 	/* In a word of their own: the compiler may read neighbours of what L protects with it. */
 	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
 	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
+	uint32_t told_since;     /* atomic, seconds on the monotonic clock, 0: no other before */
 	uint32_t stale_opener;   /* atomic, the thread + 1 that was last told ESTALE, see open.c */
 	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
 	uint16_t has_threshold;  /* atomic, directories: stored threshold, see policy-store.c */

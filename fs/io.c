@@ -36,6 +36,7 @@ struct io {
 	size_t done;                  /* of length, a WRITE's */
 	char *buffer;
 	bool owned;                   /* buffer is the pool's, not the transport's */
+	bool waited;                  /* and by bufpool_get_wait() */
 	bool for_pages;               /* a READ of the kernel's own pages */
 	int err;                      /* to be answered, 0 or -errno */
 };
@@ -43,6 +44,7 @@ struct io {
 /* Of a request that comes too late. */
 struct refusal {
 	struct transport_reply reply;
+	struct lanefs *fs;
 	fuse_req_t req;
 };
 
@@ -53,13 +55,19 @@ static void refusal_send(struct transport_reply *reply)
 
 static void refusal_sent(struct transport_reply *reply)
 {
+	struct lanefs *fs = ((struct refusal *)reply)->fs;
+
 	g_free(reply);
+	later_end(fs);
 }
 
-static void refuse(fuse_req_t req, struct transport_queue *queue)
+/* Counted, though nothing begins any more: on another thread than the queue's the caller is, too. */
+static void refuse(struct lanefs *fs, fuse_req_t req, struct transport_queue *queue)
 {
 	struct refusal *refusal = g_new0(struct refusal, 1);
 
+	__atomic_add_fetch(&fs->later, 1, __ATOMIC_SEQ_CST);
+	refusal->fs = fs;
 	refusal->reply.send = refusal_send;
 	refusal->reply.sent = refusal_sent;
 	refusal->req = req;
@@ -73,7 +81,7 @@ static struct io *io_new(struct file *file, fuse_req_t req, struct transport_que
 	struct io *io;
 
 	if (!later_begin(file->fs)) {
-		refuse(req, queue);
+		refuse(file->fs, req, queue);
 		return NULL;
 	}
 	io = g_new0(struct io, 1);
@@ -97,8 +105,10 @@ static void io_free(struct transport_reply *reply)
 	struct file *file = io->file;
 	struct lanefs *fs = file->fs;
 
-	if (io->owned)
-		bufpool_put_any(fs->pool, io->buffer, io->length);
+	if (io->waited)
+		bufpool_put_waited(fs->pool, io->buffer, io->length);
+	else if (io->owned)
+		bufpool_put_any(fs->pool, io->buffer);
 	g_free(io);
 	file_unref_later(file);
 	/* Last of all: from here on the mount may be freed. */
@@ -199,7 +209,7 @@ static void read_start(struct io *io)
 static void read_start_in(struct io *io, void *buffer)
 {
 	io->buffer = buffer;
-	io->owned = buffer != NULL;
+	io->owned = io->waited = buffer != NULL;
 	if (buffer)
 		read_start(io);
 	else

@@ -219,9 +219,9 @@ static void close_leftovers(struct lanefs *fs)
 void lanefs_free(struct lanefs *fs)
 {
 	lock_waits_free(fs->lock_waits);
+	transport_stop();
 	worker_free(fs->worker);
 	ring_free(fs->ring);
-	transport_stop();
 	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
 	close_leftovers(fs);

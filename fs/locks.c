@@ -37,6 +37,9 @@ static bool lockless_open(struct lanefs *fs, pid_t pid)
 	uint64_t *slot = lockless_slot(fs, pid), known = atomic_read(*slot);
 	uint32_t opens = known >> 32 == (uint32_t)pid ? (uint32_t)known : 0;
 
+	/* Of other namespaces, where all are the same. */
+	if (pid <= 0)
+		return false;
 	if (opens < LOCKLESS_OPENS)
 		atomic_write(*slot, (uint64_t)(uint32_t)pid << 32 | (opens + 1));
 	return opens >= LOCKLESS_OPENS && opens != LOCKLESS_NEVER;

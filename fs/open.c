@@ -183,7 +183,7 @@ static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
 		return err;
 	fi->fh = file->id;
 	/* What the kernel believes of the file may have been outrun, or is about to be. */
-	if (attr_version_of(attr) != atomic_read(file->inode->told) ||
+	if (attr_is_outrun(fs, file->inode, attr) ||
 	    inode_mode_has_unseen_writer(fs, file->inode))
 		attr_forget(fs, file->inode);
 	return 0;

@@ -285,10 +285,13 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 		ring_end_round();
 	}
 	pending = transport_flush(ring);
+	/* What is sent on this thread meanwhile is sent without the lock, like on any other. */
+	g_private_set(&transport_key, NULL);
 	transport_unlock(queue);
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);
+	g_private_set(&transport_key, queue);
 	ring_begin_round();
 	return result;
 }

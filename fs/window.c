@@ -297,8 +297,11 @@ static void chunk_ended(struct backing_read *read, int err)
 	later_end(fs);
 }
 
-/* Sends the new chunks, each with the reference it was made with, on their way. */
-static void chunks_submit(struct file *file, struct chunk *made)
+/*
+ * Sends the new chunks, each with the reference it was made with, on their way; later: when who asked
+ * has got the answer.
+ */
+static void chunks_submit(struct file *file, struct chunk *made, bool later)
 {
 	ring_plug();
 	while (made) {
@@ -313,7 +316,10 @@ static void chunks_submit(struct file *file, struct chunk *made)
 		else
 			chunk_end_read(chunk, -ENOTCONN);
 	}
-	ring_unplug_later();
+	if (later)
+		ring_unplug_later();
+	else
+		ring_unplug();
 }
 
 /* Looks at the file when that was too long ago. */
@@ -443,7 +449,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 		COUNT(file, reads_in_flight, 1);
 	}
 	g_mutex_unlock(&file->reader->set->lock);
-	chunks_submit(file, made);
+	chunks_submit(file, made, outcome == OUTCOME_READY);
 	/* Where the kernel has never read for its pages there are none. */
 	if (request.drop_end && atomic_read(file->mode->watched) &&
 	    !inode_mode_is_cached(file->fs, file->inode)) {

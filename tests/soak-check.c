@@ -229,8 +229,7 @@ static void check_cell(struct checking *checking, const struct cell *cell, struc
 		 * Without passthrough what is being written is in the kernel's pages first, for those
 		 * who read there, and the others have it when the write is over.
 		 */
-		if (read->event->end < zones[of].first_end &&
-		    (checking->config->passthrough || read->event->end >= cell->writes[of]->end))
+		if (checking->config->passthrough && read->event->end < zones[of].first_end)
 			zones[of].first_end = read->event->end;
 		if (read->event->start > zones[of].last_start)
 			zones[of].last_start = read->event->start;

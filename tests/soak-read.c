@@ -39,8 +39,12 @@ static ssize_t send_range(struct worker *worker, int fd, off_t at, size_t size)
 static ssize_t copy_out(struct worker *worker, int fd, off_t at, size_t size)
 {
 	size_t done = 0;
+	struct stat attr;
 	off_t to = 0;
 
+	/* The kernel stops at the end of the file that it knows of; programs ask for that first. */
+	if (fstat(fd, &attr))
+		return -1;
 	while (done < size) {
 		ssize_t got = copy_file_range(fd, &at, worker->target, &to, size - done, 0);
 

@@ -36,7 +36,7 @@ static void test_exhausted(void)
 	g_assert_nonnull(c);
 	memset(c, 1, BUFPOOL_SLAB);
 	g_assert_cmpuint(in_use(pool), ==, BUFPOOL_SLAB + BUFPOOL_ALIGN);
-	bufpool_put_any(pool, c, BUFPOOL_SLAB);
+	bufpool_put_any(pool, c);
 	bufpool_put(pool, b);
 	b = bufpool_get(pool, BUFPOOL_SLAB);
 	g_assert_nonnull(b);
@@ -76,16 +76,16 @@ static void test_beside(void)
 	g_assert_false(bufpool_get_wait(pool, whole, &large.wait, &none));
 	/* It would fit, but is not the first. */
 	g_assert_false(bufpool_get_wait(pool, 100, &small.wait, &none));
-	bufpool_put_any(pool, first, part);
+	bufpool_put_waited(pool, first, part);
 	g_assert_false(large.called || small.called);
-	bufpool_put_any(pool, second, 100);
+	bufpool_put_waited(pool, second, 100);
 	g_assert_true(large.called && !small.called);
 	memset(large.buffer, 2, whole);
 	bufpool_count(pool, &counts);
 	g_assert_cmpuint(counts.beside, ==, whole);
-	bufpool_put_any(pool, large.buffer, whole);
+	bufpool_put_waited(pool, large.buffer, whole);
 	g_assert_true(small.called);
-	bufpool_put_any(pool, small.buffer, 100);
+	bufpool_put_waited(pool, small.buffer, 100);
 	bufpool_count(pool, &counts);
 	g_assert_cmpuint(counts.beside, ==, 0);
 	bufpool_free(pool);

@@ -347,16 +347,21 @@ def test_programs_start_while_others_wait(mount):
                 time.sleep(0.001)
 
     def execute():
-        for index in range(4):
-            os.open(m.join(f"f{index}"), os.O_RDONLY | os.O_CLOEXEC)
-        os.execv("/bin/true", ["true"])
+        try:
+            for index in range(4):
+                os.open(m.join(f"f{index}"), os.O_RDONLY | os.O_CLOEXEC)
+            os.execv("/bin/true", ["true"])
+        finally:
+            os._exit(1)
 
     with Child(sync) as syncing:
         while time.monotonic() < stop:
             pid = os.fork()
             if not pid:
                 execute()
-            wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0], 5, "the program's end")
+            ended = wait_for(lambda: (done := os.waitpid(pid, os.WNOHANG))[0] and done, 5,
+                             "the program's end")
+            assert ended == (pid, 0)
         syncing.result()
 
 
