@@ -239,6 +239,18 @@ class Mount:
             (others if own else files).append(name)
         return sorted(files), sorted(others)
 
+    def how_open(self, wanted):
+        """With what flags (octal) the daemon has such files open."""
+        found = []
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                if os.readlink(f"/proc/{self.pid}/fd/{fd}") in wanted:
+                    with open(f"/proc/{self.pid}/fdinfo/{fd}") as stream:
+                        found += re.findall(r"flags:\s*(\d+)", stream.read())
+            except OSError:
+                pass
+        return found
+
     def memory(self):
         """Resident bytes of the daemon."""
         with open(f"/proc/{self.pid}/statm") as stream:
@@ -294,7 +306,8 @@ class Mount:
         except AssertionError:
             extra = [name for name in files if name not in first_files]
             self.problems.append(f"{len(files)} descriptors of the backing stay open, "
-                                 f"{len(first_files)} at the start: {extra[:8]}")
+                                 f"{len(first_files)} at the start: {extra[:8]}, with flags "
+                                 f"{self.how_open(extra)[:8]}; {self.stats()['files']}")
         # Threads come with load and have descriptors of their own.
         if len(others) > len(first_others) + 64:
             self.problems.append(f"{len(others)} other descriptors, {len(first_others)} at the "
