@@ -116,7 +116,7 @@ def test_pages_of_others_stay_where_they_are(mount, backing):
         time.sleep(0.3)
         lost = [at for at in places if not util_sys.cachestat(file.fileno(), at, 4096)]
         # The machine may reclaim a page of its own accord, but not as many as a block has.
-        assert len(lost) <= len(places) // 200 and sum(at >= 40 * MIB for at in lost) <= 1, lost
+        assert len(lost) <= len(places) // 100 and sum(at >= 40 * MIB for at in lost) <= 5, lost
         # The last page read ahead may share a folio with one that is kept.
         gone(m.backing("f"), left=len(places) * 4096 + 21 * 2 * MIB)
 
