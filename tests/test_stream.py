@@ -99,26 +99,36 @@ def test_readers_at_different_places_read_little_twice(stream):
     assert fetched <= 96 * MIB * 1.05 + 24 * MIB / 2, fetched / MIB
 
 
-@pytest.mark.parametrize("backing", BACKINGS)
-def test_pages_of_others_stay_where_they_are(mount, backing):
-    """Page by page: what was there before the stream is there after it."""
-    m = passthrough(mount("lane=stream", "stream-window=8M", backing=backing))
-    cold(m, "f")
-    with open(m.backing("f"), "rb", buffering=0) as file:
+def pages_lost_to_a_stream(m, name):
+    """Reads a file through the mount of which pages are in memory: which of them are not, after."""
+    cold(m, name)
+    with open(m.backing(name), "rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         os.pread(file.fileno(), 8 * MIB, 16 * MIB)
         for at in range(40, 60):
             os.pread(file.fileno(), 4096, at * MIB + 65536)
         places = [at for at in range(0, LARGE, 4096) if util_sys.cachestat(file.fileno(), at, 4096)]
         assert len(places) * 4096 >= 8 * MIB + 20 * 4096
-        sha256(m.join("f"))
+        sha256(m.join(name))
         wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
         time.sleep(0.3)
         lost = [at for at in places if not util_sys.cachestat(file.fileno(), at, 4096)]
-        # The machine may reclaim a page of its own accord, but not as many as a block has.
-        assert len(lost) <= len(places) // 100 and sum(at >= 40 * MIB for at in lost) <= 5, lost
         # The last page read ahead may share a folio with one that is kept.
-        gone(m.backing("f"), left=len(places) * 4096 + 21 * 2 * MIB)
+        gone(m.backing(name), left=len(places) * 4096 + 21 * 2 * MIB)
+    return lost
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_pages_of_others_stay_where_they_are(mount, backing):
+    """Page by page: what was there before the stream is there after it."""
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing=backing))
+    # The machine may reclaim a page of its own accord, but not each time.
+    for attempt in range(5):
+        lost = pages_lost_to_a_stream(m, f"f{attempt}")
+        os.unlink(m.backing(f"f{attempt}"))
+        if not lost:
+            break
+    assert not lost
 
 
 def test_hot_file_is_served_from_memory(stream):
