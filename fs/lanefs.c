@@ -24,6 +24,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -32,6 +33,8 @@
 
 /* What lanefs_stop() waits for requests in flight. */
 #define STOP_US G_USEC_PER_SEC
+/* With less memory than this, what threads have freed is shared among them. */
+#define MEMORY_SHARED (64 << 20)
 
 /* A quarter of what the process may have: the rest is for open files. */
 static unsigned int descriptors_to_keep(void)
@@ -142,6 +145,9 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	if (fs->root_daemon)
 		setgroups(0, NULL);
 	fs->pool = bufpool_new(MAX(BUFPOOL_SLAB, MIN(fs->config->pool, fs->memory_limit / 4)));
+	/* glibc keeps freed memory by thread, half a MiB each: half of a small control group. */
+	if (fs->memory_limit < MEMORY_SHARED)
+		mallopt(M_ARENA_MAX, 1);
 	transport_start();
 	fs->worker = worker_new();
 	fs->ring = ring_new(fs->worker);
