@@ -18,7 +18,7 @@ from util import Child, patience, pattern, run, sha256, wait_for, write_file, wr
 from util_battery import concurrent_model
 from util_mount import lanefs_mounts
 from util_stream import BACKINGS, LARGE, MIB, SLACK, WINDOW, Peak, cold, gone, make_room, \
-    passthrough, read_ahead, slowly, without_system_call
+    passthrough, read_ahead, slowly, unless_reclaimed, without_system_call
 from util_sys import resident
 
 pytestmark = pytest.mark.daemon
@@ -99,36 +99,26 @@ def test_readers_at_different_places_read_little_twice(stream):
     assert fetched <= 96 * MIB * 1.05 + 24 * MIB / 2, fetched / MIB
 
 
-def pages_lost_to_a_stream(m, name):
-    """Reads a file through the mount of which pages are in memory: which of them are not, after."""
-    cold(m, name)
-    with open(m.backing(name), "rb", buffering=0) as file:
+@pytest.mark.parametrize("backing", BACKINGS)
+@unless_reclaimed
+def test_pages_of_others_stay_where_they_are(mount, backing):
+    """Page by page: what was there before the stream is there after it."""
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing=backing))
+    cold(m, "f")
+    with open(m.backing("f"), "rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         os.pread(file.fileno(), 8 * MIB, 16 * MIB)
         for at in range(40, 60):
             os.pread(file.fileno(), 4096, at * MIB + 65536)
         places = [at for at in range(0, LARGE, 4096) if util_sys.cachestat(file.fileno(), at, 4096)]
         assert len(places) * 4096 >= 8 * MIB + 20 * 4096
-        sha256(m.join(name))
+        sha256(m.join("f"))
         wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
         time.sleep(0.3)
         lost = [at for at in places if not util_sys.cachestat(file.fileno(), at, 4096)]
+        assert not lost
         # The last page read ahead may share a folio with one that is kept.
-        gone(m.backing(name), left=len(places) * 4096 + 21 * 2 * MIB)
-    return lost
-
-
-@pytest.mark.parametrize("backing", BACKINGS)
-def test_pages_of_others_stay_where_they_are(mount, backing):
-    """Page by page: what was there before the stream is there after it."""
-    m = passthrough(mount("lane=stream", "stream-window=8M", backing=backing))
-    # The machine may reclaim a page of its own accord, but not each time.
-    for attempt in range(5):
-        lost = pages_lost_to_a_stream(m, f"f{attempt}")
-        os.unlink(m.backing(f"f{attempt}"))
-        if not lost:
-            break
-    assert not lost
+        gone(m.backing("f"), left=len(places) * 4096 + 21 * 2 * MIB)
 
 
 def test_hot_file_is_served_from_memory(stream):
@@ -273,6 +263,7 @@ def test_stream_next_to_many_open_files(mount):
     assert peak.most <= WINDOW + SLACK
 
 
+@unless_reclaimed
 def test_other_lanes_are_left_alone(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
@@ -331,6 +322,7 @@ def test_file_that_was_there_moves_to_stream_when_it_grows(mount, how):
     gone(m.backing("f"))
 
 
+@unless_reclaimed
 def test_policy_moves_open_files(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
@@ -395,6 +387,7 @@ def test_what_was_read_before_a_policy_stays(mount):
     assert m.stats()["residency"]["dropped"] == 0
 
 
+@unless_reclaimed
 def test_file_that_others_make_hot_becomes_cached(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
