@@ -3,11 +3,20 @@
 #include "fs.h"
 #include "kernel-pages.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/sysmacros.h>
 
-/* So that what is read ahead by the kernel arrives in large requests. */
-#define READ_AHEAD_KB "1024"
+/*
+ * What the kernel reads ahead is to arrive in large requests, but all of it for all readers is to stay
+ * within so much.
+ */
+#define READ_AHEAD_ALL ((uint64_t)4 << 20)
+#define READ_AHEAD_LEAST ((uint64_t)128 << 10)
+#define READ_AHEAD_MOST ((uint64_t)1 << 20)
+/* The same of what was read and is not dropped yet. */
+#define STEP_ALL ((uint64_t)32 << 20)
+#define STEP_MOST ((uint64_t)8 << 20)
 
 struct job {
 	struct inode *inode; /* a reference */
@@ -21,12 +30,12 @@ struct drop_behind {
 	GCond wake, ended;
 	GQueue jobs;         /* lock, of struct job */
 	bool look;           /* lock, kernel_pages_look() is wanted */
-	gsize opened;        /* g_once, a direct file was */
+	uint64_t read_ahead; /* lock to change, bytes, the mount's as it was last set */
 	bool stop, over;     /* lock */
 };
 
 /* Of the mount itself; the kernel has set its own when it was told INIT. */
-static void set_read_ahead(struct lanefs *fs)
+static void set_read_ahead(struct lanefs *fs, uint64_t bytes)
 {
 	uint64_t dev = fs->inodes.backing.own_dev;
 	g_autofree char *path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev),
@@ -35,7 +44,7 @@ static void set_read_ahead(struct lanefs *fs)
 
 	if (!stream)
 		return;
-	fputs(READ_AHEAD_KB, stream);
+	fprintf(stream, "%" PRIu64, bytes >> 10);
 	fclose(stream);
 }
 
@@ -135,13 +144,31 @@ void drop_behind_free(struct drop_behind *drop)
 	g_free(drop);
 }
 
-/* The kernel takes it over when the open is answered (do_dentry_open, file_ra_state_init). */
-void drop_behind_opened(struct drop_behind *drop)
+static uint64_t direct_opens(const struct drop_behind *drop)
 {
-	if (!g_once_init_enter(&drop->opened))
-		return;
-	set_read_ahead(drop->fs);
-	g_once_init_leave(&drop->opened, 1);
+	return MAX(atomic_read(drop->fs->lanes[LANE_DIRECT].open), 1);
+}
+
+/* The kernel takes it over when the open is answered (do_dentry_open, file_ra_state_init). */
+uint64_t drop_behind_opened(struct drop_behind *drop)
+{
+	uint64_t share = READ_AHEAD_ALL / direct_opens(drop), bytes = READ_AHEAD_MOST;
+
+	while (bytes > share && bytes > READ_AHEAD_LEAST)
+		bytes /= 2;
+	if (bytes != atomic_read(drop->read_ahead)) {
+		g_mutex_lock(&drop->lock);
+		set_read_ahead(drop->fs, bytes);
+		atomic_write(drop->read_ahead, bytes);
+		g_mutex_unlock(&drop->lock);
+	}
+	/* It asks for the next as soon as the one before is begun to be read. */
+	return 2 * bytes;
+}
+
+uint64_t drop_behind_step(struct drop_behind *drop, uint64_t margin)
+{
+	return MAX(MIN(STEP_ALL / direct_opens(drop), STEP_MOST), 2 * margin);
 }
 
 void drop_behind_look(void *data)

@@ -19,10 +19,6 @@ struct drop_behind;
 struct inode;
 struct lanefs;
 
-/* How much is read before what lies behind is dropped, and how far behind. */
-#define DROP_BEHIND_STEP ((uint64_t)8 << 20)
-#define DROP_BEHIND_MARGIN ((uint64_t)2 << 20)
-
 struct drop_behind *drop_behind_new(struct lanefs *fs);
 
 /*
@@ -35,8 +31,14 @@ void drop_behind_free(struct drop_behind *drop); /* NULL is fine */
 /* kernel_pages_look() is wanted at once; data: the struct drop_behind.  Any thread. */
 void drop_behind_look(void *data);
 
-/* A direct file is about to be read: the first one makes the mount's read-ahead larger. */
-void drop_behind_opened(struct drop_behind *drop);
+/*
+ * A direct file is about to be read: sets how far the kernel will read ahead of it, the less the more
+ * of them are open.  How many bytes before a READ the reader may still be.
+ */
+uint64_t drop_behind_opened(struct drop_behind *drop);
+
+/* How much is read before what lies behind is dropped, bytes; margin: what the open was told. */
+uint64_t drop_behind_step(struct drop_behind *drop, uint64_t margin);
 
 /* Drops the pages of [begin, end) of the FUSE inode.  Any thread; takes a reference to inode. */
 void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, uint64_t end);

@@ -76,6 +76,8 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.memory = fs->memory,
 		.resident = -1,
 		.streaming = state.streaming,
+		.streams = state.streams,
+		.stream_ahead = state.ahead,
 		.hot = state.hot,
 		.no_passthrough = why_no_passthrough(fs, inode),
 		.no_direct = inode_mode_denies_direct(fs, inode),

@@ -13,7 +13,8 @@ static uint64_t scan_range(struct watch *watch, const struct residency_range *ra
 	uint64_t mask = watch->plan.block - 1, pages = 0;
 
 	g_array_set_size(found, 0);
-	trim_scan(watch, range->begin & ~mask, (range->end + mask) & ~mask, found);
+	trim_scan(watch, range->begin & ~mask, (range->end + mask) & ~mask, NULL,
+		  found);
 	for (guint i = 0; i < found->len; i++)
 		pages += g_array_index(found, struct residency_block, i).pages;
 	return pages * watch->plan.page;

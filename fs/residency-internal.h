@@ -74,6 +74,7 @@ struct watch {
 	bool writing;               /* atomic */
 	bool refused;               /* atomic, the last write-out met an error: so may the next */
 	struct watch_out out;
+	uint64_t reader;            /* atomic, bytes a reader may have in front of it, 0: not known yet */
 	bool recorded;              /* atomic, set with trim_lock: what was resident is taken down */
 
 	GMutex trim_lock;           /* protects the rest */
@@ -82,10 +83,11 @@ struct watch {
 	int fd;                     /* for reading, -1: none now */
 	uint64_t size;              /* bytes, when last looked */
 	uint64_t pages;             /* in the page cache then that are not kept */
-	uint64_t ahead;             /* bytes of the kernel's read-ahead, 0: not asked yet */
+	uint64_t ahead;             /* bytes of the kernel's read-ahead that are in front of a reader */
 	uint64_t hot_fetched;       /* bytes that had come when it became hot */
 	unsigned int caution;       /* how often it was hot for nothing */
 	int64_t looked, interval;   /* us */
+	int64_t scanned;            /* us, when all of it was last asked about */
 	int64_t took;               /* us, to find the pages */
 	int64_t changed;            /* us, when it last had more or fewer pages */
 	bool memory;                /* the filesystem has its data in the page cache */
@@ -106,8 +108,8 @@ struct residency {
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
-	GHashTable *read_ahead;     /* thread only: device -> bytes */
-	GArray *found, *drop, *out; /* thread only: of blocks, of ranges */
+	GHashTable *read_ahead;     /* lock, device -> bytes */
+	GArray *found, *before, *drop, *out; /* thread only: of blocks, of ranges */
 };
 
 /* --- residency-watch.c --- */
@@ -143,6 +145,9 @@ void residency_schedule(struct watch *watch, int64_t due);
 int record_open(struct watch *watch);
 void record_close(struct watch *watch);
 
+/* Bytes that the kernel reads ahead on that device at most.  Any thread. */
+uint64_t record_read_ahead(struct residency *residency, dev_t dev);
+
 /* Takes down what is in the page cache now.  With trim_lock held. */
 void record_take(struct watch *watch);
 
@@ -154,8 +159,12 @@ void record_finish(struct watch *watch);
 /* One look at it.  us until the next, 0: none is needed.  On the thread, no lock held. */
 int64_t trim_sample(struct watch *watch, int64_t now);
 
-/* The blocks of [begin, end) with pages are added to found.  0 or -errno.  With trim_lock held. */
-int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, GArray *found);
+/*
+ * The blocks of [begin, end) with pages are added to found; before: see residency_scan().  0 or
+ * -errno.  With trim_lock held.
+ */
+int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, const GArray *before,
+	      GArray *found);
 
 /* Pages that are not kept.  False without cachestat(2).  With trim_lock held. */
 bool trim_count(struct watch *watch, struct residency_counts *counts);
@@ -170,8 +179,8 @@ void drop_count(struct watch *watch);
 
 /*
  * A worker has taken of its ranges what it could out of mappings; the rest is dropped, unless what is
- * kept has been taken down anew.  maps: whether somebody maps the file.  Whether the thread waits to hear that.  Any thread that serves no
- * requests, no lock held.
+ * kept has been taken down anew.  maps: whether somebody maps the file.  Whether the thread waits to
+ * hear that.  Any thread that serves no requests, no lock held.
  */
 bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps);
 

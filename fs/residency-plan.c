@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "residency-plan-internal.h"
 
+#define BLOCK_LEAST ((uint64_t)256 << 10)
 /* Folios are at most so large on most machines: what a range ends within cannot be dropped. */
-#define BLOCK_LEAST ((uint64_t)2 << 20)
+#define BLOCK_FOLIO ((uint64_t)2 << 20)
 #define BLOCKS_MOST ((uint64_t)1 << 20)
 
 void residency_plan_init(struct residency_plan *plan, uint64_t block, uint64_t page)
@@ -21,13 +22,20 @@ void residency_plan_finish(struct residency_plan *plan)
 	g_clear_pointer(&plan->gone, g_hash_table_unref);
 }
 
-uint64_t residency_plan_block(uint64_t size)
+uint64_t residency_plan_block(uint64_t size, uint64_t read_ahead)
 {
 	uint64_t block = BLOCK_LEAST;
 
+	while (block < MIN(read_ahead, BLOCK_FOLIO))
+		block *= 2;
 	while (size / block > BLOCKS_MOST)
 		block *= 2;
 	return block;
+}
+
+uint64_t residency_plan_reader(uint64_t ahead, uint64_t block)
+{
+	return ((ahead + block - 1) / block + 1) * block;
 }
 
 void residency_plan_keep(struct residency_plan *plan, GArray *ranges)
@@ -229,6 +237,18 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
 	if (plan->recent > 4 * limits->window) {
 		plan->recent /= 2;
 		plan->again /= 2;
+	}
+}
+
+void residency_plan_found(const struct residency_plan *plan, GArray *found)
+{
+	g_array_set_size(found, plan->blocks->len);
+	for (guint i = 0; i < plan->blocks->len; i++) {
+		const struct plan_block *block = plan_block_at(plan, i);
+
+		g_array_index(found, struct residency_block, i) = (struct residency_block){
+			block->index, block->pages, block->dirty, block->writeback
+		};
 	}
 }
 

@@ -56,8 +56,14 @@ void residency_plan_finish(struct residency_plan *plan);
 /* A window of less is not worth the trouble. */
 #define RESIDENCY_WINDOW_LEAST ((uint64_t)8 << 20)
 
-/* The block size for a file of size bytes: larger for very large ones, so that sampling stays cheap. */
-uint64_t residency_plan_block(uint64_t size);
+/*
+ * The block size for a file of size bytes of which the kernel reads that much ahead, as folios are
+ * no larger than that, or than 2 MiB.  Larger for very large files, so that sampling stays cheap.
+ */
+uint64_t residency_plan_block(uint64_t size, uint64_t read_ahead);
+
+/* What is not dropped of what is in front of one reader, and what it is at: bytes. */
+uint64_t residency_plan_reader(uint64_t ahead, uint64_t block);
 
 /* These ranges were there before the stream began; taken over. */
 void residency_plan_keep(struct residency_plan *plan, GArray *ranges);
@@ -68,6 +74,9 @@ void residency_plan_truncate(struct residency_plan *plan, uint64_t size);
 /* What a sample of the whole file found, of struct residency_block; now: after the last one. */
 void residency_plan_update(struct residency_plan *plan, const GArray *found,
 			   const struct plan_limits *limits, int64_t now);
+
+/* What is known to be there, of struct residency_block, into found, emptied first. */
+void residency_plan_found(const struct residency_plan *plan, GArray *found);
 
 /*
  * What should go now, as ranges in order: drop has no dirty pages nor such that are being written,

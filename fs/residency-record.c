@@ -6,8 +6,12 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+/* Where the kernel does not say how far it reads ahead. */
+#define READ_AHEAD ((uint64_t)4 << 20)
 
 void record_finish(struct watch *watch)
 {
@@ -75,6 +79,51 @@ static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
 	return keep;
 }
 
+static uint64_t ask_read_ahead(dev_t dev)
+{
+	g_autofree char *path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev),
+						minor(dev));
+	/* That of a partition is its disk's. */
+	g_autofree char *disk = g_strdup_printf("/sys/dev/block/%u:%u/../queue/read_ahead_kb",
+						major(dev), minor(dev));
+	g_autofree char *text = NULL;
+
+	if (g_file_get_contents(path, &text, NULL, NULL) ||
+	    g_file_get_contents(disk, &text, NULL, NULL))
+		return g_ascii_strtoull(text, NULL, 10) * 1024;
+	return READ_AHEAD;
+}
+
+uint64_t record_read_ahead(struct residency *residency, dev_t dev)
+{
+	int64_t key = (int64_t)dev, *known, bytes = -1;
+
+	g_mutex_lock(&residency->lock);
+	known = g_hash_table_lookup(residency->read_ahead, &key);
+	if (known)
+		bytes = *known;
+	g_mutex_unlock(&residency->lock);
+	if (bytes >= 0)
+		return (uint64_t)bytes;
+	bytes = (int64_t)ask_read_ahead(dev);
+	g_mutex_lock(&residency->lock);
+	g_hash_table_insert(residency->read_ahead, g_memdup2(&key, sizeof(key)),
+			    g_memdup2(&bytes, sizeof(bytes)));
+	g_mutex_unlock(&residency->lock);
+	return (uint64_t)bytes;
+}
+
+static void record_init(struct watch *watch, const struct stat *attr)
+{
+	uint64_t ahead = record_read_ahead(watch->residency, attr->st_dev);
+	uint64_t block = residency_plan_block((uint64_t)attr->st_size, ahead);
+
+	residency_plan_init(&watch->plan, block, (uint64_t)sysconf(_SC_PAGESIZE));
+	/* The kernel asks for the next read-ahead as soon as the one before is begun to be read. */
+	watch->ahead = MAX(2 * ahead, 1);
+	atomic_write(watch->reader, residency_plan_reader(watch->ahead, block));
+}
+
 void record_take(struct watch *watch)
 {
 	struct stat attr;
@@ -87,8 +136,7 @@ void record_take(struct watch *watch)
 		return;
 	watch_take_cut(watch);
 	residency_plan_finish(&watch->plan);
-	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr.st_size),
-			    (uint64_t)sysconf(_SC_PAGESIZE));
+	record_init(watch, &attr);
 	watch->memory = is_memory(fd);
 	watch->cheap = residency_is_cheap_for(fd);
 	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));

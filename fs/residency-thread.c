@@ -174,6 +174,7 @@ struct residency *residency_new(struct lanefs *fs)
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	residency->read_ahead = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
 	residency->found = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	residency->before = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
 	residency->drop = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	residency->out = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	residency->thread = g_thread_new("lanefs-trim", residency_run, residency);
@@ -204,6 +205,7 @@ void residency_free(struct residency *residency)
 	g_array_unref(residency->out);
 	g_array_unref(residency->drop);
 	g_array_unref(residency->found);
+	g_array_unref(residency->before);
 	g_hash_table_unref(residency->read_ahead);
 	g_sequence_free(residency->due);
 	g_cond_clear(&residency->wake);

@@ -5,7 +5,6 @@
 #include "observe.h"
 
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 /* How often a file is looked at while pages come, us; without cachestat(2) that costs more. */
 #define BUSY_LEAST_US ((int64_t)1500)
@@ -20,6 +19,8 @@
 #define QUIET_EACH_US ((int64_t)100)
 /* Where the few pages of a slow stream are is asked less often than how many. */
 #define SLOW_US ((int64_t)50000)
+/* How long what is known of parts that have as many pages as before is relied upon. */
+#define SCAN_ALL_US ((int64_t)G_USEC_PER_SEC)
 /* Looking is to take that much less than the time until the next look, while pages come and else. */
 #define BUSY_REST 4
 #define QUIET_REST 50
@@ -38,33 +39,6 @@
 /* What a hot file may fill: so many windows, and this share of memory. */
 #define HOT_WINDOWS 8
 #define HOT_MEMORY_SHARE 16
-/* Where the kernel does not say how far it reads ahead. */
-#define READ_AHEAD ((uint64_t)4 << 20)
-
-/* Bytes the kernel reads ahead on that device.  On the thread. */
-static uint64_t read_ahead_of(struct residency *residency, dev_t dev)
-{
-	int64_t key = (int64_t)dev;
-	int64_t *known = g_hash_table_lookup(residency->read_ahead, &key);
-	g_autofree char *path = NULL;
-	g_autofree char *disk = NULL;
-	g_autofree char *text = NULL;
-
-	if (known)
-		return (uint64_t)*known;
-	path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev), minor(dev));
-	/* That of a partition is its disk's. */
-	disk = g_strdup_printf("/sys/dev/block/%u:%u/../queue/read_ahead_kb", major(dev),
-			       minor(dev));
-	known = g_new(int64_t, 1);
-	*known = (int64_t)READ_AHEAD;
-	if (g_file_get_contents(path, &text, NULL, NULL) ||
-	    g_file_get_contents(disk, &text, NULL, NULL))
-		*known = (int64_t)(g_ascii_strtoull(text, NULL, 10) * 1024);
-	g_hash_table_insert(residency->read_ahead, g_memdup2(&key, sizeof(key)), known);
-	return (uint64_t)*known;
-}
-
 /* What a sample is about, taken with watch->lock held. */
 struct look {
 	struct plan_limits limits;
@@ -75,11 +49,12 @@ struct look {
 	unsigned int sampled; /* files that are looked at */
 };
 
-int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, GArray *found)
+int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, const GArray *before,
+	      GArray *found)
 {
 	uint64_t block = watch->plan.block;
 
-	return watch->cheap ? residency_scan(watch->fd, begin, end, block, found) :
+	return watch->cheap ? residency_scan(watch->fd, begin, end, block, before, found) :
 			      residency_scan_mapped(watch->fd, begin, end, block, found);
 }
 
@@ -140,6 +115,19 @@ static int64_t worked(void)
 	return (int64_t)time.tv_sec * G_USEC_PER_SEC + time.tv_nsec / 1000;
 }
 
+/* What the plan has, unless all of the file is to be asked about. */
+static const GArray *before(struct watch *watch, const struct look *look, int64_t now)
+{
+	GArray *known = watch->residency->before;
+
+	if (look->closed || now - watch->scanned > SCAN_ALL_US) {
+		watch->scanned = now;
+		return NULL;
+	}
+	residency_plan_found(&watch->plan, known);
+	return known;
+}
+
 /* The whole file into the plan. */
 static void scan(struct watch *watch, const struct look *look, int64_t now)
 {
@@ -147,6 +135,7 @@ static void scan(struct watch *watch, const struct look *look, int64_t now)
 	int64_t started = worked();
 	struct residency_plan *plan = &watch->plan;
 	GArray *found = watch->residency->found;
+	const GArray *known = before(watch, look, now);
 	struct residency_range gap;
 	guint next = 0;
 
@@ -154,7 +143,7 @@ static void scan(struct watch *watch, const struct look *look, int64_t now)
 	while (next_gap(plan, &next, &at, watch->size, &gap)) {
 		gap.begin = MAX(gap.begin & ~mask, done);
 		done = MIN((gap.end + mask) & ~mask, watch->size);
-		if (gap.begin < done && trim_scan(watch, gap.begin, done, found))
+		if (gap.begin < done && trim_scan(watch, gap.begin, done, known, found))
 			return;
 		done = (done + mask) & ~mask;
 	}
@@ -281,10 +270,7 @@ static void look_cooled(struct watch *watch, const struct look *look, int64_t no
 static void trim(struct watch *watch, struct look *look, int64_t now)
 {
 	struct residency *residency = watch->residency;
-	struct stat attr;
 
-	if (!watch->ahead && !fstat(watch->fd, &attr))
-		watch->ahead = MAX(2 * read_ahead_of(residency, attr.st_dev), 1);
 	look->limits.ahead = watch->ahead;
 	/* Of a mapping that outlives its descriptor nobody else tells. */
 	look->limits.all = look->closed && !watch->maps &&

@@ -289,6 +289,7 @@ static enum lane decide_lane(struct watch *watch, const struct stat *attr, int f
 
 	facts_gather(fs, watch->inode, attr, flags, opener, &facts);
 	facts.policy.streaming = false;
+	facts.policy.streams = 0;
 	facts.moving = true;
 	facts_decide(fs, watch->inode, &facts, decision, NULL);
 	facts_clear(&facts);
@@ -372,6 +373,8 @@ void residency_state(struct lanefs *fs, struct inode *inode, struct residency_st
 		g_mutex_lock(&watch->lock);
 		state->hot = watch->hot;
 		state->streaming = watch->shared && watch->lane == LANE_STREAM;
+		state->streams = state->streaming ? watch->shared : 0;
+		state->ahead = atomic_read(watch->reader);
 		g_mutex_unlock(&watch->lock);
 	}
 	g_mutex_unlock(&mode->lock);

@@ -41,9 +41,11 @@ void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size);
 /* A policy was stored or removed: on inode, or NULL when it may hold for any. */
 void residency_reconsider(struct lanefs *fs, struct inode *inode);
 
-/* What an open of inode is to know: both false where it is not watched. */
+/* What an open of inode is to know: zeros where it is not watched. */
 struct residency_state {
 	bool streaming;  /* it is open in `stream` */
+	unsigned int streams; /* how often */
+	uint64_t ahead;  /* bytes that each of these may have in front of it, 0: not known yet */
 	bool hot;        /* what was dropped of it was wanted again */
 };
 void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state);

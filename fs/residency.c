@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/magic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -76,6 +77,7 @@ struct search {
 	uint64_t block;    /* the smallest that is told apart */
 	GArray *blocks;    /* of struct residency_block, or NULL: */
 	GArray *ranges;    /* of struct residency_range */
+	const GArray *before; /* of struct residency_block, NULL: not known */
 	uint64_t coarse;   /* where calls are used up, this is the smallest */
 	unsigned int calls; /* left */
 };
@@ -121,28 +123,114 @@ static uint64_t part_of(const struct search *search, uint64_t length)
 	return part;
 }
 
-/* begin is a multiple of every part of the range. */
-static int search_range(struct search *search, uint64_t begin, uint64_t end)
+static const struct residency_block *before_at(const struct search *search, guint i)
+{
+	return &g_array_index(search->before, struct residency_block, i);
+}
+
+/* The first block of the last time that ends behind begin. */
+static guint before_from(const struct search *search, uint64_t begin)
+{
+	guint low = 0, high = search->before ? search->before->len : 0;
+
+	while (low < high) {
+		guint middle = (low + high) / 2;
+
+		if (before_at(search, middle)->index < begin / search->block)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool had_pages(const struct search *search, uint64_t begin, uint64_t end)
+{
+	guint i = before_from(search, begin);
+
+	return search->before && i < search->before->len &&
+	       before_at(search, i)->index * search->block < end;
+}
+
+/* With as many pages as the last time the range is as it was, and then that is added. */
+static bool add_unchanged(struct search *search, uint64_t begin, uint64_t end,
+			  const struct residency_counts *counts)
+{
+	struct residency_counts sum = { 0 };
+	guint from = before_from(search, begin), to = from;
+
+	if (!search->before)
+		return false;
+	for (; to < search->before->len && before_at(search, to)->index * search->block < end; to++) {
+		sum.pages += before_at(search, to)->pages;
+		sum.dirty += before_at(search, to)->dirty;
+		sum.writeback += before_at(search, to)->writeback;
+	}
+	if (memcmp(&sum, counts, sizeof(sum)))
+		return false;
+	g_array_append_vals(search->blocks, before_at(search, from), to - from);
+	return true;
+}
+
+static int search_range(struct search *search, uint64_t begin, uint64_t end,
+			const struct residency_counts *counts);
+
+/*
+ * First the parts that had pages, then those behind them, where a reader goes on, and then the
+ * others, as long as that is not all.
+ */
+static int search_parts(struct search *search, uint64_t begin, uint64_t end,
+			const struct residency_counts *counts)
+{
+	struct residency_counts found[FAN_OUT] = { 0 };
+	uint64_t part = part_of(search, end - begin), pages = 0;
+	unsigned int parts = (unsigned int)((end - begin + part - 1) / part), next = 0;
+	bool had[FAN_OUT];
+	int err = 0;
+
+	for (unsigned int i = 0; i < parts && !err; i++) {
+		uint64_t at = begin + i * part;
+
+		had[i] = had_pages(search, at, MIN(at + part, end));
+		if (!had[i])
+			continue;
+		err = residency_count(search->fd, at, MIN(at + part, end), &found[i]);
+		pages += found[i].pages;
+		next = i + 1;
+	}
+	for (unsigned int left = parts; left && !err; left--, next++) {
+		uint64_t at = begin + next % parts * part;
+
+		if (search->before && pages >= counts->pages)
+			break;
+		if (had[next % parts])
+			continue;
+		err = residency_count(search->fd, at, MIN(at + part, end), &found[next % parts]);
+		pages += found[next % parts].pages;
+	}
+	for (unsigned int i = 0; i < parts && !err; i++)
+		if (found[i].pages)
+			err = search_range(search, begin + i * part,
+					   MIN(begin + (i + 1) * part, end), &found[i]);
+	return err;
+}
+
+/* begin is a multiple of every part of the range, in which so many pages are. */
+static int search_range(struct search *search, uint64_t begin, uint64_t end,
+			const struct residency_counts *counts)
 {
 	bool fine = search->blocks || search->calls || end - begin > search->coarse;
-	struct residency_counts counts;
-	uint64_t part;
-	int err;
 
-	err = residency_count(search->fd, begin, end, &counts);
-	if (err || !counts.pages)
-		return err;
 	if (search->calls)
 		search->calls--;
 	if (end - begin <= search->block || !fine ||
-	    (search->ranges && counts.pages * page_size() >= end - begin)) {
-		add_found(search, begin, end, &counts);
+	    (search->ranges && counts->pages * page_size() >= end - begin)) {
+		add_found(search, begin, end, counts);
 		return 0;
 	}
-	part = part_of(search, end - begin);
-	for (uint64_t at = begin; at < end && !err; at += part)
-		err = search_range(search, at, MIN(at + part, end));
-	return err;
+	if (add_unchanged(search, begin, end, counts))
+		return 0;
+	return search_parts(search, begin, end, counts);
 }
 
 /* Pages of a mapped part of the file, as blocks or ranges. */
@@ -185,6 +273,7 @@ static int search_mapped(struct search *search, uint64_t begin, uint64_t end)
 /* The range from a multiple of what it will be split into. */
 static int search_all(struct search *search, uint64_t begin, uint64_t end)
 {
+	struct residency_counts counts;
 	uint64_t part, length;
 	int err = 0;
 
@@ -196,15 +285,18 @@ static int search_all(struct search *search, uint64_t begin, uint64_t end)
 			part /= FAN_OUT;
 		part = MAX(part, search->block);
 		length = MIN(end - begin, part);
-		err = search_range(search, begin, begin + length);
+		err = residency_count(search->fd, begin, begin + length, &counts);
+		if (!err && counts.pages)
+			err = search_range(search, begin, begin + length, &counts);
 		begin += length;
 	}
 	return err;
 }
 
-int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks)
+int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, const GArray *before,
+		   GArray *blocks)
 {
-	struct search search = { .fd = fd, .block = size, .blocks = blocks };
+	struct search search = { .fd = fd, .block = size, .blocks = blocks, .before = before };
 
 	return search_all(&search, begin, end);
 }

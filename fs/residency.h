@@ -37,8 +37,12 @@ struct residency_block {
 /*
  * Appends the blocks of [begin, end) that have pages, in order, to blocks (of struct
  * residency_block).  size: a power of two, a page or more; begin a multiple of it.  0 or -errno.
+ *
+ * before: the blocks that were found shortly before, NULL: not known.  A part with as many pages,
+ * dirty ones and such under write-out as then is taken to be as it was, which saves most system calls.
  */
-int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks);
+int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, const GArray *before,
+		   GArray *blocks);
 
 /* The same by mincore(2), whatever the kernel. */
 int residency_scan_mapped(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks);

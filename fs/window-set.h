@@ -46,6 +46,7 @@ struct windows {
 struct window_reader {
 	struct window_set *set;   /* fixed */
 	uint64_t most;            /* fixed, bytes, its largest window */
+	uint64_t margin;          /* fixed, bytes, see drop_behind_opened() */
 	GList link;               /* set->lock, in set->readers */
 	struct streams streams;   /* set->lock */
 };

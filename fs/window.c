@@ -347,17 +347,18 @@ static void check_version(struct file *file, int64_t now)
 }
 
 /* With set->lock held: what the stream has passed, and no other one of the file is still to read. */
-static void note_passed(struct window_set *set, struct window_request *request,
+static void note_passed(struct window_reader *reader, struct window_request *request,
 			struct stream *stream, int64_t now)
 {
+	uint64_t step = drop_behind_step(request->file->fs->drop_behind, reader->margin);
 	uint64_t begin, end;
 
-	if (!stream->proven || stream->next < stream->dropped + DROP_BEHIND_STEP)
+	if (!stream->proven || stream->next < stream->dropped + step)
 		return;
 	begin = stream->dropped & ~(uint64_t)(BUFPOOL_ALIGN - 1);
-	end = window_set_passed(set, stream->dropped, stream->next - DROP_BEHIND_MARGIN, now) &
+	end = window_set_passed(reader->set, stream->dropped, stream->next - reader->margin, now) &
 	      ~(uint64_t)(BUFPOOL_ALIGN - 1);
-	stream->dropped = MAX(stream->next - DROP_BEHIND_STEP / 2, end);
+	stream->dropped = MAX(stream->next - step / 2, end);
 	if (begin >= end)
 		return;
 	request->drop_begin = begin;
@@ -382,7 +383,7 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	struct stream *stream = streams_note(&reader->streams, offset, request->size, now, &place,
 					     &proved);
 
-	note_passed(set, request, stream, now);
+	note_passed(reader, request, stream, now);
 	set->used = now;
 	window_set_asked(set, request->size);
 	if (set->blocked)

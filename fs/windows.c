@@ -169,6 +169,7 @@ int window_open(struct file *file)
 	reader = g_new0(struct window_reader, 1);
 	reader->set = window_set_of(windows, inode_mode(file->fs, file->inode));
 	reader->most = windows->off ? 0 : file->read_ahead;
+	reader->margin = drop_behind_opened(file->fs->drop_behind);
 	reader->link.data = reader;
 	file->reader = reader;
 	g_mutex_lock(&reader->set->lock);
@@ -176,7 +177,6 @@ int window_open(struct file *file)
 	g_queue_push_tail_link(&reader->set->readers, &reader->link);
 	g_mutex_unlock(&reader->set->lock);
 	windows_watch(windows, reader->set);
-	drop_behind_opened(file->fs->drop_behind);
 	return 0;
 }
 

@@ -57,6 +57,31 @@ static const char *why_no_direct(const struct inquiry *inquiry, enum policy_rule
 	return said && wanted == LANE_DIRECT ? NULL : inquiry->facts->no_direct_map;
 }
 
+/*
+ * What the kernel reads ahead for all that are open in stream is to stay within the window and this;
+ * as it cannot be told to read less for one file, further readers get windows of the daemon's.
+ */
+#define CROWD_SLACK (UINT64_C(16) << 20)
+
+static bool is_crowded(const struct inquiry *inquiry, enum lane lane, const char *no_direct,
+		       uint64_t window)
+{
+	const struct policy_facts *facts = inquiry->facts;
+
+	if (lane != LANE_STREAM || inquiry->writable || no_direct || !facts->streams)
+		return false;
+	return (facts->streams + 1) * facts->stream_ahead > window + CROWD_SLACK;
+}
+
+static void say_crowded(const struct inquiry *inquiry, uint64_t window, GString *text)
+{
+	g_autofree char *each = size_format_human(inquiry->facts->stream_ahead);
+	g_autofree char *all = size_format_human(window);
+
+	say(text, "; open %u times in stream, with up to %s of read-ahead each, for which %s is too little",
+	    inquiry->facts->streams, each, all);
+}
+
 static void say_degraded(const struct inquiry *inquiry, enum lane wanted, enum lane lane,
 			 const char *no_direct, GString *text)
 {
@@ -75,14 +100,21 @@ static bool is_kept(const struct inquiry *inquiry, enum policy_rule rule)
 	return rule == RULE_CONFIG && inquiry->rule && inquiry->rule->keep;
 }
 
+static uint64_t stream_window(const struct inquiry *inquiry)
+{
+	const struct config_rule *rule = inquiry->rule;
+
+	return rule && rule->has_stream_window ? rule->stream_window :
+		inquiry->config->stream_window;
+}
+
 static void apply_rule(const struct inquiry *inquiry, struct policy_decision *out)
 {
 	const struct config_rule *rule = inquiry->rule;
 
 	out->read_ahead = rule && rule->has_read_ahead ? rule->read_ahead :
 		inquiry->config->read_ahead;
-	out->stream_window = rule && rule->has_stream_window ? rule->stream_window :
-		inquiry->config->stream_window;
+	out->stream_window = stream_window(inquiry);
 	out->keep = is_kept(inquiry, out->rule);
 }
 
@@ -117,6 +149,7 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 	const char *no_passthrough = inquiry->facts->no_passthrough;
 	const char *no_direct = why_no_direct(inquiry, rule, wanted);
 	enum lane lane = wanted;
+	bool crowded;
 	const char *note;
 
 	/* stream and direct stand in for each other, cached for both. */
@@ -126,6 +159,9 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 			lane = LANE_CACHED;
 	}
 	note = in_place(inquiry, rule, &lane);
+	crowded = is_crowded(inquiry, lane, no_direct, stream_window(inquiry));
+	if (crowded)
+		lane = LANE_DIRECT;
 	*out = (struct policy_decision){
 		.lane = lane,
 		.wanted = wanted,
@@ -135,9 +171,11 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 		.window = lane == LANE_DIRECT && !(inquiry->facts->open_flags & O_DIRECT),
 	};
 	apply_rule(inquiry, out);
+	if (crowded)
+		say_crowded(inquiry, out->stream_window, text);
 	if (note)
 		say(text, "; %s", note);
-	else
+	else if (!crowded)
 		say_degraded(inquiry, wanted, lane, no_direct, text);
 	/* Who opened with O_DIRECT asked for what that does. */
 	if (!inquiry->config->shadow || rule == RULE_O_DIRECT || lane == LANE_CACHED)

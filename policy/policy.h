@@ -129,6 +129,8 @@ struct policy_facts {
 	struct learn_view known;
 	struct heat_view heat;
 	bool streaming;            /* it is open in stream already, and so are cached opens then */
+	unsigned int streams;      /* how often, 0 also where it does not matter */
+	uint64_t stream_ahead;     /* bytes, what each of them may have in memory in front of it */
 	bool hot;                  /* what was dropped from the page cache was soon read again */
 	/* NULL where the lane's means are there, else why not (for the reason) */
 	const char *no_passthrough;

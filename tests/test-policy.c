@@ -578,6 +578,43 @@ static void test_in_place(void)
 	}
 }
 
+/* What the kernel reads ahead for all readers of a file has to fit. */
+static void test_crowd(void)
+{
+	static const struct {
+		unsigned int streams;
+		uint64_t ahead;
+		int flags;
+		const char *no_direct;
+		enum lane lane;
+		const char *reason;
+	} cases[] = {
+		{ 0, 64 << 20, O_RDONLY, NULL, LANE_STREAM, "stream: file policy stream" },
+		{ 2, 16 << 20, O_RDONLY, NULL, LANE_STREAM, "stream: file policy stream" },
+		{ 3, 16 << 20, O_RDONLY, NULL, LANE_DIRECT,
+		  "direct: file policy stream; open 3 times in stream, with up to 16 MiB of read-ahead each, "
+		  "for which 32 MiB is too little" },
+		{ 95, 512 << 10, O_RDONLY, NULL, LANE_STREAM, NULL },
+		{ 96, 512 << 10, O_RDONLY, NULL, LANE_DIRECT, NULL },
+		{ 96, 0, O_RDONLY, NULL, LANE_STREAM, NULL },
+		{ 96, 512 << 10, O_RDWR, NULL, LANE_STREAM, NULL },
+		{ 96, 512 << 10, O_RDONLY, NO_DIRECT, LANE_STREAM, "stream: file policy stream" },
+	};
+	cleanup_config struct config *config = new_config("stream-window=32M");
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct policy_facts facts = large_read;
+
+		facts.file_policy = POLICY_STREAM;
+		facts.streaming = cases[i].streams;
+		facts.streams = cases[i].streams;
+		facts.stream_ahead = cases[i].ahead;
+		facts.open_flags = cases[i].flags;
+		facts.no_direct = cases[i].no_direct;
+		g_assert_cmpint(decide(config, &facts, cases[i].reason).lane, ==, cases[i].lane);
+	}
+}
+
 /* "auto" stored on a directory ends the search above it and the other rules go on. */
 static void test_dir_policy_auto(void)
 {
@@ -775,6 +812,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/policy/rules/writable", test_writable);
 	g_test_add_func("/policy/rules/hot", test_hot);
 	g_test_add_func("/policy/rules/in-place", test_in_place);
+	g_test_add_func("/policy/rules/crowd", test_crowd);
 	g_test_add_func("/policy/rules/dir-policy-auto", test_dir_policy_auto);
 	g_test_add_func("/policy/rules/directory-names", test_directory_names);
 	g_test_add_func("/policy/degradation/matrix", test_degradation);

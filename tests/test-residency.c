@@ -401,9 +401,14 @@ static void test_hot(void)
 
 static void test_block_size(void)
 {
-	g_assert_cmpuint(residency_plan_block(4096 * M), ==, 2 * M);
-	g_assert_cmpuint(residency_plan_block(0), ==, 2 * M);
-	g_assert_cmpuint(residency_plan_block(1024 * 1024 * M * 16), ==, 16 * M);
+	g_assert_cmpuint(residency_plan_block(4096 * M, 8 * M), ==, 2 * M);
+	g_assert_cmpuint(residency_plan_block(0, 2 * M), ==, 2 * M);
+	g_assert_cmpuint(residency_plan_block(0, M / 8), ==, M / 4);
+	g_assert_cmpuint(residency_plan_block(0, M / 8 * 5), ==, M);
+	g_assert_cmpuint(residency_plan_block(1024 * 1024 * M * 16, M / 8), ==, 16 * M);
+	g_assert_cmpuint(residency_plan_reader(2 * M, M), ==, 3 * M);
+	g_assert_cmpuint(residency_plan_reader(2 * M, 2 * M), ==, 4 * M);
+	g_assert_cmpuint(residency_plan_reader(M / 4, M / 4), ==, M / 2);
 }
 
 /* --- the page cache itself --- */
@@ -444,13 +449,13 @@ static void test_scan(void)
 		g_test_skip("no cachestat(2), or no O_TMPFILE in /var/tmp");
 		return;
 	}
-	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, blocks), ==, 0);
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, NULL, blocks), ==, 0);
 	g_assert_cmpuint(blocks->len, ==, 0);
 	for (uint64_t at = 0; at < 12; at++)
 		g_assert_cmpint(pwrite(fd, &byte, 1, (off_t)(700 * M + at * PAGE)), ==, 1);
 	g_assert_cmpint(pwrite(fd, &byte, 1, 1000 * M + 99), ==, 1);
 	g_assert_cmpint(pwrite(fd, &byte, 1, 3 * M), ==, 1);
-	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, blocks), ==, 0);
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, NULL, blocks), ==, 0);
 	g_assert_cmpuint(blocks->len, ==, 3);
 	block = &g_array_index(blocks, struct residency_block, 1);
 	g_assert_cmpuint(block->index, ==, 700);
@@ -474,6 +479,80 @@ static void test_scan(void)
 	g_array_unref(ranges);
 }
 
+static void write_at(int fd, uint64_t at)
+{
+	char byte = 1;
+
+	g_assert_cmpint(pwrite(fd, &byte, 1, (off_t)at), ==, 1);
+}
+
+static void drop_at(int fd, uint64_t at)
+{
+	g_assert_cmpint(fdatasync(fd), ==, 0);
+	g_assert_cmpint(posix_fadvise(fd, (off_t)at, (off_t)M, POSIX_FADV_DONTNEED), ==, 0);
+}
+
+/* What a search finds that knows what there was must be what one finds that does not. */
+static GArray *scan_again(int fd, GArray *before)
+{
+	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	GArray *all = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, before, blocks), ==, 0);
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, NULL, all), ==, 0);
+	g_assert_cmpuint(blocks->len, ==, all->len);
+	for (guint i = 0; i < all->len; i++) {
+		g_assert_cmpuint(g_array_index(blocks, struct residency_block, i).index, ==,
+				 g_array_index(all, struct residency_block, i).index);
+		g_assert_cmpuint(g_array_index(blocks, struct residency_block, i).pages, ==,
+				 g_array_index(all, struct residency_block, i).pages);
+	}
+	g_array_unref(all);
+	g_array_unref(before);
+	return blocks;
+}
+
+static void test_scan_again(void)
+{
+	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	GRand *random = g_rand_new_with_seed(1);
+	int fd = new_file(1000 * M + 100);
+
+	if (fd < 0 || !residency_is_cheap()) {
+		g_test_skip("no cachestat(2), or no O_TMPFILE in /var/tmp");
+		return;
+	}
+	/* Not moved on, moved on, somewhere else, before all, at the end, and away. */
+	for (uint64_t at = 0; at < 12; at++)
+		write_at(fd, 700 * M + at * PAGE);
+	blocks = scan_again(fd, blocks);
+	blocks = scan_again(fd, blocks);
+	write_at(fd, 700 * M + 12 * PAGE);
+	write_at(fd, 701 * M);
+	blocks = scan_again(fd, blocks);
+	g_assert_cmpuint(blocks->len, ==, 2);
+	write_at(fd, 64 * M);
+	write_at(fd, 900 * M);
+	blocks = scan_again(fd, blocks);
+	write_at(fd, 0);
+	write_at(fd, 1000 * M + 99);
+	blocks = scan_again(fd, blocks);
+	g_assert_cmpuint(blocks->len, ==, 6);
+	drop_at(fd, 700 * M);
+	blocks = scan_again(fd, blocks);
+	g_assert_cmpuint(blocks->len, ==, 5);
+	for (unsigned int i = 0; i < 300; i++) {
+		for (int j = g_rand_int_range(random, 1, 4); j > 0; j--)
+			write_at(fd, (uint64_t)g_rand_int_range(random, 0, 1000) * M +
+					     (uint64_t)g_rand_int_range(random, 0, 200) * PAGE);
+		blocks = scan_again(fd, blocks);
+	}
+	g_assert_cmpuint(blocks->len, >, 300);
+	g_rand_free(random);
+	g_array_unref(blocks);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -491,5 +570,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/hot", test_hot);
 	g_test_add_func("/residency/block-size", test_block_size);
 	g_test_add_func("/residency/scan", test_scan);
+	g_test_add_func("/residency/scan-again", test_scan_again);
 	return g_test_run();
 }

@@ -99,6 +99,37 @@ def test_readers_at_different_places_read_little_twice(stream):
     assert fetched <= 96 * MIB * 1.05 + 24 * MIB / 2, fetched / MIB
 
 
+def test_readers_whose_read_ahead_does_not_fit(mount):
+    """They get windows of the daemon's, and what all of them leave in memory stays bounded."""
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing="ext4"))
+    read_ahead(m, 2048)
+    cold(m, "f")
+    path = m.join("f")
+    ours, theirs = os.pipe()
+    drain = os.open("/dev/null", os.O_WRONLY)
+    try:
+        files = [open(path, "rb", buffering=0) for _ in range(40)]
+        lanes = m.stats(path)["lanes"]
+        assert lanes["stream"]["open"] == 4 and lanes["direct"]["open"] == 36, lanes
+        assert m.lane(path) == "direct" and "read-ahead" in m.why(path)
+        with Peak(m.backing("f")) as behind, Peak(path) as peak:
+            for at in range(0, 2 * MIB, 64 << 10):
+                for place, file in enumerate(files):
+                    sent = os.sendfile(theirs, file.fileno(), place * 2 * MIB + at, 64 << 10)
+                    while sent:
+                        sent -= os.splice(ours, drain, sent)
+        assert behind.most <= 8 * MIB + 16 * MIB + SLACK
+        assert peak.most <= 48 * MIB
+        for file in files:
+            file.close()
+        gone(m.backing("f"))
+        wait_for(lambda: m.lane(path) == "stream", 5, "the next reader is alone")
+    finally:
+        for fd in (ours, theirs, drain):
+            os.close(fd)
+        read_ahead(m)
+
+
 @pytest.mark.parametrize("backing", BACKINGS)
 @unless_reclaimed
 def test_pages_of_others_stay_where_they_are(mount, backing):

@@ -76,7 +76,7 @@ def cold(m, name, size=LARGE, seed=0):
     return digest
 
 
-def read_ahead(m):
+def read_ahead(m, kib=128):
     """As on most disks; some virtual ones have 8 MiB."""
     device = os.stat(m.source).st_dev
     path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
@@ -88,7 +88,7 @@ def read_ahead(m):
         path = f"/sys/fs/btrfs/{uuid}/bdi/read_ahead_kb"
     if os.path.exists(path):
         with open(path, "w") as stream:
-            stream.write("128")
+            stream.write(str(kib))
 
 
 def make_room(scratch):
