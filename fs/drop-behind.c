@@ -61,31 +61,37 @@ static void job_free(struct drop_behind *drop, struct job *job)
 	g_free(job);
 }
 
-/* With the lock held: sleeps until there is something to do; us: at most so long, negative: for ever. */
-static void drop_behind_sleep(struct drop_behind *drop, int64_t us)
+/* With the lock held: sleeps until there is something to do, or until due, 0: for ever. */
+static void drop_behind_sleep(struct drop_behind *drop, int64_t due)
 {
-	if (us < 0)
+	if (!due)
 		g_cond_wait(&drop->wake, &drop->lock);
-	else if (!g_cond_wait_until(&drop->wake, &drop->lock, g_get_monotonic_time() + us))
+	else if (!g_cond_wait_until(&drop->wake, &drop->lock, due))
 		drop->look = true;
 }
 
 static void *drop_behind_run(void *data)
 {
 	struct drop_behind *drop = data;
-	int64_t next_look = -1;
+	int64_t due = 0; /* us, when it is to be looked; 0: not before it is wanted */
 
 	g_mutex_lock(&drop->lock);
 	while (!drop->stop) {
 		struct job *job = g_queue_pop_head(&drop->jobs);
+		bool look;
 
 		if (!job && !drop->look) {
-			drop_behind_sleep(drop, next_look);
+			drop_behind_sleep(drop, due);
 			continue;
 		}
+		look = drop->look || (due && g_get_monotonic_time() >= due);
 		drop->look = false;
 		g_mutex_unlock(&drop->lock);
-		next_look = kernel_pages_look(drop->fs->kernel_pages);
+		if (look) {
+			int64_t next = kernel_pages_look(drop->fs->kernel_pages);
+
+			due = next < 0 ? 0 : g_get_monotonic_time() + next;
+		}
 		if (job) {
 			job_run(drop, job);
 			job_free(drop, job);
@@ -149,15 +155,24 @@ static uint64_t direct_opens(const struct drop_behind *drop)
 	return MAX(atomic_read(drop->fs->lanes[LANE_DIRECT].open), 1);
 }
 
-/* The kernel takes it over when the open is answered (do_dentry_open, file_ra_state_init). */
-uint64_t drop_behind_opened(struct drop_behind *drop)
+static uint64_t read_ahead_share(const struct drop_behind *drop)
 {
 	uint64_t share = READ_AHEAD_ALL / direct_opens(drop), bytes = READ_AHEAD_MOST;
 
 	while (bytes > share && bytes > READ_AHEAD_LEAST)
 		bytes /= 2;
+	return bytes;
+}
+
+/* The kernel takes it over when the open is answered (do_dentry_open, file_ra_state_init). */
+uint64_t drop_behind_opened(struct drop_behind *drop)
+{
+	uint64_t bytes = read_ahead_share(drop);
+
 	if (bytes != atomic_read(drop->read_ahead)) {
 		g_mutex_lock(&drop->lock);
+		/* Others have been opened meanwhile. */
+		bytes = read_ahead_share(drop);
 		set_read_ahead(drop->fs, bytes);
 		atomic_write(drop->read_ahead, bytes);
 		g_mutex_unlock(&drop->lock);

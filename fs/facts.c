@@ -60,7 +60,7 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 	uint8_t stored = policy_stored(fs, inode);
 	struct residency_state state;
 
-	residency_state(fs, inode, &state);
+	residency_state(fs, inode, attr, &state);
 	*facts = (struct facts){ .live = live_get(fs), .pid = caller->pid };
 	policy_inherit(fs, inode, &facts->inherited);
 	gather_for_rules(fs, inode, facts);

@@ -8,6 +8,8 @@
 #define STUCK_US ((int64_t)G_USEC_PER_SEC / 4)
 /* How long what came back soon stays with whoever maps it. */
 #define SPARE_US ((int64_t)10 * G_USEC_PER_SEC)
+/* What the kernel reads at once at most where a program asks for more than it would read ahead. */
+#define GREW_MOST ((uint64_t)2 << 20)
 /* Write-out begins when so much of the window is dirty. */
 #define DIRTY_SHARE 8
 
@@ -48,11 +50,15 @@ static GArray *find_runs(const struct residency_plan *plan)
 /* The last block that grew is the front, whatever lies behind it from before. */
 static void guard_run(struct residency_plan *plan, const struct run *run, uint64_t ahead)
 {
-	uint64_t front = run->begin, first;
+	uint64_t front = run->begin, first, grew = 0;
 
 	for (guint i = run->begin; i < run->end; i++)
-		if (plan_block_at(plan, i)->grown == run->grown)
+		if (plan_block_at(plan, i)->grown == run->grown) {
+			grew += plan_block_at(plan, i)->grew * plan->page;
 			front = i;
+		}
+	/* A read larger than the read-ahead takes its place (ondemand_readahead(), bdi->io_pages). */
+	ahead = MAX(ahead, 2 * MIN(grew, GREW_MOST));
 	front = plan_block_at(plan, (guint)front)->index;
 	first = front - MIN(front, (ahead + plan->block - 1) / plan->block);
 	for (guint i = run->begin; i < run->end; i++) {
@@ -85,6 +91,29 @@ static bool may_drop(const struct residency_plan *plan, const struct plan_limits
 	if (block->stuck && plan->sampled - block->stuck < STUCK_US)
 		return false;
 	return limits->all || (!block->guarded && block->arrived < plan->sampled);
+}
+
+static uint64_t folio_of(const struct residency_plan *plan, const struct plan_block *block)
+{
+	return block->index * plan->block / RESIDENCY_FOLIO;
+}
+
+/* Whether a part of what may be the block's folio stays, and so all of it. */
+static bool is_cut(const struct residency_plan *plan, const struct plan_block *block)
+{
+	uint64_t folio = folio_of(plan, block);
+
+	if (!plan->large)
+		return false;
+	for (guint i = plan_block_from(plan, folio * RESIDENCY_FOLIO); i < plan->blocks->len; i++) {
+		const struct plan_block *part = plan_block_at(plan, i);
+
+		if (folio_of(plan, part) != folio)
+			break;
+		if (part->guarded || part->arrived == plan->sampled)
+			return true;
+	}
+	return false;
 }
 
 static void add_part(GArray *ranges, uint64_t begin, uint64_t end)
@@ -136,6 +165,21 @@ static gint by_index(const void *a, const void *b)
 	return one->index < other->index ? -1 : one->index > other->index;
 }
 
+/* What may lie in the same folio as something chosen goes with it; blocks are by index. */
+static void choose_folios(const struct residency_plan *plan, GPtrArray *blocks)
+{
+	for (guint begin = 0, end; begin < blocks->len; begin = end) {
+		uint64_t folio = folio_of(plan, g_ptr_array_index(blocks, begin));
+		bool chosen = false;
+
+		for (end = begin; end < blocks->len &&
+		     folio_of(plan, g_ptr_array_index(blocks, end)) == folio; end++)
+			chosen = chosen || ((struct plan_block *)g_ptr_array_index(blocks, end))->chosen;
+		for (guint i = begin; i < end; i++)
+			((struct plan_block *)g_ptr_array_index(blocks, i))->chosen = chosen;
+	}
+}
+
 static void choose_drops(struct residency_plan *plan, const struct plan_limits *limits, GArray *drop)
 {
 	g_autoptr(GPtrArray) blocks = g_ptr_array_new();
@@ -143,17 +187,23 @@ static void choose_drops(struct residency_plan *plan, const struct plan_limits *
 	guint count;
 
 	for (guint i = 0; i < plan->blocks->len; i++)
-		if (may_drop(plan, limits, plan_block_at(plan, i)))
+		if (may_drop(plan, limits, plan_block_at(plan, i)) &&
+		    (limits->all || !is_cut(plan, plan_block_at(plan, i))))
 			g_ptr_array_add(blocks, plan_block_at(plan, i));
 	g_ptr_array_sort(blocks, by_arrival);
-	for (count = 0; count < blocks->len && left > low; count++)
-		left -= MIN(left, ((struct plan_block *)g_ptr_array_index(blocks, count))->ours);
-	g_ptr_array_set_size(blocks, (gint)count);
+	for (count = 0; count < blocks->len && left > low; count++) {
+		struct plan_block *block = g_ptr_array_index(blocks, count);
+
+		block->chosen = true;
+		left -= MIN(left, block->ours);
+	}
 	g_ptr_array_sort(blocks, by_index);
+	choose_folios(plan, blocks);
 	for (guint i = 0; i < blocks->len; i++) {
 		const struct plan_block *block = g_ptr_array_index(blocks, i);
 
-		add_dropped(plan, drop, block->index * plan->block);
+		if (block->chosen)
+			add_dropped(plan, drop, block->index * plan->block);
 	}
 }
 
@@ -219,8 +269,23 @@ static void leave(const struct residency_plan *plan, struct plan_block *block,
 
 void residency_plan_leave(struct residency_plan *plan, const GArray *ranges, GArray *pages)
 {
-	for (guint i = 0; i < plan->blocks->len; i++)
-		for (guint j = 0; j < ranges->len; j++)
-			leave(plan, plan_block_at(plan, i),
-			      &g_array_index(ranges, struct residency_range, j), pages);
+	guint first = 0;
+
+	/* Both are in order; a block may be in several ranges. */
+	for (guint i = 0; i < plan->blocks->len; i++) {
+		struct plan_block *block = plan_block_at(plan, i);
+
+		while (first < ranges->len &&
+		       g_array_index(ranges, struct residency_range, first).end <=
+			       block->index * plan->block)
+			first++;
+		for (guint j = first; j < ranges->len; j++) {
+			const struct residency_range *range =
+				&g_array_index(ranges, struct residency_range, j);
+
+			if (range->begin >= (block->index + 1) * plan->block)
+				break;
+			leave(plan, block, range, pages);
+		}
+	}
 }

@@ -74,7 +74,6 @@ struct watch {
 	bool writing;               /* atomic */
 	bool refused;               /* atomic, the last write-out met an error: so may the next */
 	struct watch_out out;
-	uint64_t reader;            /* atomic, bytes a reader may have in front of it, 0: not known yet */
 	bool recorded;              /* atomic, set with trim_lock: what was resident is taken down */
 
 	GMutex trim_lock;           /* protects the rest */
@@ -87,7 +86,7 @@ struct watch {
 	uint64_t hot_fetched;       /* bytes that had come when it became hot */
 	unsigned int caution;       /* how often it was hot for nothing */
 	int64_t looked, interval;   /* us */
-	int64_t scanned;            /* us, when all of it was last asked about */
+	int64_t scanned, scan_took; /* us, when all of it was last asked about, and how long that took */
 	int64_t took;               /* us, to find the pages */
 	int64_t changed;            /* us, when it last had more or fewer pages */
 	bool memory;                /* the filesystem has its data in the page cache */
@@ -108,7 +107,7 @@ struct residency {
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
-	GHashTable *read_ahead;     /* lock, device -> bytes */
+	GHashTable *read_ahead;     /* lock, device -> struct read_ahead */
 	GArray *found, *before, *drop, *out; /* thread only: of blocks, of ranges */
 };
 
@@ -145,7 +144,10 @@ void residency_schedule(struct watch *watch, int64_t due);
 int record_open(struct watch *watch);
 void record_close(struct watch *watch);
 
-/* Bytes that the kernel reads ahead on that device at most.  Any thread. */
+/*
+ * Bytes that the kernel reads ahead for one file on that device at most, as long as one of its files
+ * was looked at; 0: not known, or its files are in memory anyway.  Any thread.
+ */
 uint64_t record_read_ahead(struct residency *residency, dev_t dev);
 
 /* Takes down what is in the page cache now.  With trim_lock held. */

@@ -14,6 +14,9 @@ static inline guint plan_keep_count(const struct residency_plan *plan)
 	return plan->keep ? plan->keep->len : 0;
 }
 
+/* The first block that ends behind at. */
+guint plan_block_from(const struct residency_plan *plan, uint64_t at);
+
 /* The first kept range that ends behind at. */
 guint plan_keep_from(const struct residency_plan *plan, uint64_t at);
 

@@ -2,8 +2,6 @@
 #include "residency-plan-internal.h"
 
 #define BLOCK_LEAST ((uint64_t)256 << 10)
-/* Folios are at most so large on most machines: what a range ends within cannot be dropped. */
-#define BLOCK_FOLIO ((uint64_t)2 << 20)
 #define BLOCKS_MOST ((uint64_t)1 << 20)
 
 void residency_plan_init(struct residency_plan *plan, uint64_t block, uint64_t page)
@@ -26,7 +24,7 @@ uint64_t residency_plan_block(uint64_t size, uint64_t read_ahead)
 {
 	uint64_t block = BLOCK_LEAST;
 
-	while (block < MIN(read_ahead, BLOCK_FOLIO))
+	while (block < MIN(read_ahead, RESIDENCY_FOLIO))
 		block *= 2;
 	while (size / block > BLOCKS_MOST)
 		block *= 2;
@@ -184,18 +182,22 @@ static void add_block(struct residency_plan *plan, const struct plan_limits *lim
 	uint64_t kept = plan_kept_in(plan, begin, begin + plan->block);
 	uint32_t pages = before ? before->pages : 0;
 
-	if (before)
+	if (pages)
 		block = *before;
+	if (found->pages > pages) {
+		block.grown = now;
+		block.grew = found->pages - pages;
+	} else if (pages && found->dirty > before->dirty) {
+		block.grown = now;
+	}
 	if (found->pages > pages &&
 	    count_fetched(plan, limits, found->index, (found->pages - pages) * plan->page))
 		block.back = now;
-	if (before && (found->pages > before->pages || found->dirty > before->dirty))
-		block.grown = now;
 	block.pages = found->pages;
 	block.dirty = found->dirty;
 	block.writeback = found->writeback;
 	block.ours = bytes > kept ? bytes - kept : 0;
-	block.guarded = false;
+	block.guarded = block.chosen = false;
 	g_array_append_val(blocks, block);
 }
 
@@ -242,13 +244,14 @@ void residency_plan_update(struct residency_plan *plan, const GArray *found,
 
 void residency_plan_found(const struct residency_plan *plan, GArray *found)
 {
-	g_array_set_size(found, plan->blocks->len);
+	g_array_set_size(found, 0);
 	for (guint i = 0; i < plan->blocks->len; i++) {
 		const struct plan_block *block = plan_block_at(plan, i);
+		struct residency_block known = { block->index, block->pages, block->dirty,
+						 block->writeback };
 
-		g_array_index(found, struct residency_block, i) = (struct residency_block){
-			block->index, block->pages, block->dirty, block->writeback
-		};
+		if (known.pages)
+			g_array_append_val(found, known);
 	}
 }
 
@@ -265,28 +268,57 @@ static uint32_t pages_in(const GArray *found, guint *next, uint64_t index)
 	return 0;
 }
 
+guint plan_block_from(const struct residency_plan *plan, uint64_t at)
+{
+	guint low = 0, high = plan->blocks->len;
+
+	while (low < high) {
+		guint middle = (low + high) / 2;
+
+		if (plan_block_at(plan, middle)->index < at / plan->block)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* The next try is to be of all of a folio at a time, so its parts are due together. */
+static void stick(struct residency_plan *plan, const struct plan_block *block, int64_t now)
+{
+	uint64_t end = (block->index * plan->block | (RESIDENCY_FOLIO - 1)) + 1;
+
+	for (guint i = plan_block_from(plan, end - RESIDENCY_FOLIO); i < plan->blocks->len; i++) {
+		struct plan_block *part = plan_block_at(plan, i);
+
+		if (part->index * plan->block >= end)
+			break;
+		if (part == block || part->stuck)
+			part->stuck = now;
+	}
+}
+
 void residency_plan_dropped(struct residency_plan *plan, const struct residency_range *range,
 			    const GArray *found, int64_t now)
 {
-	guint next = 0, kept = 0;
+	guint next = 0;
 
-	for (guint i = 0; i < plan->blocks->len; i++) {
+	for (guint i = plan_block_from(plan, range->begin); i < plan->blocks->len; i++) {
 		struct plan_block *block = plan_block_at(plan, i);
-		uint64_t begin = block->index * plan->block, end = begin + plan->block;
+		uint32_t left;
 
-		if (begin < range->end && end > range->begin) {
-			uint32_t left = pages_in(found, &next, block->index);
-
-			block->leaving = false;
-			block->stuck = left ? now : block->stuck;
-			if (left < block->pages && block->ours)
-				block_dropped(plan, block, left);
-			if (!left && !plan_kept_in(plan, begin, end))
-				continue;
+		if (block->index * plan->block >= range->end)
+			break;
+		left = pages_in(found, &next, block->index);
+		block->leaving = false;
+		if (left) {
+			plan->large = plan->block < RESIDENCY_FOLIO;
+			stick(plan, block, now);
 		}
-		*plan_block_at(plan, kept++) = *block;
+		if (left < block->pages && block->ours)
+			block_dropped(plan, block, left);
+		block->pages = MIN(block->pages, left);
 	}
-	g_array_set_size(plan->blocks, kept);
 }
 
 bool residency_plan_is_hot(const struct residency_plan *plan, const struct plan_limits *limits,

@@ -4,8 +4,9 @@
  * samples of it found.  Pure: no system call, no clock, no lock; one thread at a time.
  *
  * The kernel does not tell where readers are, but where pages appear: a stream reads ahead, so the
- * end of a run of pages that grew lately is at most one read-ahead in front of a reader.  That much
- * before it is left alone, for as many runs as there are readers.  Of the rest what came first goes
+ * end of a run of pages that grew lately is at most one read-ahead in front of a reader, or one of its
+ * reads where these are larger.  That much before it is left alone, for as many runs as there are
+ * readers.  Of the rest what came first goes
  * first, until half of the window is left; what came since the last sample stays.
  *
  * Pages that were there before the stream began are kept.  Blocks that appear again soon after they
@@ -19,11 +20,13 @@
 struct plan_block {
 	uint64_t index;
 	uint64_t ours;             /* bytes that were not there before */
-	uint32_t pages, dirty, writeback;
+	uint32_t pages, dirty, writeback; /* no pages: it is gone */
+	uint32_t grew;             /* pages that it had more when it last grew */
 	int64_t arrived, grown;    /* times of samples: when it was first there, when it last grew */
 	int64_t stuck;             /* when it could not be dropped, 0: not tried */
 	int64_t back;              /* when it came back soon after it was dropped, 0: it did not */
 	bool guarded;              /* a reader may be about to use it */
+	bool chosen;               /* to be dropped */
 	bool leaving;              /* a worker is about to drop it */
 };
 
@@ -39,6 +42,7 @@ struct residency_plan {
 	uint64_t fetched;          /* bytes that appeared, ever */
 	uint64_t dropped;          /* bytes, for the caller to count and to set to 0 */
 	uint64_t recent, again;    /* of them lately, and of these dropped shortly before */
+	bool large;                /* folios may be larger than blocks: some could not be dropped */
 };
 
 struct plan_limits {
@@ -57,10 +61,13 @@ void residency_plan_finish(struct residency_plan *plan);
 #define RESIDENCY_WINDOW_LEAST ((uint64_t)8 << 20)
 
 /*
- * The block size for a file of size bytes of which the kernel reads that much ahead, as folios are
- * no larger than that, or than 2 MiB.  Larger for very large files, so that sampling stays cheap.
+ * The block size for a file of size bytes of which the kernel reads that much ahead: most folios are
+ * no larger than that.  Larger for very large files, so that sampling stays cheap.
  */
 uint64_t residency_plan_block(uint64_t size, uint64_t read_ahead);
+
+/* Folios are at most so large on most machines, bytes: what a range ends within cannot be dropped. */
+#define RESIDENCY_FOLIO ((uint64_t)2 << 20)
 
 /* What is not dropped of what is in front of one reader, and what it is at: bytes. */
 uint64_t residency_plan_reader(uint64_t ahead, uint64_t block);
@@ -100,7 +107,7 @@ uint64_t residency_plan_hold(const struct residency_plan *plan, const struct pla
 
 /*
  * A range of drop was dropped, and found is what is left in it: somebody maps it, or it is part of
- * a larger folio.  It is not tried again for a while.
+ * a larger folio.  It is not tried again for a while, and then with what lies in the same folio.
  */
 void residency_plan_dropped(struct residency_plan *plan, const struct residency_range *range,
 			    const GArray *found, int64_t now);

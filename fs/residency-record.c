@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -12,6 +14,10 @@
 
 /* Where the kernel does not say how far it reads ahead. */
 #define READ_AHEAD ((uint64_t)4 << 20)
+/* More than this is no different. */
+#define READ_AHEAD_MOST ((uint64_t)1 << 30)
+/* An administrator may change it. */
+#define ASK_AGAIN_US ((int64_t)G_USEC_PER_SEC)
 
 void record_finish(struct watch *watch)
 {
@@ -69,7 +75,7 @@ static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
 
 	if (watch->memory)
 		return keep;
-	err = watch->cheap ? residency_find(fd, size, watch->plan.block, keep) :
+	err = watch->cheap ? residency_find(fd, size, MAX(watch->plan.block, RESIDENCY_FOLIO), keep) :
 			     residency_find_mapped(fd, size, keep);
 	if (!err)
 		return keep;
@@ -79,49 +85,101 @@ static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
 	return keep;
 }
 
-static uint64_t ask_read_ahead(dev_t dev)
+/* That of a device, and when it was asked for. */
+struct read_ahead {
+	uint64_t bytes;
+	int64_t when; /* us */
+};
+
+/* As in /sys. */
+static char *uuid_text(const uint8_t id[16])
 {
+	GString *text = g_string_new(NULL);
+
+	for (int i = 0; i < 16; i++)
+		g_string_append_printf(text, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
+				       id[i]);
+	return g_string_free(text, FALSE);
+}
+
+static bool read_kib(const char *path, uint64_t *bytes)
+{
+	g_autofree char *text = NULL;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return false;
+	*bytes = MIN(g_ascii_strtoull(text, NULL, 10), READ_AHEAD_MOST >> 10) << 10;
+	return true;
+}
+
+static uint64_t ask_read_ahead(int fd, dev_t dev)
+{
+	struct btrfs_ioctl_fs_info_args btrfs = { 0 };
 	g_autofree char *path = g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(dev),
 						minor(dev));
 	/* That of a partition is its disk's. */
 	g_autofree char *disk = g_strdup_printf("/sys/dev/block/%u:%u/../queue/read_ahead_kb",
 						major(dev), minor(dev));
-	g_autofree char *text = NULL;
+	uint64_t bytes;
 
-	if (g_file_get_contents(path, &text, NULL, NULL) ||
-	    g_file_get_contents(disk, &text, NULL, NULL))
-		return g_ascii_strtoull(text, NULL, 10) * 1024;
+	if (read_kib(path, &bytes) || read_kib(disk, &bytes))
+		return bytes;
+	/* Its device numbers are of its own making. */
+	if (!ioctl(fd, BTRFS_IOC_FS_INFO, &btrfs)) {
+		g_autofree char *id = uuid_text(btrfs.fsid);
+		g_autofree char *own = g_strdup_printf("/sys/fs/btrfs/%s/bdi/read_ahead_kb", id);
+
+		if (read_kib(own, &bytes))
+			return bytes;
+	}
 	return READ_AHEAD;
 }
 
 uint64_t record_read_ahead(struct residency *residency, dev_t dev)
 {
-	int64_t key = (int64_t)dev, *known, bytes = -1;
+	int64_t key = (int64_t)dev;
+	struct read_ahead *known;
+	uint64_t bytes;
 
 	g_mutex_lock(&residency->lock);
 	known = g_hash_table_lookup(residency->read_ahead, &key);
-	if (known)
-		bytes = *known;
+	bytes = known ? known->bytes : 0;
 	g_mutex_unlock(&residency->lock);
-	if (bytes >= 0)
-		return (uint64_t)bytes;
-	bytes = (int64_t)ask_read_ahead(dev);
-	g_mutex_lock(&residency->lock);
-	g_hash_table_insert(residency->read_ahead, g_memdup2(&key, sizeof(key)),
-			    g_memdup2(&bytes, sizeof(bytes)));
-	g_mutex_unlock(&residency->lock);
-	return (uint64_t)bytes;
+	return bytes;
 }
 
-static void record_init(struct watch *watch, const struct stat *attr)
+/* Asks for it unless that was done a moment ago. */
+static uint64_t learn_read_ahead(const struct watch *watch, int fd, dev_t dev)
 {
-	uint64_t ahead = record_read_ahead(watch->residency, attr->st_dev);
-	uint64_t block = residency_plan_block((uint64_t)attr->st_size, ahead);
+	struct residency *residency = watch->residency;
+	struct read_ahead found = { .when = g_get_monotonic_time() }, *known;
+	int64_t key = (int64_t)dev;
+	bool recent;
 
-	residency_plan_init(&watch->plan, block, (uint64_t)sysconf(_SC_PAGESIZE));
+	g_mutex_lock(&residency->lock);
+	known = g_hash_table_lookup(residency->read_ahead, &key);
+	recent = known && found.when - known->when < ASK_AGAIN_US;
+	if (recent)
+		found = *known;
+	g_mutex_unlock(&residency->lock);
+	if (recent)
+		return found.bytes;
+	found.bytes = watch->memory ? 0 : MAX(ask_read_ahead(fd, dev), 1);
+	g_mutex_lock(&residency->lock);
+	g_hash_table_replace(residency->read_ahead, g_memdup2(&key, sizeof(key)),
+			     g_memdup2(&found, sizeof(found)));
+	g_mutex_unlock(&residency->lock);
+	return found.bytes;
+}
+
+static void record_init(struct watch *watch, int fd, const struct stat *attr)
+{
+	uint64_t ahead = learn_read_ahead(watch, fd, attr->st_dev);
+
+	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr->st_size, ahead),
+			    (uint64_t)sysconf(_SC_PAGESIZE));
 	/* The kernel asks for the next read-ahead as soon as the one before is begun to be read. */
 	watch->ahead = MAX(2 * ahead, 1);
-	atomic_write(watch->reader, residency_plan_reader(watch->ahead, block));
 }
 
 void record_take(struct watch *watch)
@@ -136,9 +194,9 @@ void record_take(struct watch *watch)
 		return;
 	watch_take_cut(watch);
 	residency_plan_finish(&watch->plan);
-	record_init(watch, &attr);
 	watch->memory = is_memory(fd);
 	watch->cheap = residency_is_cheap_for(fd);
+	record_init(watch, fd, &attr);
 	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));
 	watch->size = (uint64_t)attr.st_size;
 	watch->pages = watch->hot_fetched = 0;

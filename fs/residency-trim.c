@@ -21,6 +21,7 @@
 #define SLOW_US ((int64_t)50000)
 /* How long what is known of parts that have as many pages as before is relied upon. */
 #define SCAN_ALL_US ((int64_t)G_USEC_PER_SEC)
+#define SCAN_ALL_REST 50
 /* Looking is to take that much less than the time until the next look, while pages come and else. */
 #define BUSY_REST 4
 #define QUIET_REST 50
@@ -65,7 +66,7 @@ static void look_init(struct watch *watch, struct look *look)
 	g_mutex_lock(&watch->lock);
 	*look = (struct look){
 		.limits.window = MAX(watch->window, RESIDENCY_WINDOW_LEAST),
-		.limits.readers = watch->readers,
+		.limits.readers = watch->shared ? MIN(watch->readers, watch->shared) : watch->readers,
 		.trimmed = watch_is_trimmed(watch),
 		.closed = !watch->files.length,
 		.asked = watch->asked,
@@ -120,7 +121,7 @@ static const GArray *before(struct watch *watch, const struct look *look, int64_
 {
 	GArray *known = watch->residency->before;
 
-	if (look->closed || now - watch->scanned > SCAN_ALL_US) {
+	if (look->closed || now - watch->scanned > MAX(SCAN_ALL_US, watch->scan_took * SCAN_ALL_REST)) {
 		watch->scanned = now;
 		return NULL;
 	}
@@ -132,7 +133,7 @@ static const GArray *before(struct watch *watch, const struct look *look, int64_
 static void scan(struct watch *watch, const struct look *look, int64_t now)
 {
 	uint64_t at = 0, done = 0, mask = watch->plan.block - 1;
-	int64_t started = worked();
+	int64_t started = worked(), took;
 	struct residency_plan *plan = &watch->plan;
 	GArray *found = watch->residency->found;
 	const GArray *known = before(watch, look, now);
@@ -148,7 +149,10 @@ static void scan(struct watch *watch, const struct look *look, int64_t now)
 		done = (done + mask) & ~mask;
 	}
 	residency_plan_update(plan, found, &look->limits, now);
-	watch->took += worked() - started;
+	took = worked() - started;
+	watch->took += took;
+	if (!known)
+		watch->scan_took = took;
 }
 
 bool trim_count(struct watch *watch, struct residency_counts *counts)

@@ -359,7 +359,17 @@ void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size)
 	g_mutex_unlock(&mode->lock);
 }
 
-void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state)
+/* What a reader of a file may have in memory in front of it, 0: not known. */
+static uint64_t reader_bytes(struct lanefs *fs, const struct stat *attr)
+{
+	uint64_t ahead = record_read_ahead(fs->residency, attr->st_dev);
+
+	return ahead ? residency_plan_reader(2 * ahead, residency_plan_block((uint64_t)attr->st_size,
+									     ahead)) : 0;
+}
+
+void residency_state(struct lanefs *fs, struct inode *inode, const struct stat *attr,
+		     struct residency_state *state)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 	struct watch *watch;
@@ -374,8 +384,9 @@ void residency_state(struct lanefs *fs, struct inode *inode, struct residency_st
 		state->hot = watch->hot;
 		state->streaming = watch->shared && watch->lane == LANE_STREAM;
 		state->streams = state->streaming ? watch->shared : 0;
-		state->ahead = atomic_read(watch->reader);
 		g_mutex_unlock(&watch->lock);
 	}
 	g_mutex_unlock(&mode->lock);
+	if (state->streams)
+		state->ahead = reader_bytes(fs, attr);
 }

@@ -48,7 +48,8 @@ struct residency_state {
 	uint64_t ahead;  /* bytes that each of these may have in front of it, 0: not known yet */
 	bool hot;        /* what was dropped of it was wanted again */
 };
-void residency_state(struct lanefs *fs, struct inode *inode, struct residency_state *state);
+void residency_state(struct lanefs *fs, struct inode *inode, const struct stat *attr,
+		     struct residency_state *state);
 
 /* Why pages that are mapped stay in memory, static; NULL: they do not, or it makes no difference. */
 const char *residency_no_page_out(struct lanefs *fs);

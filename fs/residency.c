@@ -31,11 +31,7 @@ struct cache_counts {
 
 static uint64_t page_size(void)
 {
-	static uint64_t page;
-
-	if (!page)
-		page = (uint64_t)sysconf(_SC_PAGESIZE);
-	return page;
+	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 int residency_count(int fd, uint64_t begin, uint64_t end, struct residency_counts *counts)

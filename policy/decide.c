@@ -63,14 +63,17 @@ static const char *why_no_direct(const struct inquiry *inquiry, enum policy_rule
  */
 #define CROWD_SLACK (UINT64_C(16) << 20)
 
-static bool is_crowded(const struct inquiry *inquiry, enum lane lane, const char *no_direct,
-		       uint64_t window)
+static bool is_crowded(const struct inquiry *inquiry, enum policy_rule rule, enum lane lane,
+		       const char *no_direct, uint64_t window)
 {
 	const struct policy_facts *facts = inquiry->facts;
 
 	if (lane != LANE_STREAM || inquiry->writable || no_direct || !facts->streams)
 		return false;
-	return (facts->streams + 1) * facts->stream_ahead > window + CROWD_SLACK;
+	/* Small pieces are so slow there that it is no way out. */
+	if (rule == RULE_LEARNED && facts->known.shape == SHAPE_SMALL)
+		return false;
+	return facts->stream_ahead > (window + CROWD_SLACK) / (facts->streams + 1);
 }
 
 static void say_crowded(const struct inquiry *inquiry, uint64_t window, GString *text)
@@ -159,7 +162,9 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 			lane = LANE_CACHED;
 	}
 	note = in_place(inquiry, rule, &lane);
-	crowded = is_crowded(inquiry, lane, no_direct, stream_window(inquiry));
+	/* Who is to be cached, but for others that stream, is one of these. */
+	crowded = wanted != LANE_CACHED &&
+		  is_crowded(inquiry, rule, lane, no_direct, stream_window(inquiry));
 	if (crowded)
 		lane = LANE_DIRECT;
 	*out = (struct policy_decision){

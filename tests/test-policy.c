@@ -597,6 +597,7 @@ static void test_crowd(void)
 		{ 95, 512 << 10, O_RDONLY, NULL, LANE_STREAM, NULL },
 		{ 96, 512 << 10, O_RDONLY, NULL, LANE_DIRECT, NULL },
 		{ 96, 0, O_RDONLY, NULL, LANE_STREAM, NULL },
+		{ 1, UINT64_MAX / 2 + 1, O_RDONLY, NULL, LANE_DIRECT, NULL },
 		{ 96, 512 << 10, O_RDWR, NULL, LANE_STREAM, NULL },
 		{ 96, 512 << 10, O_RDONLY, NO_DIRECT, LANE_STREAM, "stream: file policy stream" },
 	};
@@ -612,6 +613,10 @@ static void test_crowd(void)
 		facts.open_flags = cases[i].flags;
 		facts.no_direct = cases[i].no_direct;
 		g_assert_cmpint(decide(config, &facts, cases[i].reason).lane, ==, cases[i].lane);
+		/* Who wants to be cached has no part in it. */
+		facts.file_policy = POLICY_CACHED;
+		g_assert_cmpint(decide(config, &facts, NULL).lane, ==,
+				cases[i].streams ? LANE_STREAM : LANE_CACHED);
 	}
 }
 

@@ -180,6 +180,77 @@ static void test_hundred_readers(void)
 	model_finish(&model);
 }
 
+/* Reads that are larger than the read-ahead: two of them may be in front of each reader. */
+static void test_large_reads(void)
+{
+	uint64_t front[12];
+	struct model model;
+
+	model_init(&model);
+	model.limits.readers = G_N_ELEMENTS(front);
+	model.limits.ahead = M / 4;
+	for (guint i = 0; i < G_N_ELEMENTS(front); i++) {
+		front[i] = i * 200 + 2;
+		fill(&model, front[i] - 2, front[i]);
+	}
+	for (int turn = 0; turn < 60; turn++) {
+		for (guint i = 0; i < G_N_ELEMENTS(front) && turn % 2 == 0; i++) {
+			fill(&model, front[i], front[i] + 2);
+			front[i] += 2;
+		}
+		sample(&model);
+		for (guint i = 0; i < G_N_ELEMENTS(front); i++)
+			for (uint64_t block = front[i] - 4; block < front[i]; block++)
+				g_assert_false(is_chosen(model.drop, block * BLOCK));
+		drop(&model);
+	}
+	g_assert_cmpuint(model.plan.again, ==, 0);
+	g_assert_cmpuint(resident(&model), <=, G_N_ELEMENTS(front) * 7 * M);
+	model_finish(&model);
+}
+
+/* Of a folio that is asked for in part nothing goes. */
+static void drop_folios(struct model *model)
+{
+	uint64_t parts = RESIDENCY_FOLIO / BLOCK;
+
+	for (guint i = 0; i < model->drop->len; i++) {
+		struct residency_range *range =
+			&g_array_index(model->drop, struct residency_range, i);
+		uint64_t begin = range->begin / BLOCK, end = range->end / BLOCK;
+
+		for (uint64_t at = (begin + parts - 1) / parts * parts; at + parts <= end; at += parts)
+			for (uint64_t part = at; part < at + parts; part++)
+				model->pages[part] = 0;
+		find(model, begin, end);
+		residency_plan_dropped(&model->plan, range, model->found, model->now);
+	}
+}
+
+/* Blocks smaller than folios: what the edge of the guard has cut goes as a whole. */
+static void test_folios(void)
+{
+	struct model model;
+
+	model_init(&model);
+	model.limits.ahead = 2 * M;
+	model.limits.window = 8 * M;
+	for (uint64_t front = 5; front <= 2045; front += 5) {
+		fill(&model, front - 5, front);
+		sample(&model);
+		drop_folios(&model);
+		/* A second's growth at most is stuck for a quarter of it. */
+		g_assert_cmpuint(resident(&model), <=, 12 * M);
+	}
+	for (int i = 0; i < 100; i++) {
+		sample(&model);
+		drop_folios(&model);
+	}
+	g_assert_cmpuint(resident(&model), <=, 8 * M);
+	g_assert_cmpuint(model.plan.again, ==, 0);
+	model_finish(&model);
+}
+
 /* More places than readers: no reader is at most of them. */
 static void test_runs_without_reader(void)
 {
@@ -492,13 +563,21 @@ static void drop_at(int fd, uint64_t at)
 	g_assert_cmpint(posix_fadvise(fd, (off_t)at, (off_t)M, POSIX_FADV_DONTNEED), ==, 0);
 }
 
+static GArray *scan(int fd, GArray *before)
+{
+	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, before, blocks), ==, 0);
+	g_array_unref(before);
+	return blocks;
+}
+
 /* What a search finds that knows what there was must be what one finds that does not. */
 static GArray *scan_again(int fd, GArray *before)
 {
-	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	GArray *blocks = scan(fd, before);
 	GArray *all = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
 
-	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, before, blocks), ==, 0);
 	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, NULL, all), ==, 0);
 	g_assert_cmpuint(blocks->len, ==, all->len);
 	for (guint i = 0; i < all->len; i++) {
@@ -506,9 +585,10 @@ static GArray *scan_again(int fd, GArray *before)
 				 g_array_index(all, struct residency_block, i).index);
 		g_assert_cmpuint(g_array_index(blocks, struct residency_block, i).pages, ==,
 				 g_array_index(all, struct residency_block, i).pages);
+		g_assert_cmpuint(g_array_index(blocks, struct residency_block, i).dirty, <=,
+				 g_array_index(all, struct residency_block, i).pages);
 	}
 	g_array_unref(all);
-	g_array_unref(before);
 	return blocks;
 }
 
@@ -538,6 +618,13 @@ static void test_scan_again(void)
 	write_at(fd, 1000 * M + 99);
 	blocks = scan_again(fd, blocks);
 	g_assert_cmpuint(blocks->len, ==, 6);
+	/* As many pages in a part are taken to be those of before. */
+	g_assert_cmpint(fdatasync(fd), ==, 0);
+	g_array_set_size(blocks, 0);
+	g_assert_cmpint(residency_scan(fd, 0, 1000 * M + 100, M, NULL, blocks), ==, 0);
+	g_array_index(blocks, struct residency_block, 2).index = 703;
+	blocks = scan(fd, blocks);
+	g_assert_cmpuint(g_array_index(blocks, struct residency_block, 2).index, ==, 703);
 	drop_at(fd, 700 * M);
 	blocks = scan_again(fd, blocks);
 	g_assert_cmpuint(blocks->len, ==, 5);
@@ -560,6 +647,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/small-is-left", test_small_is_left);
 	g_test_add_func("/residency/fresh-stays", test_fresh_stays);
 	g_test_add_func("/residency/hundred-readers", test_hundred_readers);
+	g_test_add_func("/residency/large-reads", test_large_reads);
+	g_test_add_func("/residency/folios", test_folios);
 	g_test_add_func("/residency/runs-without-reader", test_runs_without_reader);
 	g_test_add_func("/residency/kept-pages", test_kept_pages);
 	g_test_add_func("/residency/kept-file", test_kept_file);

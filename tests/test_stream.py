@@ -17,8 +17,8 @@ import util_sys
 from util import Child, patience, pattern, run, sha256, wait_for, write_file, write_large
 from util_battery import concurrent_model
 from util_mount import lanefs_mounts
-from util_stream import BACKINGS, LARGE, MIB, SLACK, WINDOW, Peak, cold, gone, make_room, \
-    passthrough, read_ahead, slowly, unless_reclaimed, without_system_call
+from util_stream import BACKINGS, LARGE, MIB, SLACK, WINDOW, Peak, Reclaimed, all_there, cold, gone, \
+    make_room, passthrough, read_ahead, slowly, unless_reclaimed, without_system_call
 from util_sys import resident
 
 pytestmark = pytest.mark.daemon
@@ -71,7 +71,8 @@ def test_sendfile_is_bounded(stream):
     gone(stream.backing("f"))
 
 
-def test_readers_at_different_places_read_little_twice(stream):
+@pytest.mark.parametrize("piece", [64 << 10, MIB])
+def test_readers_at_different_places_read_little_twice(stream, piece):
     """What was read ahead for a slow reader is not dropped before it gets there."""
     cold(stream, "f")
     with open(stream.backing("f"), "rb", buffering=0) as file:
@@ -81,9 +82,9 @@ def test_readers_at_different_places_read_little_twice(stream):
     def reader(place):
         with open(stream.join("f"), "rb", buffering=0) as file:
             file.seek(place)
-            for at in range(place, place + 4 * MIB, 64 << 10):
-                assert file.read(64 << 10) == data[at:at + (64 << 10)]
-                time.sleep(0.02)
+            for at in range(place, place + 4 * MIB, piece):
+                assert file.read(piece) == data[at:at + piece]
+                time.sleep(0.02 * piece / (64 << 10))
 
     before = stream.stats()["residency"]["dropped"]
     children = [Child(reader, place * 4 * MIB) for place in range(24)]
@@ -94,13 +95,14 @@ def test_readers_at_different_places_read_little_twice(stream):
         for child in children:
             child.close()
     gone(stream.backing("f"))
+    assert stream.stats()["lanes"]["direct"]["opens"] == 0
     fetched = stream.stats()["residency"]["dropped"] - before
     # The end of each part is where its reader stops and the kernel's read-ahead does not.
-    assert fetched <= 96 * MIB * 1.05 + 24 * MIB / 2, fetched / MIB
+    assert fetched <= 96 * MIB * 1.05 + 24 * 2 * max(piece, 256 << 10), fetched / MIB
 
 
 def test_readers_whose_read_ahead_does_not_fit(mount):
-    """They get windows of the daemon's, and what all of them leave in memory stays bounded."""
+    """They get windows of the daemon's, and what these leave in the mount's own pages is bounded."""
     m = passthrough(mount("lane=stream", "stream-window=8M", backing="ext4"))
     read_ahead(m, 2048)
     cold(m, "f")
@@ -108,18 +110,18 @@ def test_readers_whose_read_ahead_does_not_fit(mount):
     ours, theirs = os.pipe()
     drain = os.open("/dev/null", os.O_WRONLY)
     try:
-        files = [open(path, "rb", buffering=0) for _ in range(40)]
+        files = [open(path, "rb", buffering=0) for _ in range(16)]
         lanes = m.stats(path)["lanes"]
-        assert lanes["stream"]["open"] == 4 and lanes["direct"]["open"] == 36, lanes
+        assert lanes["stream"]["open"] == 4 and lanes["direct"]["open"] == 12, lanes
         assert m.lane(path) == "direct" and "read-ahead" in m.why(path)
-        with Peak(m.backing("f")) as behind, Peak(path) as peak:
-            for at in range(0, 2 * MIB, 64 << 10):
+        with Peak(path) as peak:
+            for at in range(0, 6 * MIB, 64 << 10):
                 for place, file in enumerate(files):
-                    sent = os.sendfile(theirs, file.fileno(), place * 2 * MIB + at, 64 << 10)
+                    sent = os.sendfile(theirs, file.fileno(), place * 6 * MIB + at, 64 << 10)
                     while sent:
                         sent -= os.splice(ours, drain, sent)
-        assert behind.most <= 8 * MIB + 16 * MIB + SLACK
-        assert peak.most <= 48 * MIB
+        # Without dropping it would be 72 MiB.
+        assert peak.most <= 56 * MIB
         for file in files:
             file.close()
         gone(m.backing("f"))
@@ -128,6 +130,15 @@ def test_readers_whose_read_ahead_does_not_fit(mount):
         for fd in (ours, theirs, drain):
             os.close(fd)
         read_ahead(m)
+
+
+def test_files_in_memory_have_no_read_ahead(mount):
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing="tmpfs"))
+    write_large(m.backing("f"), 16 * MIB)
+    files = [open(m.join("f"), "rb", buffering=0) for _ in range(16)]
+    assert m.stats(m.join("f"))["lanes"]["stream"]["open"] == 16
+    for file in files:
+        file.close()
 
 
 @pytest.mark.parametrize("backing", BACKINGS)
@@ -147,7 +158,8 @@ def test_pages_of_others_stay_where_they_are(mount, backing):
         wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
         time.sleep(0.3)
         lost = [at for at in places if not util_sys.cachestat(file.fileno(), at, 4096)]
-        assert not lost
+        if lost:
+            raise Reclaimed(f"lost at {lost}")
         # The last page read ahead may share a folio with one that is kept.
         gone(m.backing("f"), left=len(places) * 4096 + 21 * 2 * MIB)
 
@@ -304,10 +316,10 @@ def test_other_lanes_are_left_alone(mount):
     with open(m.join("kept"), "rb") as kept, open(m.join("gone"), "rb") as streamed:
         while kept.read(MIB):
             streamed.read(MIB)
-        assert resident(m.backing("kept")) == LARGE
+        all_there(m.backing("kept"), LARGE)
     gone(m.backing("gone"))
     time.sleep(0.2)
-    assert resident(m.backing("kept")) == LARGE
+    all_there(m.backing("kept"), LARGE)
 
 
 def open_lanes(m, path):
@@ -375,7 +387,7 @@ def test_policy_moves_open_files(mount):
         while file.read(MIB):
             pass
         time.sleep(0.2)
-        assert resident(m.backing("d", "f")) == LARGE
+        all_there(m.backing("d", "f"), LARGE)
         os.removexattr(path, "user.lanefs.policy")
         os.setxattr(m.join("d"), "user.lanefs.policy", b"stream")
         wait_for(lambda: open_lanes(m, path) == ["stream"], 2, "the directory's policy")
@@ -440,8 +452,8 @@ def test_file_that_others_make_hot_becomes_cached(mount):
         other.seek(0)
         assert len(other.read()) == file.seek(0, os.SEEK_END)
         time.sleep(0.3)
-        assert resident(m.backing("f")) == 24 * MIB
-    assert resident(m.backing("f")) == 24 * MIB
+        all_there(m.backing("f"), 24 * MIB)
+    all_there(m.backing("f"), 24 * MIB)
 
 
 def test_file_that_others_make_hot_stays_while_it_is_open_in_direct(mount):

@@ -39,6 +39,15 @@ def without_system_call(number, error=errno.ENOSYS):
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
+class Reclaimed(AssertionError):
+    """Pages are missing that should be there."""
+
+
+def all_there(path, size):
+    if resident(path) != size:
+        raise Reclaimed(f"of {size} bytes of {path} {resident(path)} are resident")
+
+
 def unless_reclaimed(test):
     """Decorator: for tests that expect every page.
 
@@ -55,7 +64,7 @@ def unless_reclaimed(test):
 
             try:
                 return test(*args, mount=make, **kwargs)
-            except AssertionError as error:
+            except Reclaimed as error:
                 print(f"again after: {error}")
             for m in made:
                 run("find", m.source, "-mindepth", "1", "-delete")
