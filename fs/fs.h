@@ -38,6 +38,8 @@ struct residency_totals {               /* all atomic */
 /* Who opens files and has locked none, by the number of the thread: see locks_can_skip_flush(). */
 #define LOCKLESS_SLOTS 1024
 
+#define DECISION_LATENCIES 32
+
 struct lanefs {
 	struct config *config;          /* fixed, borrowed; see live.h for rules and policy */
 	struct fuse_session *se;        /* fixed */
@@ -90,6 +92,7 @@ struct lanefs {
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 	struct window_counts window;
+	uint32_t decisions[DECISION_LATENCIES]; /* atomic, taken within 2^i ns, not within 2^(i-1) */
 	struct residency_totals residency_counts;
 };
 

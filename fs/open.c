@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /*
@@ -134,6 +135,21 @@ static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
 	return fd < 0 ? fd : 0;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void count_decision(struct lanefs *fs, int64_t ns)
+{
+	unsigned int bits = ns > 1 ? 64 - (unsigned int)__builtin_clzll((uint64_t)ns - 1) : 0;
+
+	atomic_add(fs->decisions[MIN(bits, DECISION_LATENCIES - 1)], 1);
+}
+
 /* file has no lane yet. */
 static int choose_lane(struct file *file, fuse_req_t req, const struct stat *attr,
 		       struct fuse_file_info *fi)
@@ -142,6 +158,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	g_autoptr(GString) why = fs->log_opens ? g_string_new(NULL) : NULL;
 	struct policy_decision decision;
 	struct facts facts;
+	int64_t started;
 	int id, err;
 
 	id = enter_mode(file, attr);
@@ -149,11 +166,13 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 		return id;
 	file->pid = fuse_req_ctx(req)->pid;
 	file->uid = fuse_req_ctx(req)->uid;
+	started = now_ns();
 	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req), &facts);
 	facts.opening = true;
 	if (!id && !facts.policy.no_passthrough)
 		facts.policy.no_passthrough = "set-ID bits, or another open of the file without it";
 	facts_decide(fs, file->inode, &facts, &decision, why);
+	count_decision(fs, now_ns() - started);
 	fit_lane(file, id, &decision, why);
 	count_open(file, decision.lane);
 	file->read_ahead = decision.read_ahead;

@@ -69,6 +69,16 @@ static void add_io(JsonBuilder *builder, struct io_counts *io)
 	json_builder_end_object(builder);
 }
 
+static void add_latencies(JsonBuilder *builder, const char *name, const uint32_t *counts,
+			  unsigned int count)
+{
+	json_builder_set_member_name(builder, name);
+	json_builder_begin_array(builder);
+	for (unsigned int i = 0; i < count; i++)
+		json_builder_add_int_value(builder, atomic_read(counts[i]));
+	json_builder_end_array(builder);
+}
+
 static void add_window(JsonBuilder *builder, struct window_counts *window)
 {
 	begin_object(builder, "window");
@@ -78,11 +88,7 @@ static void add_window(JsonBuilder *builder, struct window_counts *window)
 	add_int(builder, "chunks_unused", atomic_read(window->chunks_unused));
 	add_int(builder, "dropped_behind", atomic_read(window->dropped_behind));
 	json_builder_end_object(builder);
-	json_builder_set_member_name(builder, "read_latency");
-	json_builder_begin_array(builder);
-	for (int i = 0; i < WINDOW_LATENCIES; i++)
-		json_builder_add_int_value(builder, atomic_read(window->latency[i]));
-	json_builder_end_array(builder);
+	add_latencies(builder, "read_latency", window->latency, WINDOW_LATENCIES);
 }
 
 static void add_notify(JsonBuilder *builder, struct notify *notify)
@@ -164,6 +170,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_open(builder, "directories", table_count(&fs->dirs));
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
+	add_latencies(builder, "decision_latency", fs->decisions, DECISION_LATENCIES);
 	add_io(builder, &fs->io);
 	add_window(builder, &fs->window);
 	add_pool(builder, fs->pool);

@@ -408,6 +408,7 @@ def test_stats(tree):
         (reads,) = [row for row in rows(part) if row[:1] == ["reads"]]
         assert reads[1] == str(of_file["reads"]["requests"]) and reads[2:4] == ["1", "MiB"]
     assert "known inodes" in first and "known inodes" not in second
+    assert "LANE CHOSEN WITHIN" in first and "LANE CHOSEN WITHIN" not in second
 
 
 def test_stats_of_all_mounts(mount):

@@ -419,6 +419,8 @@ def test_stats_of_the_mount(mount):
     assert after["reads"]["bytes"] == 50000
     assert after["uptime"] >= stats["uptime"]
     assert after["inodes"]["known"] >= 2
+    opens = sum(lane["opens"] for lane in after["lanes"].values())
+    assert opens == 2 and sum(after["decision_latency"]) == opens
     with open(m.join("f"), "rb"):
         assert m.stats()["lanes"]["direct"]["open"] == 1
 

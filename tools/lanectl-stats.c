@@ -100,18 +100,18 @@ static void print_window(JsonObject *stats)
 	printf("\n%s", text);
 }
 
-/* Only the steps that somebody met. */
-static void print_latency(JsonObject *stats)
+/* Only the steps, powers of two of a unit, that something met. */
+static void print_latency(JsonObject *stats, const char *name, const char *what, const char *unit)
 {
-	static const char *const titles[] = {"READS WITHIN", ">COUNT", NULL};
-	JsonNode *node = json_object_get_member(stats, "read_latency");
+	const char *const titles[] = {what, ">COUNT", NULL};
+	JsonNode *node = json_object_get_member(stats, name);
 	JsonArray *counts = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
 	struct table *table = table_new(titles, false);
 	g_autofree char *text = NULL;
 
 	for (guint i = 0; counts && i < json_array_get_length(counts); i++) {
 		gint64 count = json_array_get_int_element(counts, i);
-		g_autofree char *within = g_strdup_printf("%u us", 1u << i);
+		g_autofree char *within = g_strdup_printf("%u %s", 1u << i, unit);
 		g_autofree char *number = text_count(count);
 		bool last = i + 1 == json_array_get_length(counts);
 		const char *cells[] = {last ? "longer" : within, number};
@@ -187,7 +187,9 @@ static void print_stats(struct output *out, const char *path, JsonObject *stats)
 	if (json_find(stats, "window"))
 		print_window(stats);
 	if (json_find(stats, "read_latency"))
-		print_latency(stats);
+		print_latency(stats, "read_latency", "READS WITHIN", "us");
+	if (json_find(stats, "decision_latency"))
+		print_latency(stats, "decision_latency", "LANE CHOSEN WITHIN", "ns");
 	if (json_find(stats, "inodes"))
 		print_tables(stats);
 	json_object_unref(stats);

@@ -41,6 +41,17 @@ def cases(options):
     yield f"readdir of {options.tree:,}, cold", ["readdir"], "tree", False
 
 
+def decided_us(stats):
+    """Within how many microseconds half of the lanes were chosen, None where nobody chooses."""
+    counts = stats["decision_latency"] if stats else []
+    below = 0
+    for power, count in enumerate(counts):
+        below += count
+        if below * 2 >= sum(counts) > 0:
+            return 2 ** power / 1000
+    return None
+
+
 class Small:
     def __init__(self, bench, source, argv, directory, hot):
         self.bench, self.source = bench, source
@@ -59,6 +70,9 @@ class Small:
             if "latency" in sample:
                 sample["extra"] = {"median us": sample["latency"]["p50"],
                                    "p99 us": sample["latency"]["p99"]}
+                decided = decided_us(at.served.stats())
+                if decided is not None:
+                    sample["extra"]["lane chosen within us"] = decided
             else:
                 sample["extra"] = {"ms each": sample["seconds"] * 1000}
             return sample
