@@ -146,6 +146,7 @@ void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 {
 	*entry = (struct fuse_entry_param){
 		.ino = inode->id,
+		.generation = inode->id == FUSE_ROOT_ID ? 0 : fs->generation,
 		.attr = *attr,
 		.attr_timeout = attr_timeout(fs, inode, attr),
 		.entry_timeout = fs->config->attr_timeout,

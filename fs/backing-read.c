@@ -49,7 +49,7 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 
 	/* Refused only when used: O_DIRECT by its alignment, RWF_DONTCACHE by the filesystem. */
 	if ((result == -EINVAL || result == -EOPNOTSUPP) && read->how != FILE_READ_BUFFERED &&
-	    !read->done && !(read->file->flags & O_DIRECT)) {
+	    !read->done && !atomic_read(read->file->app_direct)) {
 		file_lower_read(read->file, read->how);
 		backing_read_start(read);
 		return;
@@ -58,7 +58,7 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 	 * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is refused so
 	 * (iomap_dio_iter() in fs/iomap/direct-io.c).  A device's error comes again.
 	 */
-	if (result == -EIO && read->how == FILE_READ_DIRECT && !(read->file->flags & O_DIRECT)) {
+	if (result == -EIO && read->how == FILE_READ_DIRECT && !atomic_read(read->file->app_direct)) {
 		read->buffered = true;
 		backing_read_start(read);
 		return;

@@ -91,8 +91,7 @@ int backing_stat_entry(const struct backing *backing, int dir_fd, const char *na
 	return backing_stat(dir_fd, name, attr, key);
 }
 
-/* Filesystems that know their attributes without asking anybody. */
-static bool is_local(int fd)
+bool backing_is_local(int fd)
 {
 	struct statfs info;
 
@@ -114,7 +113,7 @@ static uint64_t local_dev(int fd)
 {
 	struct stat attr;
 
-	return is_local(fd) && !backing_stat(fd, "", &attr, NULL) ? attr.st_dev : 0;
+	return backing_is_local(fd) && !backing_stat(fd, "", &attr, NULL) ? attr.st_dev : 0;
 }
 
 const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX])

@@ -95,6 +95,12 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
 /* Opens again what fd (O_PATH is enough) refers to.  A descriptor or -errno. */
 int backing_reopen(const struct backing *backing, int fd, int flags);
 
+/*
+ * Whether fd's filesystem is one that asks nobody: neither for attributes nor, once a file is open,
+ * who reads and writes it.  A statfs(2).
+ */
+bool backing_is_local(int fd);
+
 /* "/proc/self/fd/N" for the *xattr, chmod and truncate calls that take no descriptor with O_PATH. */
 #define BACKING_PROC_PATH_MAX 32
 const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX]);

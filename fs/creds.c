@@ -59,12 +59,12 @@ struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool
 	return result;
 }
 
-struct creds_drop creds_drop_for_anybody(struct lanefs *fs)
+struct creds_drop creds_drop_for_anybody(struct lanefs *fs, int fd)
 {
 	return (struct creds_drop){
 		.drop = true,
 		.as_ids = fs->root_daemon,
-		.uid = NOBODY,
+		.uid = backing_is_local(fd) ? NOBODY : 0,
 		.gid = NOBODY,
 	};
 }

@@ -32,8 +32,11 @@ struct creds_drop {
 /* drop: the caller lacks CAP_FSETID.  fd: any descriptor of the file. */
 struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop);
 
-/* The same for a change on behalf of anybody: of no user and no group that owns anything. */
-struct creds_drop creds_drop_for_anybody(struct lanefs *fs);
+/*
+ * The same for reads and changes of fd's file on behalf of anybody: of no user and no group that owns
+ * anything; or, where the filesystem looks at that with each of them (NFS), of root.
+ */
+struct creds_drop creds_drop_for_anybody(struct lanefs *fs, int fd);
 
 /* Around the change, on the thread that makes it. */
 void creds_drop_enter(const struct creds_drop *drop);

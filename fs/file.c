@@ -22,6 +22,8 @@ struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
 	file->fs = fs;
 	file->inode = inode_ref(&fs->inodes, inode);
 	file->flags = flags;
+	file->app_direct = flags & O_DIRECT;
+	file->fd_direct = fd >= 0 && (fcntl(fd, F_GETFL) & O_DIRECT);
 	file->writable = (flags & O_ACCMODE) != O_RDONLY;
 	file->refs = 1;
 	file->fd = fd;
@@ -126,11 +128,34 @@ int file_fd(struct file *file)
 	fd = file->fd;
 	if (fd < 0) {
 		fd = open_any(file);
+		file->fd_direct = file->flags & O_DIRECT;
 		if (fd >= 0)
 			__atomic_store_n(&file->fd, fd, __ATOMIC_RELEASE);
 	}
 	g_mutex_unlock(&file->lock);
 	return fd;
+}
+
+void file_follow_flags(struct file *file, int flags)
+{
+	bool direct = flags & O_DIRECT;
+	int fd;
+
+	if (!(file->flags & O_DIRECT))
+		return;
+	atomic_write(file->app_direct, direct);
+	if (!file->writable)
+		return;
+	fd = file_fd(file);
+	g_mutex_lock(&file->lock);
+	if (fd >= 0 && file->fd_direct != direct) {
+		int now = fcntl(fd, F_GETFL);
+
+		/* Where the filesystem knows no O_DIRECT the open has failed before. */
+		if (!fcntl(fd, F_SETFL, direct ? now | O_DIRECT : now & ~O_DIRECT))
+			file->fd_direct = direct;
+	}
+	g_mutex_unlock(&file->lock);
 }
 
 int file_sync_fd(struct file *file)
@@ -200,6 +225,10 @@ int file_read_fd(struct file *file, enum file_read *how)
 		}
 	}
 	g_mutex_unlock(&file->lock);
+	/* Without privilege, of who created it with a mode that forbids reading. */
+	if ((fd == -EACCES || fd == -EPERM) && (file->flags & O_ACCMODE) == O_RDWR &&
+	    atomic_read(file->fd) >= 0)
+		fd = -EINVAL;
 	if (fd != -EINVAL)
 		return fd;
 	file_lower_read(file, FILE_READ_DIRECT);

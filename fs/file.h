@@ -43,6 +43,8 @@ struct file {
 	GMutex lock;                /* protects opening of fd and read_fd */
 	int fd;                     /* atomic, -1 until needed, then fixed */
 	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
+	bool app_direct;            /* atomic, opened with O_DIRECT and not told otherwise by fcntl(2) */
+	bool fd_direct;             /* lock, fd has O_DIRECT now */
 	int read_how;               /* atomic, enum file_read, only moves downwards */
 	bool no_dontcache;          /* atomic, writes with RWF_DONTCACHE were refused */
 	unsigned int align;         /* fixed once read_fd is, bytes, for offset and length */
@@ -70,6 +72,12 @@ struct file {
 
 /* fd: a descriptor open with flags, taken over, or -1.  Never NULL. */
 struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd);
+
+/*
+ * A request has come with these flags: what fcntl(2) did to O_DIRECT since the open holds for fd, too.
+ * Only of files that were opened with it.
+ */
+void file_follow_flags(struct file *file, int flags);
 
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file);

@@ -246,7 +246,7 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 	}
 	io->length = size;
 	/* What is not aligned of an application that opened with O_DIRECT, is for the backing to refuse. */
-	if (!(file->flags & O_DIRECT)) {
+	if (!atomic_read(file->app_direct)) {
 		io->skip = (size_t)offset & (file->align - 1);
 		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
 	}
@@ -339,7 +339,7 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 
 	/* For O_DIRECT it has to be aligned, too. */
 	if (data->count == 1 && !(data->buf[0].flags & FUSE_BUF_IS_FD) &&
-	    fuse_req_is_uring(io->req) && !(io->file->flags & O_DIRECT)) {
+	    fuse_req_is_uring(io->req) && !atomic_read(io->file->app_direct)) {
 		io->buffer = (char *)data->buf[0].mem + data->off;
 		return 0;
 	}
@@ -396,7 +396,7 @@ void io_write_uncached(struct file *file, fuse_req_t req, struct fuse_bufvec *da
 		       const struct fuse_file_info *fi)
 {
 	/* Writing out every small one by itself is slower than what the page cache makes of them. */
-	bool large = fuse_buf_size(data) >= UNCACHED_LEAST && !(file->flags & O_DIRECT);
+	bool large = fuse_buf_size(data) >= UNCACHED_LEAST && !atomic_read(file->app_direct);
 
 	write_start(file, req, data, offset, fi,
 		    large && !atomic_read(file->no_dontcache) ? RWF_DONTCACHE : 0);

@@ -81,6 +81,7 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	fs->source = g_strdup(source);
 	fs->mountpoint = g_strdup(mountpoint);
 	fs->no_io_uring = g_strdup("");
+	fs->generation = g_random_int() | 1;
 	fs->memory = memory_total();
 	fs->memory_limit = memory_limit();
 	fs->started = g_get_monotonic_time();

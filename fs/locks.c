@@ -7,6 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -57,7 +60,7 @@ static void note_locking(struct file *file, fuse_req_t req)
 struct owner {
 	int refs;     /* atomic: the table's and one for each call under way */
 	int fd;       /* fixed, its locks are this open file description's */
-	pid_t pid;    /* fixed, the process that locked first, for F_GETLK */
+	pid_t pid;    /* mode->lock, the process that locked, for F_GETLK */
 };
 
 static void owner_unref(void *data)
@@ -86,10 +89,16 @@ static struct owner *owner_find(struct inode_mode *mode, uint64_t id)
 /* Both kinds of lock, as far as the file's permissions let the daemon. */
 static int open_for_locks(struct file *file)
 {
-	int fd = inode_open(&file->fs->inodes, file->inode, O_RDWR);
+	struct inodes *inodes = &file->fs->inodes;
+	int fd = inode_open(inodes, file->inode, O_RDWR);
 
+	/* Append-only (chattr +a). */
+	if (fd == -EPERM)
+		fd = inode_open(inodes, file->inode, O_RDWR | O_APPEND);
 	if (fd == -EACCES || fd == -EROFS || fd == -EPERM || fd == -ETXTBSY)
-		fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY);
+		fd = inode_open(inodes, file->inode, O_RDONLY);
+	if (fd == -EACCES)
+		fd = inode_open(inodes, file->inode, O_WRONLY);
 	/* It is not the caller who has too many. */
 	return fd == -EMFILE ? -ENFILE : fd;
 }
@@ -129,20 +138,38 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 	return 0;
 }
 
-/* Whether owner's locks are all that stands against locking the range for itself. */
-static bool holds_alone(const struct owner *owner, const struct flock *range)
+/* Whether a line of proc_pid_fdinfo(5) tells of a lock of that kind on a part of the range. */
+static bool is_lock_on(const char *line, const struct flock *range)
 {
-	struct flock probe = *range;
+	long long begin = range->l_start, end = range->l_len ? begin + range->l_len - 1 : G_MAXINT64;
+	long long from, to = G_MAXINT64;
+	char type[8], last[32];
 
-	probe.l_type = F_WRLCK;
-	probe.l_pid = 0;
-	return !fcntl(owner->fd, F_OFD_GETLK, &probe) && probe.l_type == F_UNLCK;
+	if (sscanf(line, "lock: %*s OFDLCK %*s %7s %*s %*s %lld %31s", type, &from, last) != 3)
+		return false;
+	if (strcmp(last, "EOF"))
+		to = strtoll(last, NULL, 10);
+	return !strcmp(type, range->l_type == F_WRLCK ? "WRITE" : "READ") && from <= end && begin <= to;
+}
+
+static bool holds(const struct owner *owner, const struct flock *range)
+{
+	g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", owner->fd);
+	FILE *stream = fopen(path, "re");
+	char line[256];
+	bool found = false;
+
+	while (stream && !found && fgets(line, sizeof(line), stream))
+		found = is_lock_on(line, range);
+	if (stream)
+		fclose(stream);
+	return found;
 }
 
 /*
  * Whose the lock is that F_OFD_GETLK reported to asking: the kernel says only -1 for
- * open-file-description locks, which ours are.  0 when it is not a lock of the mount, or one
- * that several share.
+ * open-file-description locks, which ours are.  One of those that share it, 0 when it is not a
+ * lock of the mount.
  */
 static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct flock *reported,
 		       pid_t *pid)
@@ -156,7 +183,7 @@ static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct fl
 	if (mode->owners) {
 		g_hash_table_iter_init(&iter, mode->owners);
 		while (!found && g_hash_table_iter_next(&iter, &id, &value)) {
-			if (*(uint64_t *)id == asking || !holds_alone(value, reported))
+			if (*(uint64_t *)id == asking || !holds(value, reported))
 				continue;
 			found = *(uint64_t *)id;
 			*pid = ((struct owner *)value)->pid;
@@ -321,6 +348,12 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 		return;
 	}
 	remember_owner(file, id);
+	/* The request is of a thread, but the lock of its process (fuse_lk_fill()). */
+	if (lock->l_pid > 0) {
+		g_mutex_lock(&mode->lock);
+		owner->pid = lock->l_pid;
+		g_mutex_unlock(&mode->lock);
+	}
 	ofd.l_pid = 0;
 	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
 	if (wait && (err == EAGAIN || err == EACCES) && !transport_hold(transport_current()))

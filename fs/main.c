@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,15 +38,15 @@ static int main_version(void)
 	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static void main_raise_descriptor_limit(void)
+static void main_raise_limit(__rlimit_resource_t resource, const char *what)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit))
+	if (getrlimit(resource, &limit))
 		return;
 	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit))
-		g_message("descriptor limit: %s", g_strerror(errno));
+	if (setrlimit(resource, &limit))
+		g_message("limit of %s: %s", what, g_strerror(errno));
 }
 
 /* The process that serves, before it has a second thread. */
@@ -54,7 +55,10 @@ static void main_prepare_process(void)
 	int result;
 
 	umask(0);
-	main_raise_descriptor_limit();
+	main_raise_limit(RLIMIT_NOFILE, "descriptors");
+	/* The kernel holds callers to theirs; what is beyond the daemon's own is EFBIG and not its end. */
+	main_raise_limit(RLIMIT_FSIZE, "file size");
+	signal(SIGXFSZ, SIG_IGN);
 	result = caps_init();
 	if (result)
 		g_message("capabilities: %s", g_strerror(-result));

@@ -244,12 +244,16 @@ static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char
 	int fd;
 
 	creds_enter(fs, req);
-	fd = name ? openat(dir_fd, name, flags | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode) :
+	fd = name ? openat(dir_fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) :
 		    openat(dir_fd, ".", flags | O_TMPFILE | O_CLOEXEC, mode);
 	if (fd < 0)
 		fd = -errno;
 	creds_leave(fs, req);
-	return fd;
+	/*
+	 * Made behind the mount: the kernel looks again, and whether the caller may open it; of what
+	 * CREATE has opened it asks nothing (do_open(), FMODE_CREATED).
+	 */
+	return fd == -EEXIST && !(flags & O_EXCL) ? -ESTALE : fd;
 }
 
 int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
@@ -261,7 +265,7 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 	if (dir_fd < 0)
 		return dir_fd;
 	/* O_EXCL means something else for an unnamed file, and that is the application's too. */
-	flags = (flags & CREATE_FLAGS) | O_NONBLOCK;
+	flags &= CREATE_FLAGS;
 	fd = create_once(fs, req, dir_fd, name, flags, mode);
 	if (fd == -EMFILE || fd == -ENFILE) {
 		inodes_shed(&fs->inodes);
@@ -271,16 +275,9 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 	if (fd < 0)
 		return fd;
 	err = inodes_adopt(&fs->inodes, name ? parent : NULL, name, fd, out, attr);
-	/* Something else was made there behind the mount: the kernel looks again. */
-	if (!err && !S_ISREG(attr->st_mode)) {
-		inodes_forget(&fs->inodes, (*out)->id, 1);
-		err = -ESTALE;
-	}
 	if (err) {
 		close(fd);
 		return err;
 	}
-	/* It was for that case; io_uring would not wait for the disk with it. */
-	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	return fd;
 }

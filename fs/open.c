@@ -82,8 +82,13 @@ static int enter_mode(struct file *file, const struct stat *attr)
  */
 static void fit_lane(struct file *file, int id, struct policy_decision *decision, GString *why)
 {
-	/* An application that asks for O_DIRECT gets the kernel's own where that is to be had. */
-	bool wished = decision->lane == LANE_DIRECT && (decision->window || !id);
+	/*
+	 * An application that asks for O_DIRECT gets the kernel's own where that is to be had.  But it
+	 * keeps the flag whatever fcntl(2) says, which who only writes takes away for the end of the
+	 * file (dd oflag=direct).
+	 */
+	bool only_writes = (file->flags & O_ACCMODE) == O_WRONLY;
+	bool wished = decision->lane == LANE_DIRECT && (decision->window || !id || only_writes);
 
 	file->direct_io = inode_mode_settle(file->fs, file->inode, wished, file->writable);
 	if (file->direct_io == wished)

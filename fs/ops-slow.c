@@ -100,6 +100,9 @@ void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, o
 	deferred_push(file->fs, &a->deferred, req, allocation_run);
 }
 
+/* Whoever copies can be interrupted only between the parts; and the destination is locked meanwhile. */
+#define COPY_MOST ((size_t)64 << 20)
+
 struct copy {
 	struct deferred deferred;
 	int fd_in, fd_out, flags;
@@ -144,7 +147,7 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	copy->fd_out = fd_out;
 	copy->off_in = off_in;
 	copy->off_out = off_out;
-	copy->length = length;
+	copy->length = MIN(length, COPY_MOST);
 	copy->flags = flags;
 	copy->drop = creds_drop_for(in->fs, req, fd_out, fuse_req_ctx(req)->uid != 0);
 	deferred_push(in->fs, &copy->deferred, req, copy_run);

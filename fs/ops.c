@@ -276,6 +276,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	/* Who reads for itself is named (FUSE_READ_LOCKOWNER). */
 	bool for_pages = !fi->lock_owner;
 
+	file_follow_flags(file, fi->flags);
 	observe_read(file, size, offset, for_pages);
 	if (for_pages)
 		kernel_pages_note(file->fs->kernel_pages, file);
@@ -287,6 +288,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 {
 	struct file *file = file_of(req, fi);
 
+	file_follow_flags(file, fi->flags);
 	file->ops->write(file, req, data, offset, fi);
 }
 

@@ -19,7 +19,7 @@ struct fuse_backing_map {
 
 int passthrough_register(struct lanefs *fs, int fd)
 {
-	const struct creds_drop nobody = creds_drop_for_anybody(fs);
+	const struct creds_drop nobody = creds_drop_for_anybody(fs, fd);
 	struct fuse_backing_map map = { .fd = fd };
 	int id;
 

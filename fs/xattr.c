@@ -13,6 +13,7 @@
 #include <sys/xattr.h>
 
 #define XATTR_ACL "system.posix_acl_access"
+#define XATTR_DEFAULT_ACL "system.posix_acl_default"
 
 /* The protocol's answer to GETXATTR and LISTXATTR: the size alone when size is 0. */
 static void reply_value(fuse_req_t req, const char *value, size_t length, size_t size)
@@ -23,6 +24,11 @@ static void reply_value(fuse_req_t req, const char *value, size_t length, size_t
 		fuse_reply_err(req, ERANGE);
 	else
 		fuse_reply_buf(req, value, length);
+}
+
+static bool is_acl(const char *name)
+{
+	return !strcmp(name, XATTR_ACL) || !strcmp(name, XATTR_DEFAULT_ACL);
 }
 
 void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name, size_t size)
@@ -54,6 +60,9 @@ void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	}
 	length = getxattr(backing_proc_path(fd, path), name, value, size);
 	err = errno;
+	/* Of a filesystem without ACLs, which the kernel takes for a failed check (fs/fuse/acl.c). */
+	if (length < 0 && err == EOPNOTSUPP && is_acl(name))
+		err = ENODATA;
 	inode_fd_put(&fs->inodes, inode);
 	if (length < 0)
 		fuse_reply_err(req, err);

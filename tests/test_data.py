@@ -353,3 +353,13 @@ def test_file_size_limit(m):
         child.result()
     assert caught.value.errno == errno.EFBIG
     assert os.stat(m.join("f")).st_size == 8192
+
+
+@pytest.mark.daemon
+def test_copy_of_a_lot_can_be_interrupted(m):
+    """What is asked of the daemon at once is not gigabytes."""
+    with open(m.join("from"), "wb") as stream:
+        stream.truncate(1 << 30)
+    with open(m.join("from"), "rb") as source, open(m.join("to"), "wb") as target:
+        copied = os.copy_file_range(source.fileno(), target.fileno(), 1 << 30, 0, 0)
+    assert 0 < copied <= 64 << 20

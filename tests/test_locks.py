@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import util_sys
 from util import Child, wait_for, write_file
 from util_sys import lock_conflict, ofd_lock, posix_lock
 
@@ -398,3 +399,56 @@ def test_read_only_descriptor_cannot_write_lock(m):
         assert caught.value.errno == errno.EBADF
         posix_lock(stream.fileno(), READ)
         fcntl.flock(stream, fcntl.LOCK_EX)
+
+
+@pytest.mark.parametrize("backing", ["ext4"])
+def test_append_only_file_is_locked(mount, backing):
+    m = mount(backing=backing)
+    write_file(m.backing("log"), b"x")
+    with open(m.backing("log"), "rb") as stream:
+        flags = util_sys.get_flags(stream.fileno())
+        util_sys.set_flags(stream.fileno(), flags | util_sys.FS_APPEND_FL)
+        try:
+            fd = os.open(m.join("log"), os.O_WRONLY | os.O_APPEND)
+            posix_lock(fd, WRITE)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.close(fd)
+        finally:
+            util_sys.set_flags(stream.fileno(), flags)
+
+
+def test_two_readers_that_both_want_to_write(m):
+    """Each waits for the other's read lock: the second is told."""
+    write_file(m.join("f"), b"x" * 100)
+    first_reads, first_waits = os.pipe()
+
+    def first():
+        with open(m.join("f"), "r+b") as stream:
+            posix_lock(stream.fileno(), READ, 10, 5)
+            os.write(first_waits, b"x")
+            posix_lock(stream.fileno(), WRITE, 10, 5, True)
+            return "granted"
+
+    with open(m.join("f"), "r+b") as stream:
+        posix_lock(stream.fileno(), READ, 0, 0)
+        with Child(first) as child:
+            os.read(first_reads, 1)
+            time.sleep(0.3)
+            with pytest.raises(OSError) as caught:
+                posix_lock(stream.fileno(), WRITE, 0, 0, True)
+            assert caught.value.errno == errno.EDEADLK
+            # Who is in the way of the other is known although both hold a lock of the range.
+            assert conflict(m.join("f"), WRITE, 0, 5)[3] == os.getpid()
+            posix_lock(stream.fileno(), UNLOCK)
+            assert child.result(5) == "granted"
+    os.close(first_reads)
+    os.close(first_waits)
+
+
+def test_holder_is_the_process_of_the_thread(m):
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "r+b") as stream:
+        thread = threading.Thread(target=posix_lock, args=(stream.fileno(), WRITE))
+        thread.start()
+        thread.join()
+        assert conflict(m.join("f"), WRITE, 0, 0)[3] == os.getpid()

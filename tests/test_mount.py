@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Starting and mounting: what is accepted, what is refused, and in which words."""
+import errno
 import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import stat
 import time
@@ -11,6 +13,7 @@ import time
 import pytest
 
 import util_mount
+import util_sys
 from util import NOBODY, need, read_file, run, wait_for, write_file
 from util_mount import LANEFS, lanefs_mounts
 
@@ -439,3 +442,39 @@ def test_ordinary_user_without_fusermount3(ends, scratch):
         pytest.skip("no overlay to hide fusermount3 with")
     assert done.returncode == 1, done
     assert done.stderr.count("\n") == 1 and "fusermount3" in done.stderr, done.stderr
+
+
+@pytest.mark.whole
+def test_handle_of_an_earlier_mount(mount):
+    """Inodes are numbered anew: it is stale, and never another file."""
+    m = mount()
+    for name in ("first", "second"):
+        write_file(m.backing(name), name.encode())
+    handle = util_sys.name_to_handle_at(m.join("first"))
+    run("umount", m.path)
+    m.wait_end()
+    m.start()
+    assert read_file(m.join("second")) == b"second"
+    root = os.open(m.path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError) as caught:
+            util_sys.open_by_handle_at(root, handle, os.O_RDONLY)
+        assert caught.value.errno == errno.ESTALE
+    finally:
+        os.close(root)
+
+
+def test_file_size_limit_of_the_daemon(mount):
+    """Its own is no reason to die."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+    m = mount("passthrough=off", enter=limit)
+    with open(m.join("f"), "wb", buffering=0) as stream:
+        assert stream.write(bytes(1 << 19)) == 1 << 19
+        with pytest.raises(OSError) as caught:
+            for _ in range(3):
+                stream.write(bytes(1 << 19))
+        assert caught.value.errno == errno.EFBIG
+    assert os.stat(m.join("f")).st_size == 1 << 20

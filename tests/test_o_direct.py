@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """O_DIRECT of the applications' own: what the backing filesystem answers, in every lane."""
 import errno
+import fcntl
 import itertools
 import os
 
 import pytest
 
 import util_sys
-from util import pattern, write_file
+from util import pattern, run, write_file
 
 pytestmark = pytest.mark.daemon
 
@@ -38,6 +39,15 @@ def answers(path):
             found.append(stream.read())
     finally:
         os.close(fd)
+    fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+    try:
+        for offset, length in itertools.product(PLACES[:6], LENGTHS):
+            found.append((offset, length, outcome(util_sys.write_direct, fd,
+                                                  pattern(length, offset + 1), offset)))
+    finally:
+        os.close(fd)
+    with open(path, "rb") as stream:
+        found.append(stream.read())
     return found
 
 
@@ -51,3 +61,36 @@ def test_as_on_the_backing_filesystem(mount, scratch, backing, lane, passthrough
         write_file(path, pattern(SIZE))
     for mine, theirs in zip(answers(m.join("f")), answers(native)):
         assert mine == theirs, (mine[:2], theirs[:2])
+
+
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+@pytest.mark.parametrize("lane", ["auto", "direct"])
+@pytest.mark.parametrize("backing", ["ext4", "xfs", "btrfs"])
+def test_dd_writes_the_end_of_a_file(mount, backing, lane, passthrough):
+    """It takes O_DIRECT away for what is less than a block."""
+    m = mount(f"lane={lane}", f"passthrough={passthrough}", backing=backing)
+    data = pattern(SIZE)
+    write_file(m.backing("from"), data)
+    for conv in ("trunc", "notrunc"):
+        run("dd", f"if={m.backing('from')}", f"of={m.join('to')}", "bs=64k", "oflag=direct",
+            *([f"conv={conv}"] if conv == "notrunc" else []))
+        with open(m.backing("to"), "rb") as stream:
+            assert stream.read() == data
+
+
+@pytest.mark.parametrize("lane", ["cached", "direct"])
+def test_o_direct_taken_away_and_given_back(mount, lane):
+    m = mount(f"lane={lane}", "passthrough=off", backing="ext4")
+    write_file(m.backing("f"), pattern(SIZE))
+    fd = os.open(m.join("f"), os.O_RDWR | os.O_DIRECT)
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    for direct in (True, False, True):
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags if direct else flags & ~os.O_DIRECT)
+        assert outcome(util_sys.write_direct, fd, b"x" * 100, 8192) == ("EINVAL" if direct else 100)
+        assert outcome(util_sys.write_direct, fd, b"y" * 4096, 4096) == 4096
+        read = outcome(util_sys.read_direct, fd, 100, 700)
+        assert read == ("EINVAL" if direct else pattern(SIZE)[700:800])
+    os.close(fd)
+    with open(m.backing("f"), "rb") as stream:
+        data = pattern(SIZE)
+        assert stream.read() == data[:4096] + b"y" * 4096 + b"x" * 100 + data[8292:]

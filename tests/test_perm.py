@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Permissions and ownership: exactly those of a native directory, for every user."""
+import errno
 import os
 import stat
 import struct
+import time
 
 import pytest
 
@@ -390,3 +392,65 @@ def test_devices_and_set_id_programs_where_asked_for(mount):
     with pytest.raises(PermissionError):
         read_file(guarded.join("null"))
     assert as_user(USER_A, lambda: run(guarded.join("id"), "-u").stdout) == f"{USER_A}\n"
+
+
+@pytest.mark.daemon
+def test_backing_without_acls(mount, scratch):
+    """Mode bits alone decide there, and for everybody."""
+    path = scratch.directory("plain")
+    run("mount", "-t", "ramfs", "none", path)
+    try:
+        os.chmod(path, 0o755)
+        m = mount(source=path)
+        for name, mode in (("open", 0o644), ("closed", 0o600)):
+            write_file(m.join(name), b"x", mode)
+            os.chown(m.join(name), USER_A, USER_A)
+        os.mkdir(m.join("dir"))
+        os.chown(m.join("dir"), USER_A, USER_A)
+        write_file(m.join("dir", "f"), b"x")
+        assert read_file(m.join("closed")) == b"x"
+        assert as_user(USER_A, read_file, m.join("closed")) == b"x"
+        assert as_user(NOBODY, read_file, m.join("open")) == b"x"
+        assert as_user(NOBODY, read_file, m.join("dir", "f")) == b"x"
+        with pytest.raises(PermissionError):
+            as_user(NOBODY, read_file, m.join("closed"))
+        with pytest.raises(OSError) as caught:
+            os.setxattr(m.join("open"), "system.posix_acl_access", b"\2\0\0\0")
+        assert caught.value.errno == errno.EOPNOTSUPP
+        assert m.close() == []
+    finally:
+        run("umount", path)
+
+
+@pytest.mark.daemon
+def test_what_others_create_meanwhile_is_not_opened_unasked(m):
+    """A name that was free when it was looked up, and a file of root's when it was to be created."""
+    os.mkdir(m.join("d"))
+    os.chmod(m.join("d"), 0o777)
+    over = time.monotonic() + 3
+
+    def create():
+        owners = set()
+        while time.monotonic() < over:
+            try:
+                fd = os.open(m.join("d", "x"), os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600)
+                owners.add(os.fstat(fd).st_uid)
+                os.close(fd)
+                os.unlink(m.join("d", "x"))
+            except OSError as error:
+                # ESTALE: lost twice in a row.
+                assert error.errno in (errno.EACCES, errno.ENOENT, errno.ESTALE), error
+        return owners
+
+    with Child(create, uid=NOBODY) as child:
+        while time.monotonic() < over:
+            try:
+                fd = os.open(m.backing("d", "x"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                os.write(fd, b"secret")
+                assert os.fstat(fd).st_size == 6
+                os.close(fd)
+                os.unlink(m.backing("d", "x"))
+            except (FileExistsError, FileNotFoundError):
+                pass
+            time.sleep(0.0005)
+        assert child.result(10) == {NOBODY}
