@@ -35,6 +35,7 @@ struct io {
 	size_t length;                /* of buffer that is wanted */
 	size_t done;                  /* of length, a WRITE's */
 	char *buffer;
+	const char *answer;           /* of a READ */
 	bool owned;                   /* buffer is the pool's, not the transport's */
 	bool waited;                  /* and by bufpool_get_wait() */
 	bool for_pages;               /* a READ of the kernel's own pages */
@@ -115,12 +116,7 @@ static void io_free(struct transport_reply *reply)
 	later_end(fs);
 }
 
-static bool is_aligned(uint64_t value, size_t align)
-{
-	return (value & (align - 1)) == 0;
-}
-
-/* The transport's own buffer, where a read may land without a copy. */
+/* The transport's own buffer, NULL when it has none with so much room. */
 static char *payload_of(fuse_req_t req, size_t length)
 {
 	char *payload;
@@ -128,9 +124,7 @@ static char *payload_of(fuse_req_t req, size_t length)
 
 	if (!fuse_req_is_uring(req) || fuse_req_get_payload(req, &payload, &room, NULL))
 		return NULL;
-	if (room < length || !is_aligned((uintptr_t)payload, BUFPOOL_ALIGN))
-		return NULL;
-	return payload;
+	return room < length ? NULL : payload;
 }
 
 static void count_read(struct io *io, ssize_t result)
@@ -159,12 +153,27 @@ static void read_send(struct transport_reply *reply)
 	if (io->err)
 		fuse_reply_err(io->req, -io->err);
 	else
-		fuse_reply_buf(io->req, io->buffer + io->skip, read_got(io));
+		fuse_reply_buf(io->req, io->answer, read_got(io));
+}
+
+/* libfuse would do the same, but with the queue's lock held. */
+static void read_answer(struct io *io)
+{
+	size_t got = read_got(io);
+	char *payload = io->owned && got ? payload_of(io->req, got) : NULL;
+
+	io->answer = io->buffer + io->skip;
+	if (!payload)
+		return;
+	memcpy(payload, io->answer, got);
+	io->answer = payload;
 }
 
 /* The one place where a READ that goes to the backing file ends. */
 static void read_reply(struct io *io, int err)
 {
+	if (!err)
+		read_answer(io);
 	count_read(io, err ? err : (ssize_t)read_got(io));
 	window_count_latency(io->file, io->started);
 	io->err = err;
@@ -250,7 +259,12 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 		io->skip = (size_t)offset & (file->align - 1);
 		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
 	}
-	io->buffer = io->skip ? NULL : payload_of(req, io->length);
+	/*
+	 * What the page cache is copied to may be the transport's own.  But that is of single pages, and
+	 * O_DIRECT into these takes up to twice as long as into a huge one and a copy from there.
+	 */
+	if (!io->skip && how != FILE_READ_DIRECT && !atomic_read(file->app_direct))
+		io->buffer = payload_of(req, io->length);
 	if (io->buffer) {
 		read_start(io);
 		return;
