@@ -138,21 +138,21 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 	return 0;
 }
 
-/* Whether a line of proc_pid_fdinfo(5) tells of a lock of that kind on a part of the range. */
-static bool is_lock_on(const char *line, const struct flock *range)
+/* Whether a line of proc_pid_fdinfo(5) tells of that lock. */
+static bool is_lock(const char *line, const struct flock *lock)
 {
-	long long begin = range->l_start, end = range->l_len ? begin + range->l_len - 1 : G_MAXINT64;
-	long long from, to = G_MAXINT64;
+	long long begin, length = 0;
 	char type[8], last[32];
 
-	if (sscanf(line, "lock: %*s OFDLCK %*s %7s %*s %*s %lld %31s", type, &from, last) != 3)
+	if (sscanf(line, "lock: %*s OFDLCK %*s %7s %*s %*s %lld %31s", type, &begin, last) != 3)
 		return false;
 	if (strcmp(last, "EOF"))
-		to = strtoll(last, NULL, 10);
-	return !strcmp(type, range->l_type == F_WRLCK ? "WRITE" : "READ") && from <= end && begin <= to;
+		length = strtoll(last, NULL, 10) - begin + 1;
+	return !strcmp(type, lock->l_type == F_WRLCK ? "WRITE" : "READ") &&
+	       begin == lock->l_start && length == lock->l_len;
 }
 
-static bool holds(const struct owner *owner, const struct flock *range)
+static bool holds(const struct owner *owner, const struct flock *lock)
 {
 	g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", owner->fd);
 	FILE *stream = fopen(path, "re");
@@ -160,7 +160,7 @@ static bool holds(const struct owner *owner, const struct flock *range)
 	bool found = false;
 
 	while (stream && !found && fgets(line, sizeof(line), stream))
-		found = is_lock_on(line, range);
+		found = is_lock(line, lock);
 	if (stream)
 		fclose(stream);
 	return found;
