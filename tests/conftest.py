@@ -127,7 +127,10 @@ def mount(request, scratch):
         return made[-1]
 
     yield make
-    fail_for([problem for one in reversed(made) for problem in one.close()])
+    problems = [problem for one in reversed(made) for problem in one.close()]
+    for one in made:
+        one.remove()
+    fail_for(problems)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +138,10 @@ def mounts():
     """Of the module's tests, by their options."""
     made = {}
     yield made
-    fail_for([problem for one in made.values() for problem in one.close()])
+    problems = [problem for one in made.values() for problem in one.close()]
+    for one in made.values():
+        one.remove()
+    fail_for(problems)
 
 
 @pytest.fixture

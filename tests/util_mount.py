@@ -146,6 +146,7 @@ class Mount:
         self.may_die = False
         self.process = None
         self.view = None
+        self.kept = source is not None
         base = source or scratch.directory("source", backing)
         self.base = base
         if NATIVE:
@@ -341,6 +342,11 @@ class Mount:
                 run("umount", "-l", self.view, check=False)
         self._check_log()
         return self.problems
+
+    def remove(self):
+        """What the closed mount was of, before the disk has to write it."""
+        if not self.kept and not any(path.startswith(self.base) for path, *_ in mount_table()):
+            run("rm", "-rf", "--one-file-system", self.base, check=False, timeout=300)
 
     def check(self):
         """What was left behind or complained about since the last time."""
