@@ -82,7 +82,7 @@ class Postgres(Server):
     def create(self):
         self.own()
         self.as_user(self.program("initdb"), "-D", self.data, "-A", "trust", "-U", "postgres",
-                     "--locale=C", "-E", "UTF8")
+                     "--locale=C", "-E", "UTF8", "--no-sync")
 
     def argv(self):
         return [self.program("postgres"), "-D", self.data, "-k", self.directory,
