@@ -2,14 +2,12 @@
 #include "locks.h"
 #include "file.h"
 #include "lock-wait.h"
+#include "ofd.h"
 #include "transport.h"
 #include "worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -138,34 +136,6 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 	return 0;
 }
 
-/* Whether a line of proc_pid_fdinfo(5) tells of that lock. */
-static bool is_lock(const char *line, const struct flock *lock)
-{
-	long long begin, length = 0;
-	char type[8], last[32];
-
-	if (sscanf(line, "lock: %*s OFDLCK %*s %7s %*s %*s %lld %31s", type, &begin, last) != 3)
-		return false;
-	if (strcmp(last, "EOF"))
-		length = strtoll(last, NULL, 10) - begin + 1;
-	return !strcmp(type, lock->l_type == F_WRLCK ? "WRITE" : "READ") &&
-	       begin == lock->l_start && length == lock->l_len;
-}
-
-static bool holds(const struct owner *owner, const struct flock *lock)
-{
-	g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", owner->fd);
-	FILE *stream = fopen(path, "re");
-	char line[256];
-	bool found = false;
-
-	while (stream && !found && fgets(line, sizeof(line), stream))
-		found = is_lock(line, lock);
-	if (stream)
-		fclose(stream);
-	return found;
-}
-
 /*
  * Whose the lock is that F_OFD_GETLK reported to asking: the kernel says only -1 for
  * open-file-description locks, which ours are.  One of those that share it, 0 when it is not a
@@ -183,7 +153,7 @@ static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct fl
 	if (mode->owners) {
 		g_hash_table_iter_init(&iter, mode->owners);
 		while (!found && g_hash_table_iter_next(&iter, &id, &value)) {
-			if (*(uint64_t *)id == asking || !holds(value, reported))
+			if (*(uint64_t *)id == asking || !ofd_holds(((struct owner *)value)->fd, reported))
 				continue;
 			found = *(uint64_t *)id;
 			*pid = ((struct owner *)value)->pid;
