@@ -419,7 +419,7 @@ def test_backing_without_acls(mount, scratch):
         assert caught.value.errno == errno.EOPNOTSUPP
         assert m.close() == []
     finally:
-        run("umount", path)
+        run("umount", "-l", path)
 
 
 @pytest.mark.daemon
