@@ -477,4 +477,8 @@ def test_file_size_limit_of_the_daemon(mount):
             for _ in range(3):
                 stream.write(bytes(1 << 19))
         assert caught.value.errno == errno.EFBIG
+        # That is what comes with a signal, also where io_uring's writes do not.
+        with pytest.raises(OSError) as caught:
+            os.truncate(m.join("f"), 2 << 20)
+        assert caught.value.errno == errno.EFBIG
     assert os.stat(m.join("f")).st_size == 1 << 20
