@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "ring.h"
-#include "transport.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -131,11 +130,37 @@ static struct io_uring_sqe *ring_get_sqe(struct ring *ring)
 	return io_uring_get_sqe(&ring->uring);
 }
 
+static void ring_guest_done(struct transport_guest *guest, int result)
+{
+	ring_complete((struct ring_request *)((char *)guest - offsetof(struct ring_request, guest)), result);
+}
+
+/* By the queue whose thread this is.  False when it has to go by the ring of its own. */
+static bool ring_submit_as_guest(struct ring_request *request)
+{
+	struct io_uring_sqe *sqe;
+
+	/* With credentials other than the others'. */
+	if (request->drop.drop)
+		return false;
+	sqe = transport_get_sqe();
+	if (!sqe)
+		return false;
+	ring_prepare(sqe, request);
+	request->guest.done = ring_guest_done;
+	transport_set_guest(sqe, &request->guest);
+	return true;
+}
+
 /* All of requests, which are linked by next, with one call to the kernel where that can be. */
 static void ring_submit_all(struct ring *ring, struct ring_request *requests)
 {
 	struct ring_request *next;
 
+	while (requests && ring_submit_as_guest(requests))
+		requests = requests->next;
+	if (!requests)
+		return;
 	g_mutex_lock(&ring->lock);
 	for (; requests; requests = next) {
 		const struct creds_drop drop = requests->drop;
@@ -186,11 +211,6 @@ void ring_unplug_later(void)
 void ring_begin_round(void)
 {
 	plug.round = true;
-}
-
-bool ring_has_round(void)
-{
-	return plug.first != NULL;
 }
 
 void ring_end_round(void)

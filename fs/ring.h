@@ -3,7 +3,9 @@
  * Asynchronous reads and writes of backing files: the only file that knows
  * liburing, but for what the transport has of it.
  *
- * Pattern: any thread submits, under a lock; one thread reaps and calls done().
+ * Pattern: any thread submits, under a lock; one thread reaps and calls done().  A queue's thread of
+ * the transport submits with the queue's own ring and reaps itself (transport_get_sqe()): a wait for a
+ * disk wakes two threads less then, which is half of what it costs.
  * Needs kernel 5.6 (IORING_OP_READ); where io_uring is not to be had (old kernel,
  * kernel.io_uring_disabled, seccomp) the same calls run on the worker's threads.
  *
@@ -13,6 +15,7 @@
 #pragma once
 
 #include "creds.h"
+#include "transport.h"
 #include "worker.h"
 
 #include <stdbool.h>
@@ -32,7 +35,7 @@ struct ring_request {
 	size_t length;
 	off_t offset;
 	/*
-	 * On the ring's thread or a worker's, with no lock held.  result: bytes,
+	 * On the ring's thread, the submitting queue's or a worker's, with no lock held but that queue's.  result: bytes,
 	 * perhaps fewer than asked, or -errno.  It must not block on I/O.  The
 	 * request is the submitter's again, to free or to submit anew.
 	 */
@@ -41,6 +44,7 @@ struct ring_request {
 	struct ring_request *next;
 	struct ring *ring;
 	struct work work;
+	struct transport_guest guest;
 };
 
 /* Never fails: without io_uring it works through worker (borrowed). */
@@ -67,7 +71,6 @@ void ring_unplug(void);
  */
 void ring_unplug_later(void);
 void ring_begin_round(void);
-bool ring_has_round(void); /* whether anything waits for its end */
 void ring_end_round(void);
 
 /* NULL when io_uring is in use, else why it is not. */

@@ -11,9 +11,23 @@ struct transport_queue {
 	struct io_uring *ring; /* fixed, libfuse's */
 	GMutex lock;      /* held by the queue's thread whenever it is not asleep in the kernel */
 	int held;         /* atomic, requests that wait for other requests */
+	unsigned int guests; /* the queue's thread, in the ring or on their way */
+	/*
+	 * The queue's thread: libfuse's ring has its completions in cqes, while those of the guests come, too,
+	 * to the kernel's own queue.  libfuse looks for more for as long as it handles some.
+	 */
+	struct io_uring_cq cq;
+	struct io_uring_cqe *cqes;
+	unsigned int head, tail;
 	GMutex left_lock; /* taken after lock, which is only let go with it held */
 	struct transport_reply *left; /* left_lock, for who has the lock to send, last one first */
 };
+
+/* In user_data of what is not libfuse's: no address of this process has it. */
+#define TRANSPORT_GUEST (1ULL << 63)
+
+/* The queue whose thread this is; NULL while that sleeps in the kernel, with its lock let go. */
+static _Thread_local struct transport_queue *transport_here;
 
 static void (*transport_ended)(void *data); /* fixed before there are queues */
 static void *transport_ended_data;          /* the same */
@@ -78,20 +92,95 @@ static void transport_submit(struct io_uring *ring)
 		io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
 }
 
+/*
+ * With the queue's lock held, on its thread: the guests' completions, first one first; the others are put
+ * where libfuse looks for them.
+ */
+static struct transport_guest *transport_take_guests(struct transport_queue *queue)
+{
+	struct io_uring_cq *cq = &queue->cq;
+	const unsigned int tail = io_uring_smp_load_acquire(cq->ktail);
+	unsigned int head = *cq->khead;
+	struct transport_guest *first = NULL, **last = &first;
+
+	for (; head != tail; head++) {
+		const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
+		struct transport_guest *guest;
+
+		if (!(cqe->user_data & TRANSPORT_GUEST)) {
+			queue->cqes[queue->tail++ & cq->ring_mask] = *cqe;
+			continue;
+		}
+		guest = (struct transport_guest *)(uintptr_t)(cqe->user_data & ~TRANSPORT_GUEST);
+		guest->result = cqe->res;
+		*last = guest;
+		last = &guest->next;
+	}
+	*last = NULL;
+	io_uring_smp_store_release(cq->khead, tail);
+	return first;
+}
+
+/* On the queue's thread, with its lock held. */
+static void transport_end_guests(struct transport_queue *queue)
+{
+	struct transport_guest *guests = transport_take_guests(queue), *next;
+
+	if (!guests)
+		return;
+	for (; guests; guests = next) {
+		next = guests->next;
+		queue->guests--;
+		guests->done(guests, guests->result);
+	}
+	/* Before the requests that have come, too, are handled. */
+	if (queue->tail != queue->head)
+		transport_submit(queue->ring);
+}
+
 /* A queue thread that ends holds its lock; repliers still waiting must get through. */
 static void transport_thread_end(void *data)
 {
 	struct transport_queue *queue = data;
 
 	/* libfuse leaves its loop without sending the last ones. */
-	transport_submit(queue->ring);
 	ring_end_round();
+	transport_submit(queue->ring);
+	/* Nobody else takes their completions. */
+	while (queue->guests) {
+		io_uring_enter((unsigned int)queue->ring->ring_fd, transport_flush(queue->ring), 1,
+			       IORING_ENTER_GETEVENTS, NULL);
+		transport_end_guests(queue);
+	}
+	transport_here = NULL;
 	transport_unlock(queue);
 	if (transport_ended)
 		transport_ended(transport_ended_data);
 }
 
+/* Only for its end: what a thread's queue is, transport_here says. */
 static GPrivate transport_key = G_PRIVATE_INIT(transport_thread_end);
+
+struct io_uring_sqe *transport_get_sqe(void)
+{
+	struct transport_queue *queue = transport_here;
+	/* What libfuse needs at once at most: a reply for every entry, and its own eventfd. */
+	const unsigned int own = transport_queue_depth() + 1;
+
+	if (!queue || queue->guests + own >= queue->cq.ring_entries)
+		return NULL;
+	if (io_uring_sq_space_left(queue->ring) <= own)
+		transport_submit(queue->ring);
+	if (io_uring_sq_space_left(queue->ring) <= own)
+		return NULL;
+	queue->guests++;
+	return io_uring_get_sqe(queue->ring);
+}
+
+void transport_set_guest(struct io_uring_sqe *sqe, struct transport_guest *guest)
+{
+	sqe->user_data = (uintptr_t)guest | TRANSPORT_GUEST;
+}
 
 /* This thread's, see transport_never_blocks(). */
 static _Thread_local bool transport_is_replier;
@@ -117,6 +206,11 @@ static struct transport_queue *transport_queue_new(struct io_uring *ring)
 	struct transport_queue *queue = g_new0(struct transport_queue, 1);
 
 	queue->ring = ring;
+	queue->cq = ring->cq;
+	queue->cqes = g_new(struct io_uring_cqe, ring->cq.ring_entries);
+	ring->cq.khead = &queue->head;
+	ring->cq.ktail = &queue->tail;
+	ring->cq.cqes = queue->cqes;
 	g_mutex_init(&queue->lock);
 	g_mutex_init(&queue->left_lock);
 	g_mutex_lock(&transport_queues_lock);
@@ -127,7 +221,7 @@ static struct transport_queue *transport_queue_new(struct io_uring *ring)
 
 struct transport_queue *transport_current(void)
 {
-	return g_private_get(&transport_key);
+	return transport_here;
 }
 
 unsigned int transport_queue_depth(void)
@@ -257,14 +351,27 @@ void transport_ordered(void)
 #endif
 
 /*
- * Stands in for liburing's function of that name, which only libfuse's queue
- * threads call (lib/fuse_uring.c, fuse_uring_thread): the executable's
- * definition is found before the library's.  Same contract; lanefs itself uses
- * other calls on its own ring.
+ * These two stand in for liburing's functions of their names, which libfuse's queue threads call
+ * (lib/fuse_uring.c): the executable's definition is found before the library's.  Same contract.
  */
+
+/* For every reply that libfuse does not send with others. */
+int io_uring_submit(struct io_uring *ring)
+{
+	struct transport_queue *queue = transport_here;
+	unsigned int pending;
+
+	/* On the queue's own thread it goes with the others all the same. */
+	if (queue && queue->ring == ring)
+		return 0;
+	pending = transport_flush(ring);
+	return io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
+}
+
+/* For a queue's thread, between the requests it has got and the next; lanefs itself does not call it. */
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 {
-	struct transport_queue *queue = g_private_get(&transport_key);
+	struct transport_queue *queue = transport_here;
 	unsigned int pending;
 	int result;
 
@@ -277,21 +384,20 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 		queue = transport_queue_new(ring);
 		g_mutex_lock(&queue->lock);
 		g_private_set(&transport_key, queue);
+		transport_here = queue;
 	}
 	__tsan_release(&transport_queues);
-	/* Who gets an answer goes on while what is to be read ahead for him is sent on its way. */
-	if (ring_has_round()) {
-		transport_submit(ring);
-		ring_end_round();
-	}
+	/* Behind the answers: who gets one goes on while what is read ahead for him is sent on its way. */
+	ring_end_round();
 	pending = transport_flush(ring);
 	/* What is sent on this thread meanwhile is sent without the lock, like on any other. */
-	g_private_set(&transport_key, NULL);
+	transport_here = NULL;
 	transport_unlock(queue);
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);
-	g_private_set(&transport_key, queue);
+	transport_here = queue;
 	ring_begin_round();
+	transport_end_guests(queue);
 	return result;
 }

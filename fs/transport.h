@@ -58,6 +58,27 @@ bool transport_hold(struct transport_queue *queue);
 void transport_unhold(struct transport_queue *queue);
 
 /*
+ * What goes by the ring of this thread's queue beside its requests, embedded in the caller's own
+ * structure: submitted with the next replies, it ends on this thread, which then answers whoever waited
+ * for it without waking another.
+ */
+struct transport_guest {
+	/* On the thread that submitted it; result: the completion's. */
+	void (*done)(struct transport_guest *guest, int result);
+	struct transport_guest *next; /* the transport's */
+	int result;                   /* the same */
+};
+
+struct io_uring_sqe;
+
+/*
+ * NULL on other threads, and where the ring has no room for more.  Who gets one has to prepare it and
+ * then to set the guest.
+ */
+struct io_uring_sqe *transport_get_sqe(void);
+void transport_set_guest(struct io_uring_sqe *sqe, struct transport_guest *guest);
+
+/*
  * A reply, embedded in the caller's own structure.
  *
  * Over io_uring it goes by the ring of its queue, whose lock is held for as long as libfuse's handlers
