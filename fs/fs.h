@@ -87,8 +87,6 @@ struct lanefs {
 	struct state *state;            /* fixed, NULL: none; the observer's thread, then who joined it */
 	char *state_text;               /* the same, what the file holds, NULL: unknown */
 	struct notify *notify;          /* fixed, NULL: notify=off */
-	GMutex thresholds_lock;
-	GHashTable *thresholds;         /* directory id -> uint64_t, protected by thresholds_lock */
 	unsigned int backing_ids;       /* atomic */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;

@@ -50,11 +50,14 @@ struct inode {
 	bool several_names;      /* L, it was seen under more than one */
 	/* In a word of their own: the compiler may read neighbours of what L protects with it. */
 	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
-	uint64_t kept;           /* atomic, version of the contents in the FUSE page cache, 0: none */
+	union {
+		uint64_t kept;      /* atomic, files: version of the contents in the FUSE page cache, 0: none */
+		uint64_t threshold; /* atomic, directories: where has_threshold, see policy-store.c */
+	};
 	uint32_t told_since;     /* atomic, seconds on the monotonic clock, 0: no other before */
 	uint32_t stale_opener;   /* atomic, the thread + 1 that was last told ESTALE, see open.c */
 	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
-	uint16_t has_threshold;  /* atomic, directories: stored threshold, see policy-store.c */
+	uint16_t has_threshold;  /* atomic, directories: a threshold is stored */
 	uint16_t policy;         /* atomic, as last read from the backing file, see policy-store.h */
 	uint32_t type;           /* fixed, S_IFMT part of st_mode */
 	int32_t handle_type;     /* fixed */

@@ -94,8 +94,6 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	start_learning(fs, config);
 	table_init(&fs->files);
 	table_init(&fs->dirs);
-	g_mutex_init(&fs->thresholds_lock);
-	fs->thresholds = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
 	err = inodes_init(&fs->inodes, source_fd, fs->noatime, descriptors_to_keep());
 	if (err) {
 		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err), "%s: %s", source,
@@ -249,8 +247,6 @@ void lanefs_free(struct lanefs *fs)
 	g_free(fs->live_said);
 	g_mutex_clear(&fs->live_lock);
 	g_mutex_clear(&fs->reload_lock);
-	g_hash_table_unref(fs->thresholds);
-	g_mutex_clear(&fs->thresholds_lock);
 	table_finish(&fs->dirs);
 	table_finish(&fs->files);
 	g_free(fs->no_io_uring);

@@ -153,7 +153,7 @@ void notify_inotify_watch(struct notify *notify, struct inode *dir)
 		if (g_hash_table_insert(own->watches, GINT_TO_POINTER(watch), id))
 			atomic_add(notify->counts.watches, 1);
 		__atomic_store_n(&dir->watched, 1, __ATOMIC_RELAXED);
-	} else if (!full) {
+	} else if (!full && watch == -ENOSPC) {
 		own->full_until = now + FULL_US;
 	}
 	g_mutex_unlock(&own->lock);
@@ -164,11 +164,11 @@ void notify_inotify_watch(struct notify *notify, struct inode *dir)
 }
 
 /*
- * The inode of an entry, with a reference, or NULL; right: the kernel has it by that name already,
- * as after a change that came through the mount itself.
+ * The inode of an entry, with a reference, or NULL; right: it is known by that name already,
+ * as after a change that came through the mount itself; only: and has no other.
  */
 static struct inode *find_entry(struct notify *notify, struct inode *dir, const char *name,
-				bool *right)
+				bool *right, bool *only)
 {
 	struct inodes *inodes = &notify->fs->inodes;
 	g_autofree char *known = NULL;
@@ -177,7 +177,7 @@ static struct inode *find_entry(struct notify *notify, struct inode *dir, const 
 	struct stat attr;
 	int fd = inode_fd_get(inodes, dir);
 
-	*right = false;
+	*right = *only = false;
 	if (fd < 0)
 		return NULL;
 	if (!backing_stat_entry(&inodes->backing, fd, name, &attr, &key))
@@ -185,6 +185,7 @@ static struct inode *find_entry(struct notify *notify, struct inode *dir, const 
 	inode_fd_put(inodes, dir);
 	if (inode && inode_get_name(inodes, inode, &parent, &known)) {
 		*right = parent == dir && !strcmp(known, name);
+		*only = attr.st_nlink == 1;
 		inode_unref(inodes, parent);
 	}
 	return inode;
@@ -194,7 +195,7 @@ static void take_event(struct notify *notify, const struct inotify_event *event)
 {
 	struct inodes *inodes = &notify->fs->inodes;
 	struct inode *dir, *inode;
-	bool right;
+	bool right, only, changed;
 
 	atomic_add(notify->counts.events, 1);
 	if (event->mask & IN_Q_OVERFLOW)
@@ -212,13 +213,16 @@ static void take_event(struct notify *notify, const struct inotify_event *event)
 		notify_note(notify, dir, NOTIFY_ATTRIBUTES);
 		return;
 	}
-	inode = find_entry(notify, dir, event->name, &right);
-	notify_note(notify, inode, event->mask & CHANGES ? NOTIFY_CONTENTS : NOTIFY_ATTRIBUTES);
+	inode = find_entry(notify, dir, event->name, &right, &only);
+	/* What was written before the name changed came with the name of then. */
+	changed = event->mask & CHANGES || (event->mask & IN_MOVED_TO && !right);
+	notify_note(notify, inode, changed ? NOTIFY_CONTENTS : NOTIFY_ATTRIBUTES);
 	if (!(event->mask & ENTRIES)) {
 		inode_unref(inodes, dir);
 		return;
 	}
-	if (!right)
+	/* The name it is known by may be of before, while the kernel has another file by it. */
+	if (!(event->mask & IN_CREATE) || !right || !only)
 		notify_note_entry(notify, dir, event->name);
 	notify_note(notify, dir, NOTIFY_CONTENTS);
 }

@@ -176,7 +176,7 @@ static void io_look(struct work *work)
 		observed->looked = true;
 	}
 	observed->looking = false;
-	g_cond_signal(&observed->look_done);
+	g_cond_broadcast(&observed->look_done);
 	g_mutex_unlock(&observed->lock);
 	file_unref(file);
 }

@@ -48,7 +48,8 @@ static void save(struct lanefs *fs)
 	text = adapt_save(fs->adapt);
 	if (g_strcmp0(text, fs->state_text) == 0)
 		return;
-	state_save(fs->state, text);
+	if (!state_save(fs->state, text))
+		return;
 	g_free(fs->state_text);
 	fs->state_text = g_steal_pointer(&text);
 }

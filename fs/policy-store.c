@@ -32,28 +32,28 @@ static uint8_t read_policy(int fd)
 	return STORED(mode);
 }
 
-static void store_threshold(struct lanefs *fs, struct inode *inode, int fd)
+static void read_threshold(struct inode *inode, int fd)
 {
 	char value[VALUE_MAX];
 	uint64_t threshold;
 	ssize_t length = read_value(fd, XATTR_THRESHOLD, value);
 	bool has = length >= 0 && !threshold_parse(value, length, &threshold);
 
-	g_mutex_lock(&fs->thresholds_lock);
 	if (has)
-		g_hash_table_insert(fs->thresholds, g_memdup2(&inode->id, sizeof(inode->id)),
-				    g_memdup2(&threshold, sizeof(threshold)));
-	else if (atomic_read(inode->has_threshold))
-		g_hash_table_remove(fs->thresholds, &inode->id);
-	g_mutex_unlock(&fs->thresholds_lock);
-	atomic_write(inode->has_threshold, has);
+		atomic_write(inode->threshold, threshold);
+	__atomic_store_n(&inode->has_threshold, has, __ATOMIC_RELEASE);
 }
 
-static void read_stored(struct lanefs *fs, struct inode *inode, int fd)
+static void read_stored(struct inode *inode, int fd)
 {
 	atomic_write(inode->policy, read_policy(fd));
 	if (S_ISDIR(inode->type))
-		store_threshold(fs, inode, fd);
+		read_threshold(inode, fd);
+}
+
+void policy_stored_forget(struct inode *inode)
+{
+	atomic_write(inode->policy_checked, 0);
 }
 
 static void refresh(struct lanefs *fs, struct inode *inode)
@@ -69,10 +69,13 @@ static void refresh(struct lanefs *fs, struct inode *inode)
 		return;
 	/* Nobody may believe that there is none before it was read once; who comes now reads, too. */
 	if (!checked)
-		read_stored(fs, inode, fd);
+		read_stored(inode, fd);
 	/* Before it is read: a change that comes while that goes on is read again next time. */
 	__atomic_store_n(&inode->policy_checked, now, __ATOMIC_RELEASE);
-	read_stored(fs, inode, fd);
+	read_stored(inode, fd);
+	/* Somebody else may have read a newer one meanwhile, which is lost now: again next time. */
+	if (atomic_read(inode->policy_checked) != now)
+		policy_stored_forget(inode);
 	inode_fd_put(&fs->inodes, inode);
 }
 
@@ -84,27 +87,16 @@ uint8_t policy_stored(struct lanefs *fs, struct inode *inode)
 
 bool policy_stored_threshold(struct lanefs *fs, struct inode *inode, uint64_t *threshold)
 {
-	uint64_t *found;
-
 	refresh(fs, inode);
-	if (!atomic_read(inode->has_threshold))
+	if (!__atomic_load_n(&inode->has_threshold, __ATOMIC_ACQUIRE))
 		return false;
-	g_mutex_lock(&fs->thresholds_lock);
-	found = g_hash_table_lookup(fs->thresholds, &inode->id);
-	if (found)
-		*threshold = *found;
-	g_mutex_unlock(&fs->thresholds_lock);
-	return found != NULL;
-}
-
-void policy_stored_forget(struct inode *inode)
-{
-	atomic_write(inode->policy_checked, 0);
+	*threshold = atomic_read(inode->threshold);
+	return true;
 }
 
 static void inherit_from(struct lanefs *fs, struct inode *dir, struct policy_inherited *out)
 {
-	if (!out->stored_at) {
+	if (out->stored == STORED_NONE) {
 		out->stored = policy_stored(fs, dir);
 		if (out->stored != STORED_NONE)
 			out->stored_at = inode_path(&fs->inodes, dir);
@@ -124,7 +116,7 @@ static void inherit_upwards(struct lanefs *fs, struct inode *dir, struct policy_
 
 	for (int depth = 0; depth < DEPTH_MAX; depth++) {
 		inherit_from(fs, dir, out);
-		if ((out->stored_at && out->has_threshold) || dir == fs->inodes.root)
+		if ((out->stored != STORED_NONE && out->has_threshold) || dir == fs->inodes.root)
 			break;
 		if (!inode_get_name(&fs->inodes, dir, &parent, &name))
 			break;

@@ -30,10 +30,10 @@ void policy_stored_forget(struct inode *inode);
 /* What inode inherits from its ancestors, nearest first.  The strings are new and owned. */
 struct policy_inherited {
 	uint8_t stored;        /* STORED_NONE or STORED(mode) */
-	char *stored_at;       /* path of the directory below SOURCE */
+	char *stored_at;       /* path of the directory below SOURCE, NULL where it is not known */
 	bool has_threshold;
 	uint64_t threshold;
-	char *threshold_at;
+	char *threshold_at;    /* the same */
 };
 
 void policy_inherit(struct lanefs *fs, struct inode *inode, struct policy_inherited *out);

@@ -25,17 +25,7 @@ struct ring {
 	GThread *reaper;          /* NULL without io_uring */
 	struct worker *worker;
 	char *no_io_uring;        /* fixed */
-	unsigned int in_flight;   /* atomic */
 };
-
-/* The one place where a request ends. */
-static void ring_finish(struct ring_request *request, ssize_t result)
-{
-	struct ring *ring = request->ring;
-
-	request->done(request, result);
-	__atomic_sub_fetch(&ring->in_flight, 1, __ATOMIC_RELEASE);
-}
 
 static void ring_run_blocking(struct work *work)
 {
@@ -53,7 +43,7 @@ static void ring_run_blocking(struct work *work)
 	if (result < 0)
 		result = -errno;
 	creds_drop_leave(&request->drop);
-	ring_finish(request, result);
+	request->done(request, result);
 }
 
 static void ring_push_blocking(struct ring *ring, struct ring_request *request)
@@ -69,7 +59,7 @@ static void ring_complete(struct ring_request *request, int result)
 	if (result == -EAGAIN || result == -EINTR || result == -ECANCELED)
 		ring_push_blocking(request->ring, request);
 	else
-		ring_finish(request, result);
+		request->done(request, result);
 }
 
 static void *ring_reap(void *data)
@@ -159,6 +149,7 @@ static void ring_submit_all(struct ring *ring, struct ring_request *requests)
 
 	while (requests && ring_submit_as_guest(requests))
 		requests = requests->next;
+	transport_guests_ready();
 	if (!requests)
 		return;
 	g_mutex_lock(&ring->lock);
@@ -223,7 +214,6 @@ void ring_submit(struct ring *ring, struct ring_request *request)
 {
 	request->ring = ring;
 	request->next = NULL;
-	__atomic_add_fetch(&ring->in_flight, 1, __ATOMIC_RELAXED);
 	if (!ring->reaper) {
 		ring_push_blocking(ring, request);
 		return;
@@ -270,18 +260,6 @@ struct ring *ring_new(struct worker *worker)
 	if (err)
 		ring->no_io_uring = g_strdup_printf("io_uring: %s", g_strerror(-err));
 	return ring;
-}
-
-bool ring_stop(struct ring *ring, int64_t timeout)
-{
-	int64_t end = g_get_monotonic_time() + timeout;
-
-	while (__atomic_load_n(&ring->in_flight, __ATOMIC_ACQUIRE)) {
-		if (g_get_monotonic_time() > end)
-			return false;
-		g_usleep(1000);
-	}
-	return true;
 }
 
 void ring_free(struct ring *ring)

@@ -50,11 +50,7 @@ struct ring_request {
 /* Never fails: without io_uring it works through worker (borrowed). */
 struct ring *ring_new(struct worker *worker);
 
-/*
- * No request may be submitted any more.  Waits up to timeout us for those in
- * flight; false when some are left, and then nothing may be freed.
- */
-bool ring_stop(struct ring *ring, int64_t timeout);
+/* All requests have ended. */
 void ring_free(struct ring *ring);
 
 /* Any thread. */

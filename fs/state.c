@@ -128,7 +128,7 @@ static int write_all(int fd, const char *text)
 	return 0;
 }
 
-void state_save(struct state *state, const char *text)
+bool state_save(struct state *state, const char *text)
 {
 	g_autofree char *temporary = g_strconcat(state->name, ".new", NULL);
 	int fd, err;
@@ -146,12 +146,13 @@ void state_save(struct state *state, const char *text)
 	if (!err && renameat(state->dir_fd, temporary, state->dir_fd, state->name))
 		err = -errno;
 	if (!err)
-		return;
+		return true;
 	if (fd >= 0)
 		unlinkat(state->dir_fd, temporary, 0);
 	if (!state->failed)
 		g_message("what is learned is not kept: %s: %s", state->path, g_strerror(-err));
 	state->failed = true;
+	return false;
 }
 
 void state_set_aside(struct state *state, const char *problem)

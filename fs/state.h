@@ -22,7 +22,7 @@ void state_close(struct state *state); /* NULL is fine */
 char *state_load(struct state *state);
 
 /* In one step; only a crash of the machine may cut it short, for its reader to notice.  Does not wait. */
-void state_save(struct state *state, const char *text);
+bool state_save(struct state *state, const char *text);
 
 /* It cannot be used, because of problem: it goes out of the way, with a warning. */
 void state_set_aside(struct state *state, const char *problem);

@@ -7,6 +7,7 @@
 #define LINES_MAX 16384
 #define BYTES_MAX (8 << 20)
 #define TEXT_MAX 60000       /* XATTR_SIZE_MAX is 65536 */
+#define PATH_LONGEST (TEXT_MAX / 5) /* each byte may become four */
 #define WANTED_US (10 * G_USEC_PER_SEC)
 
 struct trace {
@@ -76,7 +77,7 @@ void trace_add(struct trace *trace, const char *program, bool writes, uint64_t s
 	append_word(line, program);
 	g_string_append_printf(line, " %c %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " ",
 			       writes ? 'w' : 'r', size, bytes);
-	append_word(line, path);
+	append_word(line, path && strlen(path) <= PATH_LONGEST ? path : NULL);
 	g_string_append_c(line, '\n');
 	trace->bytes += line->len;
 	g_queue_push_tail(&trace->lines, g_string_free(line, FALSE));

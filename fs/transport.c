@@ -11,6 +11,7 @@ struct transport_queue {
 	struct io_uring *ring; /* fixed, libfuse's */
 	GMutex lock;      /* held by the queue's thread whenever it is not asleep in the kernel */
 	int held;         /* atomic, requests that wait for other requests */
+	unsigned int own; /* fixed, what libfuse needs at once at most: a reply for every entry, and its eventfd */
 	unsigned int guests; /* the queue's thread, in the ring or on their way */
 	/*
 	 * The queue's thread: libfuse's ring has its completions in cqes, while those of the guests come, too,
@@ -28,6 +29,13 @@ struct transport_queue {
 
 /* The queue whose thread this is; NULL while that sleeps in the kernel, with its lock let go. */
 static _Thread_local struct transport_queue *transport_here;
+
+/*
+ * Queues live as long as the process: a reply may come after its queue's thread
+ * has ended.  There is one per core.
+ */
+static GMutex transport_queues_lock;
+static GSList *transport_queues; /* protected by transport_queues_lock */
 
 static void (*transport_ended)(void *data); /* fixed before there are queues */
 static void *transport_ended_data;          /* the same */
@@ -70,6 +78,25 @@ static void transport_unlock(struct transport_queue *queue)
 	}
 }
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+
+void transport_ordered(void)
+{
+	__tsan_acquire(&transport_queues);
+}
+#else
+#define __tsan_release(address)
+#endif
+
+/* The number to submit, just now. */
+static unsigned int transport_pending(const struct io_uring *ring)
+{
+	unsigned int tail = io_uring_smp_load_acquire(ring->sq.ktail);
+
+	return tail - io_uring_smp_load_acquire(ring->sq.khead);
+}
+
 /* With the queue's lock held: what liburing's flush does.  The number to submit. */
 static unsigned int transport_flush(struct io_uring *ring)
 {
@@ -80,7 +107,7 @@ static unsigned int transport_flush(struct io_uring *ring)
 		sq->sqe_head = tail;
 		io_uring_smp_store_release(sq->ktail, tail);
 	}
-	return tail - io_uring_smp_load_acquire(sq->khead);
+	return transport_pending(ring);
 }
 
 /* With the queue's lock held: the replies of the requests handled just now. */
@@ -143,15 +170,12 @@ static void transport_thread_end(void *data)
 {
 	struct transport_queue *queue = data;
 
-	/* libfuse leaves its loop without sending the last ones. */
+	/* libfuse leaves its loop without sending the last ones; nobody else ends the guests. */
+	ring_end_round();
+	while (queue->guests)
+		io_uring_submit_and_wait(queue->ring, 1);
 	ring_end_round();
 	transport_submit(queue->ring);
-	/* Nobody else takes their completions. */
-	while (queue->guests) {
-		io_uring_enter((unsigned int)queue->ring->ring_fd, transport_flush(queue->ring), 1,
-			       IORING_ENTER_GETEVENTS, NULL);
-		transport_end_guests(queue);
-	}
 	transport_here = NULL;
 	transport_unlock(queue);
 	if (transport_ended)
@@ -164,14 +188,12 @@ static GPrivate transport_key = G_PRIVATE_INIT(transport_thread_end);
 struct io_uring_sqe *transport_get_sqe(void)
 {
 	struct transport_queue *queue = transport_here;
-	/* What libfuse needs at once at most: a reply for every entry, and its own eventfd. */
-	const unsigned int own = transport_queue_depth() + 1;
 
-	if (!queue || queue->guests + own >= queue->cq.ring_entries)
+	if (!queue || queue->guests + queue->own >= queue->cq.ring_entries)
 		return NULL;
-	if (io_uring_sq_space_left(queue->ring) <= own)
+	if (io_uring_sq_space_left(queue->ring) <= queue->own)
 		transport_submit(queue->ring);
-	if (io_uring_sq_space_left(queue->ring) <= own)
+	if (io_uring_sq_space_left(queue->ring) <= queue->own)
 		return NULL;
 	queue->guests++;
 	return io_uring_get_sqe(queue->ring);
@@ -180,6 +202,15 @@ struct io_uring_sqe *transport_get_sqe(void)
 void transport_set_guest(struct io_uring_sqe *sqe, struct transport_guest *guest)
 {
 	sqe->user_data = (uintptr_t)guest | TRANSPORT_GUEST;
+}
+
+void transport_guests_ready(void)
+{
+	struct transport_queue *queue = transport_here;
+
+	/* With more than the request at hand the next may take its time. */
+	if (queue && queue->tail - queue->head > 1)
+		transport_submit(queue->ring);
 }
 
 /* This thread's, see transport_never_blocks(). */
@@ -194,18 +225,12 @@ static struct {
 	bool stop;                             /* lock */
 } transport_replier;
 
-/*
- * Queues live as long as the process: a reply may come after its queue's thread
- * has ended.  There is one per core.
- */
-static GMutex transport_queues_lock;
-static GSList *transport_queues; /* protected by transport_queues_lock */
-
 static struct transport_queue *transport_queue_new(struct io_uring *ring)
 {
 	struct transport_queue *queue = g_new0(struct transport_queue, 1);
 
 	queue->ring = ring;
+	queue->own = transport_queue_depth() + 1;
 	queue->cq = ring->cq;
 	queue->cqes = g_new(struct io_uring_cqe, ring->cq.ring_entries);
 	ring->cq.khead = &queue->head;
@@ -339,17 +364,6 @@ void transport_send(struct transport_queue *queue, struct transport_reply *reply
 		transport_hand_over(reply);
 }
 
-#ifdef __SANITIZE_THREAD__
-#include <sanitizer/tsan_interface.h>
-
-void transport_ordered(void)
-{
-	__tsan_acquire(&transport_queues);
-}
-#else
-#define __tsan_release(address)
-#endif
-
 /*
  * These two stand in for liburing's functions of their names, which libfuse's queue threads call
  * (lib/fuse_uring.c): the executable's definition is found before the library's.  Same contract.
@@ -365,6 +379,7 @@ int io_uring_submit(struct io_uring *ring)
 	if (queue && queue->ring == ring)
 		return 0;
 	pending = transport_flush(ring);
+	__tsan_release(ring->cq.ktail);
 	return io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
 }
 
@@ -389,10 +404,12 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 	__tsan_release(&transport_queues);
 	/* Behind the answers: who gets one goes on while what is read ahead for him is sent on its way. */
 	ring_end_round();
-	pending = transport_flush(ring);
+	transport_flush(ring);
 	/* What is sent on this thread meanwhile is sent without the lock, like on any other. */
 	transport_here = NULL;
 	transport_unlock(queue);
+	/* What others have submitted meanwhile must not be asked for: then there is no wait. */
+	pending = transport_pending(ring);
 	result = io_uring_enter((unsigned int)ring->ring_fd, pending, wait_nr,
 				IORING_ENTER_GETEVENTS, NULL);
 	g_mutex_lock(&queue->lock);

@@ -60,10 +60,10 @@ void transport_unhold(struct transport_queue *queue);
 /*
  * What goes by the ring of this thread's queue beside its requests, embedded in the caller's own
  * structure: submitted with the next replies, it ends on this thread, which then answers whoever waited
- * for it without waking another.
+ * for it without waking another.  It ends between requests: one that takes its time holds it up.
  */
 struct transport_guest {
-	/* On the thread that submitted it; result: the completion's. */
+	/* On the thread that got the SQE; result: the completion's. */
 	void (*done)(struct transport_guest *guest, int result);
 	struct transport_guest *next; /* the transport's */
 	int result;                   /* the same */
@@ -77,6 +77,9 @@ struct io_uring_sqe;
  */
 struct io_uring_sqe *transport_get_sqe(void);
 void transport_set_guest(struct io_uring_sqe *sqe, struct transport_guest *guest);
+
+/* After those that somebody waits for: where more requests are at hand they do not wait for the replies. */
+void transport_guests_ready(void);
 
 /*
  * A reply, embedded in the caller's own structure.

@@ -321,7 +321,7 @@ static void note_rate(struct learn_entry *entry, const struct learn_sample *samp
 	bytes = MIN(bytes, sample->size);
 	if (bytes < RATE_BYTES_LEAST || sample->duration < RATE_US_LEAST)
 		return;
-	now = log2((double)bytes * G_USEC_PER_SEC / (double)sample->duration);
+	now = MAX(log2((double)bytes * G_USEC_PER_SEC / (double)sample->duration), 0);
 	weight = MAX(RATE_WEIGHT, 1.0 / (rate->samples + 1));
 	rate->log2 += weight * (now - rate->log2);
 	rate->samples++;

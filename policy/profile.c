@@ -66,7 +66,7 @@ static const char vm_images[] =
 	"lane=stream\n"
 	"[rule vm-images: running machines]\n"
 	"kind=disk-image\n"
-	"program=qemu*,CPU ?*,kvm,cloud-hypervis*,firecracker,VBox*,vmware-vmx,bhyve\n"
+	"program=qemu*,kvm,cloud-hypervis*,firecracker,VBox*,vmware-vmx,bhyve\n"
 	"lane=cached\n";
 
 static const char web[] =

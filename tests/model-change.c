@@ -101,7 +101,7 @@ void plan_change(void)
 		plan_truncate(change, OPEN_TRUNCATED, 0);
 	else if (choice < 80)
 		plan_truncate(change, ALLOCATE, config.limit - random_below(
-			random, config.limit - shared->size));
+			random, config.limit - shared->size + 1));
 	else if (choice < 90)
 		plan_punch(change);
 	else

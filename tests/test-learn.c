@@ -407,6 +407,29 @@ static void test_measured_trial(void)
 	learn_free(learn);
 }
 
+/* A file that was held open for a year: what was learned can be restored all the same. */
+static void test_slowest(void)
+{
+	const struct learn_sample sample = {
+		.lane = LANE_DIRECT, .seen = true, .size = 20 * MIB, .bytes = 20 * MIB, .reads = 160,
+		.sequential = 159, .duration = (int64_t)365 * 86400 * G_USEC_PER_SEC,
+	};
+	g_autoptr(GString) text = g_string_new(NULL);
+	struct learn *learn = learn_new(), *again = learn_new();
+	g_auto(GStrv) lines = NULL;
+	struct learn_key key;
+
+	learn_key_init(&key, "server", "a.iso", sample.size);
+	learn_note(learn, &key, &sample);
+	learn_save(learn, text);
+	g_assert_cmpuint(text->len, >, 0);
+	lines = g_strsplit(text->str, "\n", -1);
+	for (char **line = lines; *line && **line; line++)
+		g_assert_true(learn_restore(again, *line));
+	learn_free(learn);
+	learn_free(again);
+}
+
 /* A name alone is not a program: who it belongs to, and where it runs, count. */
 static void test_owners(void)
 {
@@ -479,6 +502,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/lending-when-full", test_lending_when_full);
 	g_test_add_func("/learn/strewn-from-outside", test_strewn_from_outside);
 	g_test_add_func("/learn/measured-trial", test_measured_trial);
+	g_test_add_func("/learn/slowest", test_slowest);
 	g_test_add_func("/learn/owners", test_owners);
 	g_test_add_func("/learn/one-stray-open", test_one_stray_open);
 	g_test_add_func("/learn/bounded", test_bounded);

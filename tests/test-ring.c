@@ -97,7 +97,6 @@ static void test_many(gconstpointer plugged)
 		g_assert_cmpint(one_wait(&ones[i]), ==, LENGTH);
 		g_assert_cmpuint(buffers[i * LENGTH / 4], ==, first);
 	}
-	g_assert_true(ring_stop(ring, G_USEC_PER_SEC));
 	for (int i = 0; i < COUNT; i++)
 		g_assert_cmpint(ones[i].times, ==, 1);
 	ring_free(ring);
@@ -123,7 +122,6 @@ static void test_errors_are_the_backing_files(void)
 	one.request = (struct ring_request){ .fd = fd, .buffer = &byte, .length = 1, .offset = -1000 };
 	one_submit(ring, &one);
 	g_assert_cmpint(one_wait(&one), ==, -EINVAL);
-	g_assert_true(ring_stop(ring, G_USEC_PER_SEC));
 	ring_free(ring);
 	worker_free(worker);
 	close(fd);
@@ -146,33 +144,10 @@ static void test_write_then_read(void)
 	one_submit(ring, &one);
 	g_assert_cmpint(one_wait(&one), ==, sizeof(in));
 	g_assert_cmpmem(out, sizeof(out), in, sizeof(in));
-	g_assert_true(ring_stop(ring, G_USEC_PER_SEC));
 	ring_free(ring);
 	worker_free(worker);
 	close(fd);
 	g_unlink(path);
-}
-
-/* A read that cannot end holds ring_stop() up, and no longer than it was told. */
-static void test_stop_times_out(void)
-{
-	struct worker *worker = worker_new();
-	struct ring *ring = ring_new(worker);
-	int ends[2];
-	char byte;
-	struct one one = { 0 };
-
-	g_assert_cmpint(pipe(ends), ==, 0);
-	one.request = (struct ring_request){ .fd = ends[0], .buffer = &byte, .length = 1, .offset = -1 };
-	one_submit(ring, &one);
-	g_assert_false(ring_stop(ring, 50 * G_TIME_SPAN_MILLISECOND));
-	g_assert_cmpint(write(ends[1], "x", 1), ==, 1);
-	g_assert_cmpint(one_wait(&one), ==, 1);
-	g_assert_true(ring_stop(ring, G_USEC_PER_SEC));
-	ring_free(ring);
-	worker_free(worker);
-	close(ends[0]);
-	close(ends[1]);
 }
 
 int main(int argc, char **argv)
@@ -182,6 +157,5 @@ int main(int argc, char **argv)
 	g_test_add_data_func("/ring/many-plugged", "", test_many);
 	g_test_add_func("/ring/errors", test_errors_are_the_backing_files);
 	g_test_add_func("/ring/write-then-read", test_write_then_read);
-	g_test_add_func("/ring/stop-times-out", test_stop_times_out);
 	return g_test_run();
 }

@@ -52,6 +52,22 @@ static void test_long_paths(void)
 	trace_free(trace);
 }
 
+/* Below directories that were entered one by one a path is as long as one likes: the others go on. */
+static void test_endless_path(void)
+{
+	g_autofree char *path = g_strnfill(100000, '\1');
+	struct trace *trace = trace_new();
+	struct reader reader = { 0 };
+
+	fetch(trace, &reader);
+	trace_add(trace, "cp", false, 1, 1, path);
+	trace_add(trace, "cp", false, 1, 1, "after");
+	fetch_all(trace, &reader);
+	g_assert_cmpuint(reader.lines, ==, 2);
+	g_assert_cmpuint(reader.lost, ==, 0);
+	trace_free(trace);
+}
+
 /* What nobody fetches in time is lost, and said to be; what is kept is bounded in bytes. */
 static void test_overflow(void)
 {
@@ -95,6 +111,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/trace/long-paths", test_long_paths);
+	g_test_add_func("/trace/endless-path", test_endless_path);
 	g_test_add_func("/trace/overflow", test_overflow);
 	g_test_add_func("/trace/two-readers", test_two_readers);
 	return g_test_run();

@@ -428,6 +428,33 @@ def test_mount_by_an_ordinary_user(ends, scratch):
     wait_for(lambda: not alive(stats["pid"]), 5, "the daemon ends")
 
 
+def test_directory_that_an_ordinary_user_cannot_watch(ends, scratch):
+    """inotify(7) needs to read it; the next one is watched all the same, at once."""
+    need("fusermount3", "getfattr")
+    for name in ("closed", "open"):
+        os.mkdir(ends[0] + "/" + name)
+        write_file(f"{ends[0]}/{name}/f", b"1")
+    for path in (*ends, *(f"{ends[0]}/{name}" for name in ("closed", "open", "open/f"))):
+        os.chown(path, NOBODY, NOBODY)
+    os.chmod(ends[0] + "/closed", 0o311)
+    done = as_ordinary_user("true", f"""
+        {LANEFS} -o notify=on,attr-timeout=60 "$1" "$2"
+        stat -c %s "$2"/closed/f "$2"/open/f
+        printf 123 >"$1"/open/f
+        for i in $(seq 50); do
+            [ $(stat -c %s "$2"/open/f) = 3 ] && break
+            sleep 0.1
+        done
+        stat -c %s "$2"/open/f
+        getfattr --only-values -n user.lanefs.stats "$2"
+        fusermount3 -u "$2"
+        """, *ends, scratch=scratch)
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("1\n1\n3\n{"), done.stdout
+    notify = json.loads(done.stdout[len("1\n1\n3\n"):])["notify"]
+    assert notify["means"] == "inotify" and notify["unwatched"] == 1, notify
+
+
 def test_ordinary_user_without_fusermount3(ends, scratch):
     """Says what is missing instead of libfuse's own several lines."""
     for path in ends:

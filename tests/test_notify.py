@@ -464,6 +464,18 @@ def test_inotify_runs_out_of_watches(mount):
     assert read_file(m.join("b", "f")) == b"1"
 
 
+def test_inotify_a_name_that_comes_back(inotify):
+    """The name it is known by is of before: by that name the kernel has another one now."""
+    m = inotify
+    write_file(m.backing("log"), b"1")
+    with open(m.join("log"), "rb"):
+        os.rename(m.backing("log"), m.backing("log.1"))
+        write_file(m.backing("log"), b"123")
+        soon(lambda: known(m, "log").st_size == 3)
+        os.rename(m.backing("log.1"), m.backing("log"))
+        soon(lambda: known(m, "log").st_size == 1)
+
+
 def test_neither(mount):
     with sysctl("fs.fanotify.max_user_groups", 0), sysctl("fs.inotify.max_user_instances", 0):
         m = mount("notify=on")

@@ -279,7 +279,8 @@ def test_record(mount):
     m = mount("threshold=1M")
     make(m, "large file.iso")
     write_file(m.join("small"), b"x" * 100)
-    recorder = subprocess.Popen([LANECTL, "record", m.path], stdout=subprocess.PIPE, text=True)
+    # An hour is more than fits 32 bits of microseconds.
+    recorder = subprocess.Popen([LANECTL, "record", "-s", "3600", m.path], stdout=subprocess.PIPE, text=True)
     try:
         time.sleep(0.5)
         run("cat", m.join("small"))

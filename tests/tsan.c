@@ -81,7 +81,8 @@ gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end_time)
 
 /*
  * Who submitted comes before who finds the completion: liburing's inline
- * functions load the tail of the completion queue with acquire semantics.
+ * functions load the tail of the completion queue with acquire semantics.  The other submitting function
+ * is lanefs' own, see fs/transport.c.
  */
 static void submit_release(struct io_uring *ring)
 {
@@ -91,12 +92,6 @@ static void submit_release(struct io_uring *ring)
 static void complete_acquire(struct io_uring *ring)
 {
 	__tsan_acquire(ring->cq.ktail);
-}
-
-int io_uring_submit(struct io_uring *ring)
-{
-	submit_release(ring);
-	return REAL(io_uring_submit)(ring);
 }
 
 int __io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned int submit,

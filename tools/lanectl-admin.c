@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define RECORD_POLL_US 200000
+/* As much as the mount keeps. */
+#define RECORD_LAST_FETCHES 200
 
 typedef void (*mount_action)(struct lanectl *ctl, const char *path,
 			     const struct target *target, void *data);
@@ -236,7 +238,7 @@ static void record_stop(int signal_number)
 	record_stopped = 1;
 }
 
-/* Prints what there is from *next on, and moves it.  0 or -errno. */
+/* Prints what there is from *next on, and moves it.  Whether there was anything, or -errno. */
 static int record_fetch(struct lanectl *ctl, const char *path, int fd, uint64_t *next)
 {
 	g_autofree char *name = g_strdup_printf(ATTR_TRACE "%" G_GUINT64_FORMAT, *next);
@@ -254,25 +256,30 @@ static int record_fetch(struct lanectl *ctl, const char *path, int fd, uint64_t 
 		lanectl_fail(ctl, path, "%llu opens came too fast and are not recorded", lost);
 	*next = after;
 	fputs(lines + 1, stdout);
-	return fflush(stdout) ? -errno : 0;
+	return fflush(stdout) ? -errno : lines[1] != '\0';
 }
 
 static void record(struct lanectl *ctl, const char *path, const struct target *target,
 		   void *data)
 {
 	const int *seconds = data;
-	int64_t end = g_get_monotonic_time() + *seconds * G_USEC_PER_SEC;
+	int64_t end = g_get_monotonic_time() + (int64_t)*seconds * G_USEC_PER_SEC;
 	uint64_t next = 0;
-	int error = 0;
+	int got = 0;
 
-	while (!error && !record_stopped && (!*seconds || g_get_monotonic_time() < end)) {
-		error = record_fetch(ctl, path, target->fd, &next);
-		g_usleep(RECORD_POLL_US);
+	while (got >= 0 && !record_stopped && (!*seconds || g_get_monotonic_time() < end)) {
+		got = record_fetch(ctl, path, target->fd, &next);
+		if (!got)
+			g_usleep(RECORD_POLL_US);
 	}
-	if (!error)
-		error = record_fetch(ctl, path, target->fd, &next);
-	if (error)
-		fail(ctl, path, error);
+	/* What was there at the end; more may come for ever. */
+	for (int i = 0; got >= 0 && i < RECORD_LAST_FETCHES; i++) {
+		got = record_fetch(ctl, path, target->fd, &next);
+		if (!got)
+			break;
+	}
+	if (got < 0)
+		fail(ctl, path, got);
 }
 
 int record_run(struct lanectl *ctl, int argc, char **argv)
