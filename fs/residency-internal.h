@@ -21,7 +21,9 @@
 
 /* As much is written out in one go, between looking whether the mount ends. */
 #define RESIDENCY_WRITE_BYTES ((uint64_t)32 << 20)
-/* With the inode's lock held less: who changes its attributes or names waits for that, too. */
+/* And as much while the writer goes on, before the page cache is looked at as a whole. */
+#define RESIDENCY_WRITE_ON_BYTES ((uint64_t)256 << 20)
+/* With the inode's lock held less at first: who changes its attributes or names waits for that, too. */
 #define RESIDENCY_HOLD_BYTES ((uint64_t)4 << 20)
 
 /* A file is written out by one worker at a time. */
@@ -30,6 +32,7 @@ struct watch_write {
 	struct watch *watch;        /* a reference while it runs */
 	GArray *ranges;             /* of struct residency_range, owned while it runs */
 	uint64_t hold;              /* the writer waits for what is before, see residency_plan_hold() */
+	uint64_t window;            /* bytes */
 };
 
 /* What is mapped is taken out by one worker at a time. */
@@ -192,7 +195,7 @@ bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps)
  * Ranges (of struct residency_range) are written out by a worker, unless one is at it; hold: see
  * struct watch_write.  With trim_lock held.
  */
-void write_out(struct watch *watch, const GArray *ranges, uint64_t hold);
+void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_t window);
 
 /* --- residency-out.c --- */
 

@@ -289,8 +289,9 @@ static void trim(struct watch *watch, struct look *look, int64_t now)
 	drop_count(watch);
 	/* A filesystem that was shut down keeps its dirty pages, and nobody waits for it. */
 	if (residency->out->len && !(look->closed && atomic_read(watch->refused)))
-		write_out(watch, residency->out, look->closed ? 0 :
-				  residency_plan_hold(&watch->plan, &look->limits));
+		write_out(watch, residency->out,
+			  look->closed ? 0 : residency_plan_hold(&watch->plan, &look->limits),
+			  look->limits.window);
 	look_hot(watch, look);
 }
 

@@ -5,10 +5,8 @@
 
 #include <fcntl.h>
 
-/* When a file that was opened is looked at first: readers begin at once. */
-#define FIRST_LOOK_US ((int64_t)4000)
-/* A file that may only grow into a stream can wait a little longer. */
-#define FIRST_POLL_US ((int64_t)10000)
+/* When a file that was opened is looked at first: who reads or writes begins at once. */
+#define FIRST_LOOK_US ((int64_t)3000)
 /* So many who opened a file are remembered until somebody asks whether they map it. */
 #define OPENERS_MOST 64
 
@@ -168,8 +166,7 @@ void residency_open(struct file *file)
 	if (trimmed || grows)
 		watch_record(watch);
 	if (trimmed || grows)
-		residency_schedule(watch, g_get_monotonic_time() +
-						  (trimmed ? FIRST_LOOK_US : FIRST_POLL_US));
+		residency_schedule(watch, g_get_monotonic_time() + FIRST_LOOK_US);
 }
 
 /* With mode->lock and watch->lock held: a reference for the caller to drop. */

@@ -5,6 +5,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/* A writer that was too fast is looked at so often, and so many times, until it is taken for slow. */
+#define WRITE_ON_US 500
+#define WRITE_ON_TRIES 8
+
 /*
  * Writers fill memory faster than disks empty it, and passthrough leaves no other way to slow one
  * down: a direct read first has what it overlaps written, waits for that, and holds the inode's
@@ -17,16 +21,22 @@ static void write_holding(struct watch *watch, int fd, uint64_t begin, uint64_t 
 		g_debug("a writer is not slowed down");
 }
 
-/* Up to hold with the writer waiting for it. */
+/*
+ * Up to hold with the writer waiting for it.  Between two pieces it gets as far as it can in the 4 ms
+ * after which the lock is handed on (RWSEM_WAIT_TIMEOUT in kernel/locking/rwsem.c), so that a piece has
+ * to be the larger the more there is.
+ */
 static void write_range(struct watch *watch, const struct residency_range *range, int fd,
 			uint64_t hold)
 {
+	const uint64_t piece = CLAMP((range->end - range->begin) / 2, RESIDENCY_HOLD_BYTES,
+				     RESIDENCY_WRITE_BYTES);
 	uint64_t length;
 	bool holds;
 
 	for (uint64_t at = range->begin; at < range->end; at += length) {
 		holds = fd >= 0 && at < hold && atomic_read(watch->writers);
-		length = MIN(holds ? RESIDENCY_HOLD_BYTES : RESIDENCY_WRITE_BYTES, range->end - at);
+		length = MIN(holds ? piece : RESIDENCY_WRITE_BYTES, range->end - at);
 		/* At the end of the mount nobody may wait for the disk. */
 		if (atomic_read(watch->residency->fs->stopping))
 			return;
@@ -34,6 +44,48 @@ static void write_range(struct watch *watch, const struct residency_range *range
 			write_holding(watch, fd, at, at + length);
 		else if (sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE))
 			atomic_write(watch->refused, true);
+	}
+}
+
+/*
+ * A writer fills the window again between two looks: while that much of what lies behind range is to be
+ * written, the first of it is next.
+ */
+static bool write_next(const struct watch_write *write, int fd, struct residency_range *range)
+{
+	struct watch *watch = write->watch;
+	struct residency_counts counts;
+	uint64_t bytes;
+
+	if (!atomic_read(watch->writers) || atomic_read(watch->residency->fs->stopping) ||
+	    residency_count(fd, range->end, 0, &counts))
+		return false;
+	bytes = (counts.dirty + (uint64_t)counts.writeback) * watch->plan.page;
+	/* Little by little would hold the writer up without end. */
+	if (bytes < write->window / 2 + MIN(write->window / 4, RESIDENCY_HOLD_BYTES))
+		return false;
+	range->begin = range->end;
+	range->end += bytes - write->window / 2;
+	return true;
+}
+
+static void write_on(const struct watch_write *write, int fd)
+{
+	const GArray *ranges = write->ranges;
+	struct residency_range range = { 0 };
+	uint64_t end;
+
+	if (!ranges->len)
+		return;
+	range.end = MIN(g_array_index(ranges, struct residency_range, ranges->len - 1).end, write->hold);
+	end = range.end + RESIDENCY_WRITE_ON_BYTES;
+	for (int tries = 0; fd >= 0 && range.end < end && tries < WRITE_ON_TRIES; tries++) {
+		if (write_next(write, fd, &range)) {
+			write_range(write->watch, &range, fd, range.end);
+			tries = 0;
+		} else {
+			g_usleep(WRITE_ON_US);
+		}
 	}
 }
 
@@ -51,6 +103,7 @@ static void write_run(struct work *work)
 	for (guint i = 0; i < write->ranges->len; i++)
 		write_range(watch, &g_array_index(write->ranges, struct residency_range, i), fd,
 			    write->hold);
+	write_on(write, fd);
 	if (fd >= 0)
 		close(fd);
 	g_array_unref(write->ranges);
@@ -69,7 +122,7 @@ static uint64_t bytes_of(const GArray *ranges)
 	return bytes;
 }
 
-void write_out(struct watch *watch, const GArray *ranges, uint64_t hold)
+void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_t window)
 {
 	struct watch_write *write = &watch->write;
 	struct lanefs *fs = watch->residency->fs;
@@ -82,6 +135,7 @@ void write_out(struct watch *watch, const GArray *ranges, uint64_t hold)
 		.ranges = g_array_sized_new(FALSE, FALSE, sizeof(struct residency_range),
 					    ranges->len),
 		.hold = hold,
+		.window = window,
 	};
 	g_array_append_vals(write->ranges, ranges->data, ranges->len);
 	atomic_write(watch->writing, true);
