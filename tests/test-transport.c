@@ -26,6 +26,8 @@ struct read {
 	char byte;
 };
 
+static unsigned int reads_ended; /* atomic */
+
 static void queue_init(struct queue *queue)
 {
 	struct io_uring_params params = {
@@ -69,7 +71,8 @@ static void read_done(struct ring_request *request, ssize_t result)
 
 	read->thread = gettid();
 	read->result = result;
-	__atomic_add_fetch(&read->times, 1, __ATOMIC_RELEASE);
+	read->times++;
+	__atomic_add_fetch(&reads_ended, 1, __ATOMIC_RELEASE);
 }
 
 static void read_submit(struct ring *ring, struct read *read, int fd)
@@ -245,14 +248,14 @@ static void test_crowd(void)
 
 	g_assert_cmpint(pipe(fds), ==, 0);
 	crowd.pipe = fds[0];
+	reads_ended = 0;
 	crowd.reads = g_new0(struct read, crowd.count);
 	queue_init(&crowd.queue);
 	thread = g_thread_new("queue", crowd_run, &crowd);
 	g_usleep(50 * G_TIME_SPAN_MILLISECOND);
 	g_assert_cmpint(write(fds[1], bytes, crowd.count), ==, crowd.count);
-	for (unsigned int i = 0; i < crowd.count; i++)
-		while (!__atomic_load_n(&crowd.reads[i].times, __ATOMIC_ACQUIRE))
-			g_usleep(1000);
+	while (__atomic_load_n(&reads_ended, __ATOMIC_ACQUIRE) < crowd.count)
+		g_usleep(1000);
 	g_thread_join(thread);
 	for (unsigned int i = 0; i < crowd.count; i++) {
 		g_assert_cmpint(crowd.reads[i].times, ==, 1);

@@ -22,7 +22,7 @@ MORE = {
     ("mmap", "fresh"): ["cached"],
     ("read 128K, in memory", ""): ["auto", "passthrough_hp"],
 }
-# Less and more than programs read at once: in one condition.
+# Less and more than programs read at once: in one condition, the one that waits for no memory.
 EXTREME = ("read 4K", "read 4M")
 WARM = 64 << 20
 HOT = "read 128K, in memory"
@@ -52,7 +52,7 @@ def states(options, case):
     if case == HOT:
         return [""]
     named = presets.conditions(options, "read")
-    return named[:1] if case in EXTREME else named
+    return named[-1:] if case in EXTREME else named
 
 
 class Reading:

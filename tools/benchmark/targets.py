@@ -132,8 +132,7 @@ def _others():
         for condition in ("fresh", "steady"):
             yield Target("adapt", program.name, condition, "auto", "x native", against("native"),
                          0.95)
-            yield Target("adapt", program.name, condition, "auto", "x the best lane", best_lane,
-                         0.95)
+        yield Target("adapt", program.name, "fresh", "auto", "x the best lane", best_lane, 0.95)
     for server in databases.SERVERS:
         for name in ("auto", "auto:passthrough=off"):
             yield Target("database", server.name, "", name, "x native", against("native"), 0.8)
