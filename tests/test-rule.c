@@ -297,7 +297,6 @@ static const struct {
 	{ "backup", "home/x", "emacs", 2 * MIB, O_RDONLY, LANE_CACHED },
 	{ "backup", "b/home.tar", "tar", 2 * MIB, O_WRONLY, LANE_STREAM },
 	{ "vm-images", "vm.qcow2", "qemu-system-x86", 40 * GIB, O_RDWR, LANE_CACHED },
-	{ "vm-images", "vm.qcow2", "CPU 0/KVM", 40 * GIB, O_RDWR, LANE_CACHED },
 	{ "vm-images", "vm.qcow2", "cp", 40 * GIB, O_RDONLY, LANE_STREAM },
 	{ "web", "index.html", "nginx", 30 * KIB, O_RDONLY, LANE_CACHED },
 	{ "web", "film.mp4", "nginx", 5 * MIB, O_RDONLY, LANE_DIRECT },
