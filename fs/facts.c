@@ -77,6 +77,7 @@ void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *att
 		.resident = -1,
 		.streaming = state.streaming,
 		.streams = state.streams,
+		.read_ahead = residency_read_ahead(fs, attr->st_dev),
 		.stream_ahead = state.ahead,
 		.hot = state.hot,
 		.no_passthrough = why_no_passthrough(fs, inode),

@@ -365,6 +365,11 @@ static uint64_t reader_bytes(struct lanefs *fs, const struct stat *attr)
 									     ahead)) : 0;
 }
 
+uint64_t residency_read_ahead(struct lanefs *fs, dev_t dev)
+{
+	return fs->residency ? record_read_ahead(fs->residency, dev) : 0;
+}
+
 void residency_state(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		     struct residency_state *state)
 {

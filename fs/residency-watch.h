@@ -41,6 +41,9 @@ void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size);
 /* A policy was stored or removed: on inode, or NULL when it may hold for any. */
 void residency_reconsider(struct lanefs *fs, struct inode *inode);
 
+/* Bytes of the kernel's read-ahead on a device, 0: not known yet.  Any thread. */
+uint64_t residency_read_ahead(struct lanefs *fs, dev_t dev);
+
 /* What an open of inode is to know: zeros where it is not watched. */
 struct residency_state {
 	bool streaming;  /* it is open in `stream` */

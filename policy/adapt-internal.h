@@ -9,10 +9,11 @@ struct adapt {
 	uint64_t memory;             /* fixed */
 	int frozen;                  /* atomic */
 
-	GMutex lock;                 /* protects learn, heat and room */
+	GMutex lock;                 /* protects learn, heat, room and far */
 	struct learn *learn;
 	struct heat *heat;
 	uint64_t room;               /* bytes of page cache */
+	bool far;                    /* the kernel reads far ahead, where that was asked last */
 
 	/* The replaying thread's, and under replay_lock what others may look at. */
 	GMutex replay_lock;

@@ -213,7 +213,7 @@ char *adapt_report(struct adapt *adapt)
 	json_builder_set_member_name(json, "known");
 	json_builder_begin_array(json);
 	g_mutex_lock(&adapt->lock);
-	learn_foreach(adapt->learn, heat_room(adapt->heat), add_known, &known);
+	learn_foreach(adapt->learn, heat_room(adapt->heat), adapt->far, add_known, &known);
 	json_builder_end_array(json);
 	json_builder_set_member_name(json, "hot");
 	json_builder_begin_object(json);

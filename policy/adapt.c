@@ -9,6 +9,12 @@
 #define EPOCH_LEAST (UINT64_C(16) << 20)
 #define EPOCH_KEEP 0.9
 
+/*
+ * The kernel's read-ahead from which on the lane stream is faster than windows: measured with 128 KiB to
+ * 8 MiB of it, where it read at 0.56, 0.81 (512 KiB), 1.36 (2 MiB) and 1.99 times what direct did.
+ */
+#define FAR_AHEAD (UINT64_C(2) << 20)
+
 /* Room is followed in steps: a little more or less would only shake the lists. */
 #define ROOM_STEP 0.1
 
@@ -92,7 +98,8 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 	}
 	facts->heat.fits = facts->heat.fits && fits;
 	learns = opening && !facts->heat.hot && !facts->no_trials;
-	learn_look(adapt->learn, key, facts->heat.fits, learns, &facts->known);
+	adapt->far = facts->read_ahead >= FAR_AHEAD;
+	learn_look(adapt->learn, key, facts->heat.fits, adapt->far, learns, &facts->known);
 	g_mutex_unlock(&adapt->lock);
 }
 

@@ -12,7 +12,7 @@
 #define PENALTY_MOST 64
 
 /* Gaps beyond so many times the room are no return. */
-#define REACH 4
+#define REACH 3
 #define FAR UINT64_MAX
 
 struct heat_file {

@@ -126,6 +126,8 @@ void learn_say(const struct learn_view *view, const char *program, GString *text
 		g_string_append(text, ", and memory has no room for it");
 	if (view->measured)
 		say_rates(view, text);
+	else if (view->far)
+		g_string_append(text, ", and the kernel reads far ahead");
 	if (view->trial)
 		g_string_append(text, "; tried this time");
 }

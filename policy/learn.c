@@ -24,7 +24,9 @@
 /* What is too short to measure. */
 #define RATE_BYTES_LEAST (8 * MIB)
 #define RATE_US_LEAST 2000
-#define RATE_WEIGHT 0.3
+/* Much slows a read down, and little makes it fast: what is faster counts for more. */
+#define RATE_WEIGHT_FASTER 0.5
+#define RATE_WEIGHT_SLOWER 0.2
 
 /* Below this piece a request to the daemon costs more than any read-ahead gains. */
 #define PIECE_FOR_DIRECT (16 << 10)
@@ -92,12 +94,12 @@ static bool is_strewn(const struct learn_entry *entry)
 
 /* The lanes that suit a shape, best guess first; how many. */
 static unsigned int plausible(const struct learn_entry *entry, enum learn_shape shape, bool fits,
-			      enum lane lanes[static 2])
+			      bool far, enum lane lanes[static 2])
 {
 	switch (shape) {
 	case SHAPE_SEQUENTIAL:
-		lanes[0] = LANE_DIRECT;
-		lanes[1] = LANE_STREAM;
+		lanes[0] = far ? LANE_STREAM : LANE_DIRECT;
+		lanes[1] = far ? LANE_DIRECT : LANE_STREAM;
 		return 2;
 	case SHAPE_SMALL:
 		lanes[0] = LANE_STREAM;
@@ -174,16 +176,17 @@ static struct learn_entry *entry_nearest(const struct learn *learn, const struct
 	return entry;
 }
 
-static void entry_view(const struct learn_entry *entry, bool fits, struct learn_view *out)
+static void entry_view(const struct learn_entry *entry, bool fits, bool far, struct learn_view *out)
 {
 	enum learn_shape shape = entry_shape(entry);
 	enum lane lanes[2] = { LANE_DIRECT, LANE_DIRECT };
-	unsigned int count = plausible(entry, shape, fits, lanes);
+	unsigned int count = plausible(entry, shape, fits, far, lanes);
 
 	*out = (struct learn_view){ .opens = entry->count, .shape = shape,
 				    .piece = (uint64_t)entry->piece };
 	for (unsigned int i = 0; i < entry->count; i++)
 		out->alike += entry->shapes[i] == shape;
+	out->far = shape == SHAPE_SEQUENTIAL && far;
 	if (count > 1)
 		order_lanes(entry, lanes);
 	out->lane = out->other = lanes[0];
@@ -199,10 +202,10 @@ static void entry_view(const struct learn_entry *entry, bool fits, struct learn_
 }
 
 /* An open takes its turn: is it a trial? */
-static void entry_take_turn(struct learn_entry *entry, bool fits, struct learn_view *view)
+static void entry_take_turn(struct learn_entry *entry, bool fits, bool far, struct learn_view *view)
 {
 	enum lane lanes[2] = { LANE_DIRECT, LANE_DIRECT };
-	unsigned int count = plausible(entry, view->shape, fits, lanes);
+	unsigned int count = plausible(entry, view->shape, fits, far, lanes);
 	enum lane lane;
 
 	if (!count)
@@ -234,7 +237,7 @@ static void entry_lend(const struct learn_entry *from, enum learn_shape shape,
 	}
 }
 
-void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool opening,
+void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool far, bool opening,
 		struct learn_view *out)
 {
 	struct learn_entry *entry = entry_nearest(learn, key), *own;
@@ -242,7 +245,7 @@ void learn_look(struct learn *learn, const struct learn_key *key, bool fits, boo
 	*out = (struct learn_view){ 0 };
 	if (!entry)
 		return;
-	entry_view(entry, fits, out);
+	entry_view(entry, fits, far, out);
 	out->size_class = entry->key.size_class;
 	out->borrowed = out->size_class != key->size_class;
 	if (!opening)
@@ -252,7 +255,7 @@ void learn_look(struct learn *learn, const struct learn_key *key, bool fits, boo
 	own = learn_use(learn, key);
 	if (out->borrowed && own->lent_shape != out->shape)
 		entry_lend(entry, out->shape, own);
-	entry_take_turn(own, fits, out);
+	entry_take_turn(own, fits, far, out);
 }
 
 void learn_suppose(const struct learn *learn, struct learn_key *key, bool any_user)
@@ -322,7 +325,8 @@ static void note_rate(struct learn_entry *entry, const struct learn_sample *samp
 	if (bytes < RATE_BYTES_LEAST || sample->duration < RATE_US_LEAST)
 		return;
 	now = MAX(log2((double)bytes * G_USEC_PER_SEC / (double)sample->duration), 0);
-	weight = MAX(RATE_WEIGHT, 1.0 / (rate->samples + 1));
+	weight = now > rate->log2 ? RATE_WEIGHT_FASTER : RATE_WEIGHT_SLOWER;
+	weight = MAX(weight, 1.0 / (rate->samples + 1));
 	rate->log2 += weight * (now - rate->log2);
 	rate->samples++;
 }
@@ -406,7 +410,7 @@ uint64_t learn_footprint(const struct learn *learn)
 	return sizeof(*learn) + learn->used.length * (sizeof(struct learn_entry) + 40);
 }
 
-void learn_foreach(struct learn *learn, uint64_t room,
+void learn_foreach(struct learn *learn, uint64_t room, bool far,
 		   void (*visit)(const struct learn_key *key, const struct learn_view *view,
 				 void *data),
 		   void *data)
@@ -417,7 +421,7 @@ void learn_foreach(struct learn *learn, uint64_t room,
 
 		if (!entry->count)
 			continue;
-		entry_view(entry, learn_class_least(entry->key.size_class) <= room, &view);
+		entry_view(entry, learn_class_least(entry->key.size_class) <= room, far, &view);
 		visit(&entry->key, &view, data);
 	}
 }

@@ -61,10 +61,11 @@ void learn_group_name(char group[static LEARN_GROUP], const char *path);
 void learn_key_init(struct learn_key *key, const char *program, const char *path, uint64_t size);
 
 /*
- * What is known.  fits: memory has a place for the file.  opening: it is for an open, so that trials
- * take their turn; else only a question.
+ * What is known.  fits: memory has a place for the file.  far: the kernel reads so far ahead that a stream
+ * is likely to be the faster one.  opening: it is for an open, so that trials take their turn; else only a
+ * question.
  */
-void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool opening,
+void learn_look(struct learn *learn, const struct learn_key *key, bool fits, bool far, bool opening,
 		struct learn_view *out);
 
 /*
@@ -96,8 +97,8 @@ void learn_say(const struct learn_view *view, const char *program, GString *text
 unsigned int learn_count(const struct learn *learn);
 uint64_t learn_footprint(const struct learn *learn);
 
-/* Calls visit for each entry, most recently used first, as for files that fit in room. */
-void learn_foreach(struct learn *learn, uint64_t room,
+/* Calls visit for each entry, most recently used first, as for files that fit in room; far: see learn_look(). */
+void learn_foreach(struct learn *learn, uint64_t room, bool far,
 		   void (*visit)(const struct learn_key *key, const struct learn_view *view,
 				 void *data),
 		   void *data);

@@ -80,6 +80,7 @@ struct learn_view {
 	enum lane lane;       /* what it gets; without meaning for SHAPE_UNKNOWN */
 	bool trial;           /* not because it is the best known, but to find out */
 	bool no_room;         /* it would be cached if memory had a place for the file */
+	bool far;             /* the kernel reads so far ahead that a stream is likely to be the faster one */
 	bool measured;        /* two lanes were tried, this one was faster */
 	double rate, other_rate; /* measured: bytes a second, of it and of the other */
 	enum lane other;
@@ -130,6 +131,7 @@ struct policy_facts {
 	struct heat_view heat;
 	bool streaming;            /* it is open in stream already, and so are cached opens then */
 	unsigned int streams;      /* how often, 0 also where it does not matter */
+	uint64_t read_ahead;       /* bytes, the kernel's for the file's device, 0: not known */
 	uint64_t stream_ahead;     /* bytes, what each of them may have in memory in front of it */
 	bool hot;                  /* what was dropped from the page cache was soon read again */
 	/* NULL where the lane's means are there, else why not (for the reason) */

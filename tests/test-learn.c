@@ -88,7 +88,7 @@ static enum lane open_once(struct learn *learn, const struct program *program, u
 	enum lane lane;
 
 	learn_key_init(&key, "program", "dir/file.iso", size);
-	learn_look(learn, &key, true, true, view);
+	learn_look(learn, &key, true, false, true, view);
 	lane = view->shape == SHAPE_UNKNOWN ? LANE_DIRECT : view->lane;
 	sample = sample_of(program, lane, size);
 	learn_note(learn, &key, &sample);
@@ -101,7 +101,7 @@ static enum lane settled(struct learn *learn, uint64_t size)
 	struct learn_key key;
 
 	learn_key_init(&key, "program", "dir/file.iso", size);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_false(view.trial);
 	return view.lane;
 }
@@ -228,7 +228,7 @@ static void test_looks_are_ignored(void)
 	for (unsigned int n = 0; n < 100; n++)
 		learn_note(learn, &key, &nothing);
 	g_assert_cmpint(settled(learn, GIB), ==, LANE_CACHED);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	/* In the lane cached nobody sees how it reads: the first two opens are what is known. */
 	g_assert_cmpuint(view.opens, ==, 2);
 	g_assert_cmpuint(view.alike, ==, 2);
@@ -247,10 +247,10 @@ static void test_random_and_room(void)
 	for (unsigned int n = 0; n < 10; n++)
 		open_once(learn, &random_reads, 6 * GIB, &view);
 	g_assert_true(learn_is_strewn(learn, &key));
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.lane, ==, LANE_CACHED);
 	g_assert_false(view.no_room);
-	learn_look(learn, &key, false, false, &view);
+	learn_look(learn, &key, false, false, false, &view);
 	g_assert_cmpint(view.lane, ==, LANE_DIRECT);
 	g_assert_true(view.no_room);
 	learn_free(learn);
@@ -267,20 +267,20 @@ static void test_other_sizes(void)
 		open_once(learn, &small_pieces, 64 * MIB, &view);
 	g_assert_false(view.borrowed);
 	learn_key_init(&key, "program", "dir/file.iso", 100 * GIB);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_true(view.borrowed);
 	g_assert_cmpuint(view.size_class, ==, 1);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
 	/* Another extension or program is another matter. */
 	learn_key_init(&key, "program", "dir/file.mkv", GIB);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
 	/* The first open of the other size is in its lane. */
 	g_assert_cmpint(open_once(learn, &small_pieces, GIB, &view), ==, LANE_STREAM);
 	open_once(learn, &small_pieces, GIB, &view);
 	g_assert_false(view.borrowed);
 	learn_key_init(&key, "program", "dir/file.iso", 256 * MIB);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpuint(view.size_class, ==, 1);
 	learn_free(learn);
 }
@@ -320,10 +320,10 @@ static void test_lending_when_full(void)
 		learn_note(learn, &key, &sample);
 	}
 	learn_key_init(&key, "p0", NULL, 0);
-	learn_look(learn, &key, true, true, &view);
+	learn_look(learn, &key, true, false, true, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
 	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
-	learn_look(learn, &key, true, true, &view);
+	learn_look(learn, &key, true, false, true, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
 	learn_free(learn);
 }
@@ -340,7 +340,7 @@ static void test_strewn_from_outside(void)
 	learn_key_init(&key, "sqlite3", "a.db", GIB);
 	learn_note(learn, &key, &sample);
 	learn_note(learn, &key, &sample);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.lane, ==, LANE_CACHED);
 	g_assert_cmpuint(view.piece, ==, 4 * KIB);
 	/* One that is known to map goes on mapping. */
@@ -350,7 +350,7 @@ static void test_strewn_from_outside(void)
 
 		learn_note(learn, &key, n ? &sample : &maps_it);
 	}
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.lane, ==, LANE_STREAM);
 	learn_free(learn);
 }
@@ -407,6 +407,46 @@ static void test_measured_trial(void)
 	learn_free(learn);
 }
 
+/* Where the kernel reads far ahead the second open of a sequential reader is in stream; what is measured wins. */
+static void test_reads_far_ahead(void)
+{
+	const struct {
+		const struct program *program;
+		enum lane lane;
+	} cases[] = { { &sequential_for_stream, LANE_STREAM }, { &sequential, LANE_DIRECT } };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct learn *learn = learn_new();
+		struct learn_sample sample;
+		struct learn_view view;
+		struct learn_key key;
+		unsigned int trials = 0;
+
+		learn_key_init(&key, "program", "dir/file.iso", GIB);
+		for (unsigned int n = 0; n < 10; n++) {
+			enum lane lane;
+
+			learn_look(learn, &key, true, true, true, &view);
+			lane = view.shape == SHAPE_UNKNOWN ? LANE_DIRECT : view.lane;
+			if (n == 1) {
+				g_autoptr(GString) text = g_string_new(NULL);
+
+				g_assert_cmpint(lane, ==, LANE_STREAM);
+				learn_say(&view, "program", text);
+				g_assert_nonnull(strstr(text->str, ", and the kernel reads far ahead"));
+			}
+			trials += view.trial;
+			sample = sample_of(cases[i].program, lane, GIB);
+			learn_note(learn, &key, &sample);
+		}
+		g_assert_cmpuint(trials, >, 0);
+		learn_look(learn, &key, true, true, false, &view);
+		g_assert_cmpint(view.lane, ==, cases[i].lane);
+		g_assert_true(view.measured);
+		learn_free(learn);
+	}
+}
+
 /* A file that was held open for a year: what was learned can be restored all the same. */
 static void test_slowest(void)
 {
@@ -444,7 +484,7 @@ static void test_owners(void)
 	learn_note(learn, &theirs, &sample);
 	learn_key_init(&ours, "nginx", "a.iso", GIB);
 	learn_group_name(ours.group, "/system.slice/nginx.service");
-	learn_look(learn, &ours, true, true, &view);
+	learn_look(learn, &ours, true, false, true, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
 	/* A question may be about any, the own one first. */
 	other = ours;
@@ -480,10 +520,10 @@ static void test_bounded(void)
 	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
 	g_assert_cmpuint(learn_footprint(learn), <, 2 * MIB);
 	learn_key_init(&key, "steady", NULL, GIB);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
 	learn_key_init(&key, "p10", NULL, GIB);
-	learn_look(learn, &key, true, false, &view);
+	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_UNKNOWN);
 	learn_free(learn);
 }
@@ -503,6 +543,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/strewn-from-outside", test_strewn_from_outside);
 	g_test_add_func("/learn/measured-trial", test_measured_trial);
 	g_test_add_func("/learn/slowest", test_slowest);
+	g_test_add_func("/learn/reads-far-ahead", test_reads_far_ahead);
 	g_test_add_func("/learn/owners", test_owners);
 	g_test_add_func("/learn/one-stray-open", test_one_stray_open);
 	g_test_add_func("/learn/bounded", test_bounded);
