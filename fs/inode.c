@@ -88,7 +88,8 @@ static struct inode *retire(struct inodes *inodes, struct inode *inode, int *clo
 		*free_mode = inode->mode;
 		inode->mode = NULL;
 		forget_name(inode);
-		__atomic_store_n(&inode->kept, 0, __ATOMIC_RELAXED);
+		if (!S_ISDIR(inode->type))
+			__atomic_store_n(&inode->kept, 0, __ATOMIC_RELAXED);
 		inode->retired = true;
 		g_queue_push_tail_link(&inodes->retained, &inode->link);
 		if (inodes->retained.length <= INODES_RETAINED_MAX)

@@ -13,6 +13,10 @@
 /* Write-out begins when so much of the window is dirty. */
 #define DIRTY_SHARE 8
 
+/* What a fast writer is held up for, at least, and in steps of: O_DIRECT wants it aligned. */
+#define EXCESS_LEAST ((uint64_t)4 << 20)
+#define EXCESS_UNIT ((uint64_t)1 << 20)
+
 /* A run of blocks one after the other. */
 struct run {
 	guint begin, end;
@@ -251,6 +255,16 @@ uint64_t residency_plan_hold(const struct residency_plan *plan, const struct pla
 		behind += (block->dirty + (uint64_t)block->writeback) * plan->page;
 	}
 	return 0;
+}
+
+uint64_t residency_plan_excess(uint64_t unwritten, uint64_t window)
+{
+	uint64_t left = window / 2;
+
+	/* Little by little would hold the writer up without end. */
+	if (unwritten < left + MIN(window / 4, EXCESS_LEAST))
+		return 0;
+	return (unwritten - left) / EXCESS_UNIT * EXCESS_UNIT;
 }
 
 /* A block, as far as a range has it. */

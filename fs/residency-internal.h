@@ -25,6 +25,7 @@
 #define RESIDENCY_WRITE_ON_BYTES ((uint64_t)256 << 20)
 /* With the inode's lock held less at first: who changes its attributes or names waits for that, too. */
 #define RESIDENCY_HOLD_BYTES ((uint64_t)4 << 20)
+#define RESIDENCY_HOLD_LEAST ((uint64_t)1 << 20)
 
 /* A file is written out by one worker at a time. */
 struct watch_write {
@@ -74,6 +75,7 @@ struct watch {
 	GList all;                  /* residency->lock, in residency->all */
 	int64_t due;                /* residency->lock, us on the monotonic clock */
 	struct watch_write write;   /* by its worker while writing */
+	uint64_t piece;             /* the same, bytes that are written out soon enough, 0: not known */
 	bool writing;               /* atomic */
 	bool refused;               /* atomic, the last write-out met an error: so may the next */
 	struct watch_out out;
@@ -152,6 +154,9 @@ void record_close(struct watch *watch);
  * was looked at; 0: not known, or its files are in memory anyway.  Any thread.
  */
 uint64_t record_read_ahead(struct residency *residency, dev_t dev);
+
+/* So that it is known of SOURCE's own device before anything is open.  At the start. */
+void record_ask_source(struct residency *residency);
 
 /* Takes down what is in the page cache now.  With trim_lock held. */
 void record_take(struct watch *watch);

@@ -100,6 +100,12 @@ void residency_plan_choose(struct residency_plan *plan, const struct plan_limits
 void residency_plan_leave(struct residency_plan *plan, const GArray *ranges, GArray *pages);
 
 /*
+ * Of what a writer has filled and is not written out (bytes), how much is to be written at once while it
+ * waits: a multiple of a MiB, 0 where it is slow enough.
+ */
+uint64_t residency_plan_excess(uint64_t unwritten, uint64_t window);
+
+/*
  * Up to where the writer is to wait for the disk: so much is dirty or being written that it does
  * not keep up, and half a window of it lies behind.  0: it need not wait.
  */

@@ -149,9 +149,8 @@ uint64_t record_read_ahead(struct residency *residency, dev_t dev)
 }
 
 /* Asks for it unless that was done a moment ago. */
-static uint64_t learn_read_ahead(const struct watch *watch, int fd, dev_t dev)
+static uint64_t learn_read_ahead(struct residency *residency, bool memory, int fd, dev_t dev)
 {
-	struct residency *residency = watch->residency;
 	struct read_ahead found = { .when = g_get_monotonic_time() }, *known;
 	int64_t key = (int64_t)dev;
 	bool recent;
@@ -164,7 +163,7 @@ static uint64_t learn_read_ahead(const struct watch *watch, int fd, dev_t dev)
 	g_mutex_unlock(&residency->lock);
 	if (recent)
 		return found.bytes;
-	found.bytes = watch->memory ? 0 : MAX(ask_read_ahead(fd, dev), 1);
+	found.bytes = memory ? 0 : MAX(ask_read_ahead(fd, dev), 1);
 	g_mutex_lock(&residency->lock);
 	g_hash_table_replace(residency->read_ahead, g_memdup2(&key, sizeof(key)),
 			     g_memdup2(&found, sizeof(found)));
@@ -172,9 +171,22 @@ static uint64_t learn_read_ahead(const struct watch *watch, int fd, dev_t dev)
 	return found.bytes;
 }
 
+void record_ask_source(struct residency *residency)
+{
+	struct inodes *inodes = &residency->fs->inodes;
+	int fd = inode_open(inodes, inodes->root, O_RDONLY | O_DIRECTORY);
+	struct stat attr;
+
+	if (fd < 0)
+		return;
+	if (!fstat(fd, &attr))
+		learn_read_ahead(residency, false, fd, attr.st_dev);
+	close(fd);
+}
+
 static void record_init(struct watch *watch, int fd, const struct stat *attr)
 {
-	uint64_t ahead = learn_read_ahead(watch, fd, attr->st_dev);
+	uint64_t ahead = learn_read_ahead(watch->residency, watch->memory, fd, attr->st_dev);
 
 	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr->st_size, ahead),
 			    (uint64_t)sysconf(_SC_PAGESIZE));

@@ -177,6 +177,7 @@ struct residency *residency_new(struct lanefs *fs)
 	residency->before = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
 	residency->drop = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	residency->out = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	record_ask_source(residency);
 	residency->thread = g_thread_new("lanefs-trim", residency_run, residency);
 	return residency;
 }

@@ -9,6 +9,9 @@
 #define WRITE_ON_US 500
 #define WRITE_ON_TRIES 8
 
+/* For so long others may have to wait for the inode's lock. */
+#define HOLD_US 100000.0
+
 /*
  * Writers fill memory faster than disks empty it, and passthrough leaves no other way to slow one
  * down: a direct read first has what it overlaps written, waits for that, and holds the inode's
@@ -22,51 +25,70 @@ static void write_holding(struct watch *watch, int fd, uint64_t begin, uint64_t 
 }
 
 /*
- * Up to hold with the writer waiting for it.  Between two pieces it gets as far as it can in the 4 ms
+ * How much of a range to write at once.  Between two pieces the writer gets as far as it can in the 4 ms
  * after which the lock is handed on (RWSEM_WAIT_TIMEOUT in kernel/locking/rwsem.c), so that a piece has
- * to be the larger the more there is.
+ * to be the larger the more there is.  But on a slow disk others would wait for too long.
  */
+static uint64_t write_piece(const struct watch *watch, const struct residency_range *range)
+{
+	uint64_t half = (range->end - range->begin) / 2 / RESIDENCY_HOLD_LEAST * RESIDENCY_HOLD_LEAST;
+
+	return MIN(MAX(half, RESIDENCY_HOLD_BYTES), watch->piece ? watch->piece : RESIDENCY_HOLD_BYTES);
+}
+
+/* So that a piece takes HOLD_US at most. */
+static void write_measured(struct watch *watch, uint64_t bytes, int64_t took)
+{
+	double piece = (double)bytes * HOLD_US / (double)MAX(took, 1);
+
+	watch->piece = (uint64_t)CLAMP(piece, RESIDENCY_HOLD_LEAST, RESIDENCY_WRITE_BYTES) /
+		       RESIDENCY_HOLD_LEAST * RESIDENCY_HOLD_LEAST;
+}
+
+/* Up to hold with the writer waiting for it. */
 static void write_range(struct watch *watch, const struct residency_range *range, int fd,
 			uint64_t hold)
 {
-	const uint64_t piece = CLAMP((range->end - range->begin) / 2, RESIDENCY_HOLD_BYTES,
-				     RESIDENCY_WRITE_BYTES);
 	uint64_t length;
+	int64_t begun;
 	bool holds;
 
 	for (uint64_t at = range->begin; at < range->end; at += length) {
 		holds = fd >= 0 && at < hold && atomic_read(watch->writers);
-		length = MIN(holds ? piece : RESIDENCY_WRITE_BYTES, range->end - at);
+		length = MIN(holds ? write_piece(watch, range) : RESIDENCY_WRITE_BYTES,
+			     range->end - at);
 		/* At the end of the mount nobody may wait for the disk. */
 		if (atomic_read(watch->residency->fs->stopping))
 			return;
-		if (holds)
+		begun = g_get_monotonic_time();
+		if (holds) {
 			write_holding(watch, fd, at, at + length);
-		else if (sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE))
+			write_measured(watch, length, g_get_monotonic_time() - begun);
+		} else if (sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE)) {
 			atomic_write(watch->refused, true);
+		}
 	}
 }
 
 /*
- * A writer fills the window again between two looks: while that much of what lies behind range is to be
- * written, the first of it is next.
+ * A writer fills the window again between two looks: while that much of what lies behind range and before
+ * end is to be written, the first of it is next.
  */
-static bool write_next(const struct watch_write *write, int fd, struct residency_range *range)
+static bool write_next(const struct watch_write *write, int fd, struct residency_range *range,
+		       uint64_t end)
 {
 	struct watch *watch = write->watch;
 	struct residency_counts counts;
-	uint64_t bytes;
+	uint64_t excess;
 
 	if (!atomic_read(watch->writers) || atomic_read(watch->residency->fs->stopping) ||
-	    residency_count(fd, range->end, 0, &counts))
+	    residency_count(fd, range->end, end, &counts))
 		return false;
-	bytes = (counts.dirty + (uint64_t)counts.writeback) * watch->plan.page;
-	/* Little by little would hold the writer up without end. */
-	if (bytes < write->window / 2 + MIN(write->window / 4, RESIDENCY_HOLD_BYTES))
-		return false;
+	excess = residency_plan_excess((counts.dirty + (uint64_t)counts.writeback) * watch->plan.page,
+				       write->window);
 	range->begin = range->end;
-	range->end += bytes - write->window / 2;
-	return true;
+	range->end += excess;
+	return excess;
 }
 
 static void write_on(const struct watch_write *write, int fd)
@@ -80,7 +102,7 @@ static void write_on(const struct watch_write *write, int fd)
 	range.end = MIN(g_array_index(ranges, struct residency_range, ranges->len - 1).end, write->hold);
 	end = range.end + RESIDENCY_WRITE_ON_BYTES;
 	for (int tries = 0; fd >= 0 && range.end < end && tries < WRITE_ON_TRIES; tries++) {
-		if (write_next(write, fd, &range)) {
+		if (write_next(write, fd, &range, end)) {
 			write_range(write->watch, &range, fd, range.end);
 			tries = 0;
 		} else {

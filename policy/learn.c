@@ -27,6 +27,8 @@
 /* Much slows a read down, and little makes it fast: what is faster counts for more. */
 #define RATE_WEIGHT_FASTER 0.5
 #define RATE_WEIGHT_SLOWER 0.2
+/* But not beyond this step (log2): part of a file may have been in memory. */
+#define RATE_STEP_FASTER 0.5
 
 /* Below this piece a request to the daemon costs more than any read-ahead gains. */
 #define PIECE_FOR_DIRECT (16 << 10)
@@ -327,6 +329,8 @@ static void note_rate(struct learn_entry *entry, const struct learn_sample *samp
 	now = MAX(log2((double)bytes * G_USEC_PER_SEC / (double)sample->duration), 0);
 	weight = now > rate->log2 ? RATE_WEIGHT_FASTER : RATE_WEIGHT_SLOWER;
 	weight = MAX(weight, 1.0 / (rate->samples + 1));
+	if (rate->samples)
+		now = MIN(now, rate->log2 + RATE_STEP_FASTER / weight);
 	rate->log2 += weight * (now - rate->log2);
 	rate->samples++;
 }

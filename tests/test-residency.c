@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define MIB ((uint64_t)1 << 20)
 #define M ((uint64_t)1024 * 1024)
 #define PAGE ((uint64_t)4096)
 #define BLOCK (1 * M)
@@ -640,6 +641,18 @@ static void test_scan_again(void)
 	close(fd);
 }
 
+/* A fast writer is held up for what is more than half a window, in pieces that O_DIRECT takes. */
+static void test_excess(void)
+{
+	g_assert_cmpuint(residency_plan_excess(0, 32 * MIB), ==, 0);
+	g_assert_cmpuint(residency_plan_excess(20 * MIB - 1, 32 * MIB), ==, 0);
+	g_assert_cmpuint(residency_plan_excess(20 * MIB, 32 * MIB), ==, 4 * MIB);
+	g_assert_cmpuint(residency_plan_excess(50 * MIB + 4096, 32 * MIB), ==, 34 * MIB);
+	g_assert_cmpuint(residency_plan_excess(50 * MIB, 20000001), ==, 40 * MIB);
+	g_assert_cmpuint(residency_plan_excess(6 * MIB, 8 * MIB), ==, 2 * MIB);
+	g_assert_cmpuint(residency_plan_excess(MIB, MIB), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -660,5 +673,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/block-size", test_block_size);
 	g_test_add_func("/residency/scan", test_scan);
 	g_test_add_func("/residency/scan-again", test_scan_again);
+	g_test_add_func("/residency/excess", test_excess);
 	return g_test_run();
 }

@@ -96,7 +96,8 @@ static gpointer mixed(gpointer data)
 	struct ring *ring = ((struct mixed *)data)->ring;
 	struct queue *queue = &((struct mixed *)data)->queue;
 	/* There is room for this many guests, but not for all at once beside a reply of each request. */
-	const unsigned int each = DEPTH, guests = DEPTH + DEPTH / 2;
+	const unsigned int each = DEPTH;
+	const unsigned int guests = MIN(DEPTH + DEPTH / 2, queue->uring.cq.ring_entries - (DEPTH + 1));
 	g_autofree struct read *reads = g_new0(struct read, guests);
 	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 

@@ -275,6 +275,17 @@ def test_explain_for(mount, config):
             m.attribute(name, path)
 
 
+def test_threshold_of_a_directory_that_was_forgotten(mount):
+    """The kernel forgets the directory and asks for it again before what was stored is read anew."""
+    m = mount("threshold=1M")
+    os.mkdir(m.join("d"))
+    make(m, "d/f")
+    os.setxattr(m.join("d"), "user.lanefs.threshold", b"1G")
+    for _ in range(3):
+        assert m.attribute("lane", m.join("d", "f")) == "cached"
+        m.shrink()
+
+
 def test_record(mount):
     m = mount("threshold=1M")
     make(m, "large file.iso")

@@ -346,6 +346,32 @@ def test_growing_file_moves_to_stream(mount, access):
     assert m.stats()["lanes"]["stream"]["open"] == m.stats()["lanes"]["cached"]["open"] == 0
 
 
+class Unwritten(Peak):
+    """The most that is dirty or being written out."""
+
+    def run(self):
+        with open(self.path, "rb") as file:
+            while not self.over.wait(0.003):
+                found = util_sys.cachestat_all(file.fileno())
+                self.most = max(self.most, (found.dirty + found.writeback) * 4096)
+
+
+@pytest.mark.parametrize("backing", BACKINGS)
+def test_writer_without_a_pause_waits_for_the_disk(mount, backing):
+    m = passthrough(mount("threshold=1M", "stream-window=16M", backing=backing))
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_CREAT)
+    data = pattern(MIB)
+    try:
+        with Unwritten(m.backing("f")) as peak:
+            for _ in range(400):
+                os.write(fd, data)
+        # What it has filled before it is known to be one.
+        assert peak.most < 160 * MIB
+    finally:
+        os.close(fd)
+    assert sha256(m.join("f")) == hashlib.sha256(data * 400).hexdigest()
+
+
 @pytest.mark.parametrize("how", ["append", "overwrite"])
 def test_file_that_was_there_moves_to_stream_when_it_grows(mount, how):
     m = passthrough(mount("threshold=8M", "stream-window=8M", backing="ext4"))

@@ -62,6 +62,8 @@ def _table(columns, lines, words, marks=None):
 
 def _suite_table(rows):
     columns, lines = text.grid(rows)
+    # Where nothing could be measured there are only reasons, beside the columns.
+    columns = columns + [""] * (max(map(len, lines)) - len(columns))
     named = columns.index("contender")
     marks, last = [], None
     for row in rows:

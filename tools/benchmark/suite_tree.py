@@ -27,10 +27,13 @@ class Tree:
     def measure(self, contender):
         if not shutil.which(self.program):
             raise Failure(f"{self.program} is not installed")
-        with session(self.bench, contender, self.source, Cold(self.bench)) as at:
-            at.cold()
-            sample = at.measured(None, lambda group: self._run(at, group))
-        shutil.rmtree(os.path.join(self.source, "out"))
+        try:
+            with session(self.bench, contender, self.source, Cold(self.bench)) as at:
+                at.cold()
+                sample = at.measured(None, lambda group: self._run(at, group))
+        finally:
+            # Also of one that has failed: the next makes its own.
+            shutil.rmtree(os.path.join(self.source, "out"), ignore_errors=True)
         sample["value"] = sample["seconds"]
         return sample
 
