@@ -148,9 +148,20 @@ uint64_t record_read_ahead(struct residency *residency, dev_t dev)
 	return bytes;
 }
 
-/* Asks for it unless that was done a moment ago. */
-static uint64_t learn_read_ahead(struct residency *residency, bool memory, int fd, dev_t dev)
+static void keep_read_ahead(struct residency *residency, dev_t dev, const struct read_ahead *found)
 {
+	int64_t key = (int64_t)dev;
+
+	g_mutex_lock(&residency->lock);
+	g_hash_table_replace(residency->read_ahead, g_memdup2(&key, sizeof(key)),
+			     g_memdup2(found, sizeof(*found)));
+	g_mutex_unlock(&residency->lock);
+}
+
+/* Asks for it unless that was done a moment ago. */
+static uint64_t learn_read_ahead(const struct watch *watch, int fd, dev_t dev)
+{
+	struct residency *residency = watch->residency;
 	struct read_ahead found = { .when = g_get_monotonic_time() }, *known;
 	int64_t key = (int64_t)dev;
 	bool recent;
@@ -163,11 +174,8 @@ static uint64_t learn_read_ahead(struct residency *residency, bool memory, int f
 	g_mutex_unlock(&residency->lock);
 	if (recent)
 		return found.bytes;
-	found.bytes = memory ? 0 : MAX(ask_read_ahead(fd, dev), 1);
-	g_mutex_lock(&residency->lock);
-	g_hash_table_replace(residency->read_ahead, g_memdup2(&key, sizeof(key)),
-			     g_memdup2(&found, sizeof(found)));
-	g_mutex_unlock(&residency->lock);
+	found.bytes = watch->memory ? 0 : MAX(ask_read_ahead(fd, dev), 1);
+	keep_read_ahead(residency, dev, &found);
 	return found.bytes;
 }
 
@@ -175,18 +183,22 @@ void record_ask_source(struct residency *residency)
 {
 	struct inodes *inodes = &residency->fs->inodes;
 	int fd = inode_open(inodes, inodes->root, O_RDONLY | O_DIRECTORY);
+	/* Who opens the first file asks again. */
+	struct read_ahead found = { .when = g_get_monotonic_time() - ASK_AGAIN_US };
 	struct stat attr;
 
 	if (fd < 0)
 		return;
-	if (!fstat(fd, &attr))
-		learn_read_ahead(residency, false, fd, attr.st_dev);
+	if (!fstat(fd, &attr)) {
+		found.bytes = is_memory(fd) ? 0 : MAX(ask_read_ahead(fd, attr.st_dev), 1);
+		keep_read_ahead(residency, attr.st_dev, &found);
+	}
 	close(fd);
 }
 
 static void record_init(struct watch *watch, int fd, const struct stat *attr)
 {
-	uint64_t ahead = learn_read_ahead(watch->residency, watch->memory, fd, attr->st_dev);
+	uint64_t ahead = learn_read_ahead(watch, fd, attr->st_dev);
 
 	residency_plan_init(&watch->plan, residency_plan_block((uint64_t)attr->st_size, ahead),
 			    (uint64_t)sysconf(_SC_PAGESIZE));
