@@ -14,6 +14,7 @@ import pytest
 
 import util_sys
 from util import Child, need, pattern, run, wait_for
+from util_stream import passthrough, read_ahead
 
 pytestmark = pytest.mark.daemon
 
@@ -146,6 +147,18 @@ def test_settles_within_ten_opens(m, action, lanes, words):
     assert words in told["why"] and program in told["why"], told["why"]
     known = [entry for entry in report(m)["known"] if entry["program"] == program]
     assert known and known[0]["extension"] == "iso", known
+
+
+@pytest.mark.parametrize("kib, lane", [(128, "direct"), (4096, "stream")])
+def test_first_guess_follows_the_read_ahead(mount, kib, lane):
+    first = passthrough(mount("threshold=1M", backing="ext4"))
+    read_ahead(first, kib)
+    m = mount("threshold=1M", "transport=io_uring", backing="ext4", source=first.source)
+    assert lane_of(m, lambda: dd_large(make(m, "0.iso"))) == ["direct"]
+    told = supposed(m, make(m, "1.iso"), "dd")
+    assert told["rule"] == "learned" and told["lane"] == lane, told
+    assert ("reads far ahead" in told["why"]) == (lane == "stream"), told["why"]
+    assert lane_of(m, lambda: dd_large(make(m, "2.iso"))) == [lane]
 
 
 def test_database(m):
