@@ -383,7 +383,7 @@ int io_uring_submit(struct io_uring *ring)
 	return io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
 }
 
-/* For a queue's thread, between the requests it has got and the next; lanefs itself does not call it. */
+/* For a queue's thread: between the requests it has got and the next, and at its end while guests are left. */
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait_nr)
 {
 	struct transport_queue *queue = transport_here;

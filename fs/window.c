@@ -287,7 +287,7 @@ static void chunk_end_read(struct chunk *chunk, int err)
 	chunk_finish(chunk, answerable);
 }
 
-/* On a thread of the ring's. */
+/* On whichever thread ends it, see ring.h. */
 static void chunk_ended(struct backing_read *read, int err)
 {
 	struct chunk *chunk = (struct chunk *)((char *)read - offsetof(struct chunk, read));
