@@ -67,7 +67,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* The daemon acts for the caller on the backing file, so that is where set-ID bits go. */
 	want(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
 	/* The kernel checks ACLs; masks and inheritance are the backing filesystem's. */
-	want(conn, FUSE_CAP_POSIX_ACL);
+	if (fs->config->acl)
+		want(conn, FUSE_CAP_POSIX_ACL);
 	want(conn, FUSE_CAP_DONT_MASK);
 	/* File handles of the mount: LOOKUP of "." and "..". */
 	want(conn, FUSE_CAP_EXPORT_SUPPORT);

@@ -31,6 +31,15 @@ static bool is_acl(const char *name)
 	return !strcmp(name, XATTR_ACL) || !strcmp(name, XATTR_DEFAULT_ACL);
 }
 
+/* acl=off: as on a filesystem that has none.  Whether it was answered. */
+static bool refuse_acl(struct lanefs *fs, fuse_req_t req, const char *name)
+{
+	if (fs->config->acl || !is_acl(name))
+		return false;
+	fuse_reply_err(req, EOPNOTSUPP);
+	return true;
+}
+
 void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name, size_t size)
 {
 	const char *rest;
@@ -40,6 +49,8 @@ void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	ssize_t length;
 	int fd, err;
 
+	if (refuse_acl(fs, req, name))
+		return;
 	if (own) {
 		err = own->compute(fs, req, inode, own->name, rest, &value);
 		if (err)
@@ -101,7 +112,7 @@ void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	struct creds_drop drop;
 	int fd, err;
 
-	if (computed_obey(fs, req, inode, name))
+	if (refuse_acl(fs, req, name) || computed_obey(fs, req, inode, name))
 		return;
 	err = computed_find(name, NULL) ? -EPERM : check_stored(inode, name, value, size);
 	if (err) {
@@ -128,6 +139,8 @@ void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const 
 	char path[BACKING_PROC_PATH_MAX];
 	int fd, err;
 
+	if (refuse_acl(fs, req, name))
+		return;
 	if (computed_find(name, NULL)) {
 		fuse_reply_err(req, EPERM);
 		return;
@@ -144,10 +157,10 @@ void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const 
 }
 
 /*
- * Drops computed names a backing file may carry from elsewhere, and what filesystems show
- * only to CAP_SYS_ADMIN.  The length that is left.
+ * Drops computed names a backing file may carry from elsewhere, what filesystems show only to
+ * CAP_SYS_ADMIN, and ACLs with acl=off.  The length that is left.
  */
-static size_t hide_names(char *list, size_t length, bool privileged)
+static size_t hide_names(const struct lanefs *fs, char *list, size_t length, bool privileged)
 {
 	size_t kept = 0;
 
@@ -156,7 +169,8 @@ static size_t hide_names(char *list, size_t length, bool privileged)
 
 		bool trusted = g_str_has_prefix(list + at, XATTR_TRUSTED_PREFIX);
 
-		if (!computed_find(list + at, NULL) && (privileged || !trusted)) {
+		if (!computed_find(list + at, NULL) && (privileged || !trusted) &&
+		    (fs->config->acl || !is_acl(list + at))) {
 			memmove(list + kept, list + at, size);
 			kept += size;
 		}
@@ -187,5 +201,6 @@ void xattr_list(struct lanefs *fs, fuse_req_t req, struct inode *inode, size_t s
 	if (length < 0)
 		fuse_reply_err(req, err);
 	else
-		reply_value(req, list, hide_names(list, (size_t)length, !fuse_req_ctx(req)->uid), size);
+		reply_value(req, list, hide_names(fs, list, (size_t)length, !fuse_req_ctx(req)->uid),
+			    size);
 }

@@ -87,6 +87,7 @@ struct config {
 	enum config_transport transport;
 	bool passthrough;       /* false: off; true: where the kernel allows */
 	double attr_timeout;    /* seconds */
+	bool acl;               /* false: permissions go by mode bits alone */
 	bool notify;            /* be told of changes in SOURCE from outside */
 	GPtrArray *rules;       /* of struct config_rule, in file order, owned */
 	GPtrArray *mount_options; /* of char *, the ordinary FUSE and mount options, owned; as

@@ -116,7 +116,7 @@ static void check(const struct fixture *f, const char *key, const char *value, c
 
 #define POLICY_KEYS \
 	"threshold, lane, profile, learn, shadow, read-ahead, stream-window"
-#define MOUNT_KEYS "pool, transport, passthrough, state, attr-timeout, notify"
+#define MOUNT_KEYS "pool, transport, passthrough, state, attr-timeout, acl, notify"
 
 static const struct {
 	const char *key;
@@ -129,7 +129,7 @@ static const struct {
 	{ "stream-window", "policy", "32M" }, { "pool", "mount", "64M" },
 	{ "transport", "mount", "auto" },     { "passthrough", "mount", "auto" },
 	{ "state", "mount", "auto" },         { "attr-timeout", "mount", "1" },
-	{ "notify", "mount", "off" },
+	{ "acl", "mount", "on" },             { "notify", "mount", "off" },
 };
 
 static void test_defaults(struct fixture *f, gconstpointer data)
@@ -150,6 +150,7 @@ static void test_defaults(struct fixture *f, gconstpointer data)
 	g_assert_cmpint(f->config->transport, ==, TRANSPORT_AUTO);
 	g_assert_true(f->config->passthrough);
 	g_assert_cmpfloat(f->config->attr_timeout, ==, 1.0);
+	g_assert_true(f->config->acl);
 	g_assert_false(f->config->notify);
 	g_assert_cmpuint(f->config->rules->len, ==, 0);
 	g_assert_cmpuint(f->config->mount_options->len, ==, 0);
@@ -192,6 +193,7 @@ static const struct {
 	{ "attr-timeout", "mount", "2.50", "2.5" },
 	{ "attr-timeout", "mount", "86399.999", NULL },
 	{ "attr-timeout", "mount", "86400", NULL },
+	{ "acl", "mount", "off", NULL },
 	{ "notify", "mount", "on", NULL },
 	{ "notify", "mount", "off", NULL },
 };
@@ -737,7 +739,7 @@ static void test_json_round_trip(struct fixture *f, gconstpointer data)
 
 	load_good(f, RULES "stream-window=3M\nprofile=web\nlearn=off\nshadow=on\n"
 			   "[mount]\nstate=/var/x\nro=true\nfsname=my \"media\"\nnodev=true\n"
-			   "transport=dev\npassthrough=off\nattr-timeout=0.5\nnotify=on\n"
+			   "transport=dev\npassthrough=off\nattr-timeout=0.5\nacl=off\nnotify=on\n"
 			   "pool=32M\n");
 	load_good(f, "[policy]\nread-ahead=1M\nlane=cached\n");
 	before = config_to_json(f->config);

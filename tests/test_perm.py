@@ -395,6 +395,29 @@ def test_devices_and_set_id_programs_where_asked_for(mount):
 
 
 @pytest.mark.daemon
+def test_without_acls_mode_bits_decide(mount):
+    """acl=off, as ext4's noacl: the group of a file that has an ACL may do what its mask allows."""
+    need("setfacl")
+    name = "system.posix_acl_access"
+    m = mount("acl=off")
+    write_file(m.backing("f"), b"x", 0o640)
+    os.chown(m.backing("f"), 0, GROUP_X)
+    run("setfacl", "-m", f"u:{USER_A}:r,g::-,m::r", m.backing("f"))
+    value = os.getxattr(m.backing("f"), name)
+    with pytest.raises(PermissionError):
+        as_user(USER_A, read_file, m.join("f"))
+    assert as_user(USER_B, read_file, m.join("f"), groups=[GROUP_X]) == b"x"
+    for call in ((os.getxattr, name), (os.setxattr, name, value), (os.removexattr, name)):
+        assert outcome(call[0], m.join("f"), *call[1:]) == os.strerror(errno.EOPNOTSUPP)
+    assert name in os.listxattr(m.backing("f")) and name not in os.listxattr(m.join("f"))
+    assert os.getxattr(m.backing("f"), name) == value
+    run("setfacl", "-d", "-m", f"u:{USER_A}:r", m.source)
+    write_file(m.join("new"), b"x")
+    assert f"user:{USER_A}:r--" in acl(m.backing("new"))
+    assert m.close() == []
+
+
+@pytest.mark.daemon
 def test_backing_without_acls(mount, scratch):
     """Mode bits alone decide there, and for everybody."""
     path = scratch.directory("plain")

@@ -32,6 +32,7 @@ EnableMMAP {mmap}
 DocumentRoot {root}
 <Directory {root}>
     Require all granted
+    AllowOverride None
 </Directory>
 """
 

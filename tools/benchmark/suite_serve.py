@@ -22,7 +22,7 @@ CASES = (
     ("nginx", "320 MB", 16, ALL),
     ("nginx", "320 MB", 256, FEW),
     ("nginx", "large", 16, FEW + [DIRECTIO]),
-    ("apache", "small files", 64, FEW),
+    ("apache", "small files", 64, FEW + ["auto:acl=off", "passthrough_hp", "mergerfs"]),
     ("apache", "320 MB", 16, FEW),
 )
 FILES = {"small files": "small", "320 MB": "320", "large": "large"}

@@ -14,7 +14,7 @@ from .build import ROOT, Failure, run as command
 from .condition import Cold
 from .session import session
 
-PEERS = ["native", "auto", "passthrough_hp"]
+PEERS = ["native", "auto", "bindfs", "mergerfs"]
 
 
 class Tree:
