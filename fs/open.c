@@ -196,7 +196,6 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
 		     struct fuse_file_info *fi)
 {
-	struct lanefs *fs = file->fs;
 	/* Writers have theirs from the start: write-back errors since then are to reach fsync. */
 	int fd = file->writable ? file_fd(file) : 0;
 	int err = fd < 0 ? fd : choose_lane(file, req, attr, fi);
@@ -206,10 +205,6 @@ static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
 	if (err)
 		return err;
 	fi->fh = file->id;
-	/* What the kernel believes of the file may have been outrun, or is about to be. */
-	if (attr_is_outrun(fs, file->inode, attr) ||
-	    inode_mode_has_unseen_writer(fs, file->inode))
-		attr_forget(fs, file->inode);
 	return 0;
 }
 
@@ -225,11 +220,15 @@ int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fu
 		return err;
 	file = file_new(fs, inode, fi->flags, -1);
 	err = open_file(file, req, &attr, fi);
-	if (err)
+	if (err) {
 		file_unref(file);
-	else
-		*out = file;
-	return err;
+		return err;
+	}
+	/* What the kernel believes of the file may have been outrun, or is about to be. */
+	if (attr_is_outrun(fs, inode, &attr) || inode_mode_has_unseen_writer(fs, inode))
+		attr_forget(fs, inode);
+	*out = file;
+	return 0;
 }
 
 int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,

@@ -106,6 +106,7 @@ struct residency {
 	GMutex lock;
 	GCond wake;
 	GSequence *due;             /* lock, of struct watch, by due */
+	int64_t sleeps_until;       /* lock, us on the monotonic clock, 0: the thread is at work */
 	GQueue all;                 /* lock, of struct watch */
 	bool reconsider;            /* lock */
 	bool stop;                  /* lock */

@@ -29,7 +29,7 @@ void residency_schedule(struct watch *watch, int64_t due)
 	if (due && (watch->all.prev || watch->all.next || residency->all.head == &watch->all)) {
 		watch->due = due;
 		watch->place = g_sequence_insert_sorted(residency->due, watch, by_due, NULL);
-		if (g_sequence_get_begin_iter(residency->due) == watch->place)
+		if (due < residency->sleeps_until)
 			g_cond_signal(&residency->wake);
 	}
 	g_mutex_unlock(&residency->lock);
@@ -93,11 +93,14 @@ static void wait_for_due(struct residency *residency)
 {
 	GSequenceIter *first = g_sequence_get_begin_iter(residency->due);
 
-	if (g_sequence_iter_is_end(first))
+	if (g_sequence_iter_is_end(first)) {
+		residency->sleeps_until = INT64_MAX;
 		g_cond_wait(&residency->wake, &residency->lock);
-	else
-		g_cond_wait_until(&residency->wake, &residency->lock,
-				  ((struct watch *)g_sequence_get(first))->due);
+	} else {
+		residency->sleeps_until = ((struct watch *)g_sequence_get(first))->due;
+		g_cond_wait_until(&residency->wake, &residency->lock, residency->sleeps_until);
+	}
+	residency->sleeps_until = 0;
 }
 
 static void *residency_run(void *data)
