@@ -3,6 +3,9 @@
 
 The tree is, unless told otherwise, that of the system's C headers, copied to the backing directory:
 a real one, and there is one wherever lanefs can be built.
+
+On a disk what is made stays until the suite is over: ext4 passes over inode numbers that were in
+use in the last minutes, and who makes files there after others were removed pays for them.
 """
 import glob
 import os
@@ -23,17 +26,22 @@ class Tree:
     def __init__(self, bench, source, program, script):
         self.bench, self.source = bench, source
         self.program, self.script = program, script
+        self.keep = bench.options.device == "disk"
 
     def measure(self, contender):
         if not shutil.which(self.program):
             raise Failure(f"{self.program} is not installed")
+        made = os.path.join(self.source, "out")
         try:
             with session(self.bench, contender, self.source, Cold(self.bench)) as at:
                 at.cold()
                 sample = at.measured(None, lambda group: self._run(at, group))
         finally:
             # Also of one that has failed: the next makes its own.
-            shutil.rmtree(os.path.join(self.source, "out"), ignore_errors=True)
+            if self.keep and os.path.exists(made):
+                os.rename(made, f"{made}.{self.bench.guard.number()}")
+            else:
+                shutil.rmtree(made, ignore_errors=True)
         sample["value"] = sample["seconds"]
         return sample
 
@@ -57,7 +65,10 @@ class Suite:
     def run(self, bench):
         options = bench.options
         names = presets.peers(options, self.name, PEERS)
-        with device.backing(bench, options.device, 2 << 30) as source, bench.on(source):
+        room = 2 << 30
+        if options.device == "disk":
+            room += size_of(options.source_tree) * self.plan(options)
+        with device.backing(bench, options.device, room) as source, bench.on(source):
             bench.progress.say(f"copying {options.source_tree}")
             self.prepare(source, options.source_tree)
             os.sync()
@@ -67,6 +78,12 @@ class Suite:
                 yield from compare.compare(bench, key, names,
                                            Tree(bench, source, program, script).measure,
                                            unit="s", rounds=options.rounds)
+
+
+def size_of(tree):
+    """Of its files, in bytes."""
+    return sum(os.lstat(os.path.join(at, name)).st_size
+               for at, _, names in os.walk(tree) for name in names)
 
 
 def copy_tree(source, tree):
