@@ -275,6 +275,7 @@ static int clone_noatime(int source_fd)
 
 int backing_init(struct backing *backing, int source_fd, bool noatime)
 {
+	struct statfs info;
 	int err;
 
 	*backing = (struct backing){ .tree_fd = -1, .root_fd = -1, .proc_fd = -1 };
@@ -290,6 +291,7 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	if (backing->proc_fd < 0)
 		return -errno;
 	backing->local_dev = local_dev(backing->root_fd);
+	backing->overlay = !fstatfs(backing->root_fd, &info) && info.f_type == OVERLAYFS_SUPER_MAGIC;
 	err = backing_probe_handles(backing);
 	backing->handles = !err;
 	if (err == -EPERM)

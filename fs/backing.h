@@ -45,6 +45,7 @@ struct backing {
 	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
 	uint64_t own_dev;   /* st_dev of the mount itself, 0: not known yet; fixed before requests */
 	uint64_t local_dev; /* st_dev of SOURCE if its attributes are always up to date, else 0; fixed */
+	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
 	/* A mount is met, for the first time or again: before attributes below are relied on. */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -109,7 +110,7 @@ static int compute_config(struct lanefs *fs, fuse_req_t req, struct inode *inode
 	if (inode != fs->inodes.root)
 		return -ENODATA;
 	live = live_get(fs);
-	*value = config_to_json(live->config);
+	*value = config_to_json(live->config, XATTR_SIZE_MAX);
 	live_unref(live);
 	return 0;
 }

@@ -103,10 +103,11 @@ static bool is_dot(const char *name)
 	return !strcmp(name, ".") || !strcmp(name, "..");
 }
 
-static size_t add_plain(fuse_req_t req, char *out, size_t room, const struct dirent64 *entry)
+static size_t add_plain(struct lanefs *fs, fuse_req_t req, const struct dir *dir, char *out,
+			size_t room, const struct dirent64 *entry)
 {
 	const struct stat attr = {
-		.st_ino = entry->d_ino,
+		.st_ino = attr_ino(fs, dir->inode->key.dev, entry->d_ino),
 		.st_mode = (mode_t)entry->d_type << 12,
 	};
 
@@ -121,7 +122,7 @@ static size_t add_plus(struct lanefs *fs, fuse_req_t req, struct dir *dir, char 
 		       const struct dirent64 *entry)
 {
 	struct fuse_entry_param param = {
-		.attr.st_ino = entry->d_ino,
+		.attr.st_ino = attr_ino(fs, dir->inode->key.dev, entry->d_ino),
 		.attr.st_mode = (mode_t)entry->d_type << 12,
 	};
 	struct inode *inode = NULL;
@@ -147,7 +148,7 @@ static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *ou
 
 	while (!err && !(err = peek_entry(dir, &entry)) && entry) {
 		added = plus ? add_plus(fs, req, dir, out + used, size - used, entry) :
-			       add_plain(req, out + used, size - used, entry);
+			       add_plain(fs, req, dir, out + used, size - used, entry);
 		if (added > size - used)
 			break;
 		used += added;

@@ -113,7 +113,7 @@ static int suppose_one(struct facts *facts, const char *name, const char *value)
 		return size_parse(value, -1, &facts->policy.size);
 	if (!strcmp(name, "program")) {
 		g_free(facts->program);
-		facts->program = g_strdup(value);
+		facts->program = g_strndup(value, PROGRAM_MAX);
 		facts->policy.program = facts->program;
 		return 0;
 	}

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -55,6 +56,8 @@ static void main_prepare_process(void)
 	int result;
 
 	umask(0);
+	/* Whatever the name it was started by: mount(8) calls mount.fuse.lanefs. */
+	prctl(PR_SET_NAME, "lanefs");
 	main_raise_limit(RLIMIT_NOFILE, "descriptors");
 	/* The kernel holds callers to theirs; what is beyond the daemon's own is EFBIG and not its end. */
 	main_raise_limit(RLIMIT_FSIZE, "file size");
@@ -95,7 +98,8 @@ static int main_mount(struct options *options)
 
 	if (!mount_init(&mount, options->source, options->mountpoint, &error) ||
 	    !probe_device(&error) ||
-	    !probe_uring(options->config->transport, &setup.io_uring, &no_io_uring, &error)) {
+	    !probe_uring(options->config->transport, &setup.io_uring, &no_io_uring, &error) ||
+	    !probe_threads(setup.io_uring, &error)) {
 		main_fail(error, status);
 	} else if (options->check_only) {
 		status = EXIT_SUCCESS;

@@ -130,6 +130,7 @@ bool inode_mode_settle(struct lanefs *fs, struct inode *inode, bool direct_io, b
 
 	g_mutex_lock(&mode->lock);
 	direct_io = mode_table_settle(&mode->opens, direct_io, writable);
+	mode->writable += writable;
 	if (mode_table_is_unseen(&mode->opens)) {
 		window_set_block(mode->windows, true);
 		/* The kernel drops its pages with this open; the next ones are to be noted anew. */
@@ -148,6 +149,7 @@ void inode_mode_close(struct lanefs *fs, struct inode *inode, bool direct_io, bo
 
 	g_mutex_lock(&mode->lock);
 	mode_table_end(&mode->opens, direct_io, writable);
+	mode->writable -= writable;
 	mode->writable_closes += writable;
 	if (!mode->opens.count) {
 		mode->idle_since = g_get_monotonic_time();
@@ -314,6 +316,19 @@ bool inode_mode_is_cached(struct lanefs *fs, struct inode *inode)
 	cached = mode->opens.kind == IO_MODE_FUSE && atomic_read(mode->lanes[LANE_CACHED].open);
 	g_mutex_unlock(&mode->lock);
 	return cached;
+}
+
+bool inode_mode_may_hold_stores(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool may;
+
+	if (!mode)
+		return false;
+	g_mutex_lock(&mode->lock);
+	may = mode->opens.kind == IO_MODE_FUSE && mode->writable;
+	g_mutex_unlock(&mode->lock);
+	return may;
 }
 
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)

@@ -49,10 +49,15 @@ struct inode_mode {
 	struct mode_opens opens;    /* M */
 	int backing_id;             /* M, 0: none */
 	int64_t idle_since;         /* M, us on the monotonic clock, when the last open left */
-	unsigned int writable_closes; /* M, of writable opens, ever */
+	unsigned int writable;      /* M, writable opens */
+	unsigned int writable_closes; /* M, of such opens, ever */
 	bool expiring;              /* M, queued with the reaper */
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
+	unsigned int appends;       /* M, WRITEs of a large append under way */
+	off_t append_shift;         /* M, what is added to their offsets */
+	off_t append_end;           /* M, behind the last of them */
+	int64_t append_last;        /* M, us on the monotonic clock, when a whole one last came; 0: never */
 	bool locked;                /* atomic, somebody has locked it since it is known */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
@@ -112,6 +117,9 @@ bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode);
 
 /* Whether an open of it has the kernel keep pages of the FUSE inode. */
 bool inode_mode_is_cached(struct lanefs *fs, struct inode *inode);
+
+/* Whether pages of the FUSE inode may hold stores of a mapping that the backing file has not got. */
+bool inode_mode_may_hold_stores(struct lanefs *fs, struct inode *inode);
 
 /* Whether it has opens at all. */
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode);

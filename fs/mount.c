@@ -272,8 +272,9 @@ int mount_detach(struct mount *mount)
 
 	if (!g_mutex_trylock(&mount->lock))
 		return 0;
-	if (mount_present(mount))
+	if (!mount->off && mount_present(mount))
 		result = mount_umount(mount->mountpoint);
+	mount->off = !result;
 	g_mutex_unlock(&mount->lock);
 	return result;
 }

@@ -24,6 +24,7 @@ struct mount {
 	struct mount_id below; /* what MOUNTPOINT was on before */
 	struct mount_id own;   /* ours; of no use before mount_remember() */
 	GMutex lock;           /* one at a time takes the mount off */
+	bool off;              /* by lock: that was done */
 };
 
 /*
@@ -45,7 +46,8 @@ bool mount_present(const struct mount *mount);
 /*
  * Takes our mount off MOUNTPOINT, lazily, if it is the one seen there and no
  * other thread is at it.  Nobody finds it by name afterwards; files open in it
- * go on.  0 or -errno.
+ * go on.  Once it is off, or another is seen, nothing more is done: without unique
+ * ids the next mount there may look like ours.  0 or -errno.
  */
 int mount_detach(struct mount *mount);
 

@@ -153,6 +153,45 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	deferred_push(in->fs, &copy->deferred, req, copy_run);
 }
 
+struct seek {
+	struct deferred deferred;
+	off_t offset;
+	int whence;
+};
+
+static void seek_run(struct work *work)
+{
+	struct seek *seek = (struct seek *)work;
+	struct file *file = seek->deferred.file;
+
+	/* Invalidated, they are written first, by requests (fuse_launder_folio). */
+	if (!seek->deferred.refused)
+		fuse_lowlevel_notify_inval_inode(file->fs->se, file->inode->id, 0, 0);
+	deferred_reply(&seek->deferred, file_seek(file, seek->offset, seek->whence));
+}
+
+void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
+{
+	struct seek *seek;
+	off_t found;
+
+	/* The kernel sends LSEEK before it has written what is stored in mappings (fuse_lseek). */
+	if (inode_mode_may_hold_stores(file->fs, file->inode)) {
+		seek = g_new0(struct seek, 1);
+		seek->deferred.file = file_ref(file);
+		seek->deferred.seeks = seek->deferred.waits = true;
+		seek->offset = offset;
+		seek->whence = whence;
+		deferred_push(file->fs, &seek->deferred, req, seek_run);
+		return;
+	}
+	found = file_seek(file, offset, whence);
+	if (found < 0)
+		fuse_reply_err(req, found == -EMFILE ? ENFILE : (int)-found);
+	else
+		fuse_reply_lseek(req, found);
+}
+
 union ioctl_value {
 	unsigned int flags;
 	struct fsxattr fsx;

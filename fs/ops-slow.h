@@ -13,6 +13,9 @@ void slow_fallocate(struct file *file, fuse_req_t req, int mode, off_t offset, o
 void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, fuse_req_t req,
 	       size_t length, int flags);
 
+/* lseek(2) with SEEK_DATA or SEEK_HOLE, which may have to wait for what is stored in mappings. */
+void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence);
+
 /*
  * The file attribute ioctls (chattr, lsattr, project ids) on fd, of inode; ENOTTY
  * for others.  Replies now.

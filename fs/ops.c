@@ -63,12 +63,16 @@ static void reply_entry(fuse_req_t req, int err, struct inode *inode, const stru
 		inodes_forget(&fs->inodes, entry.ino, 1);
 }
 
-static void reply_attr(fuse_req_t req, int err, struct inode *inode, const struct stat *attr)
+static void reply_attr(fuse_req_t req, int err, struct inode *inode, struct stat *attr)
 {
-	if (err)
+	struct lanefs *fs = fs_of(req);
+
+	if (err) {
 		reply_err(req, err);
-	else
-		fuse_reply_attr(req, attr, attr_timeout(fs_of(req), inode, attr));
+		return;
+	}
+	attr->st_ino = attr_ino(fs, attr->st_dev, attr->st_ino);
+	fuse_reply_attr(req, attr, attr_timeout(fs, inode, attr));
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
@@ -130,6 +134,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct
 		return;
 	}
 	backing_stat_from_statx(&stx, &attr, NULL);
+	stx.stx_ino = attr_ino(fs_of(req), attr.st_dev, stx.stx_ino);
 	fuse_reply_statx(req, 0, &stx, attr_timeout(fs_of(req), inode, &attr));
 }
 
@@ -452,12 +457,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 		     struct fuse_file_info *fi)
 {
-	off_t found = file_seek(file_of(req, fi), offset, whence);
-
-	if (found < 0)
-		reply_err(req, (int)found);
-	else
-		fuse_reply_lseek(req, found);
+	slow_seek(file_of(req, fi), req, offset, whence);
 }
 
 /* ACCESS and BMAP are not here: with default_permissions the kernel decides, and there is no block device. */

@@ -191,11 +191,11 @@ static bool take_positional(struct options *options, const struct arguments *arg
 }
 
 /* Unknown to lanefs altogether, not a bad value of something known. */
-static bool is_unknown(const struct config *config, const char *option)
+static bool is_unknown(const char *option)
 {
 	g_autofree char *name = g_strndup(option, strcspn(option, "="));
 
-	return !g_hash_table_contains(config->sources, name);
+	return !config_knows(name);
 }
 
 static bool apply_option(struct config *config, const char *option, bool sloppy, GError **error)
@@ -204,7 +204,7 @@ static bool apply_option(struct config *config, const char *option, bool sloppy,
 
 	if (config_set(config, option, &problem))
 		return true;
-	if (sloppy && is_unknown(config, option)) {
+	if (sloppy && is_unknown(option)) {
 		g_message("skipped: %s", problem->message);
 		return true;
 	}

@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #define PROBE_DEVICE "/dev/fuse"
+/* Of the daemon and of libfuse, without the queues of io_uring. */
+#define PROBE_THREADS 16
 #define PROBE_PARAMETER "/sys/module/fuse/parameters/enable_uring"
 
 static const char *probe_device_remedy(int err)
@@ -106,6 +109,40 @@ bool probe_uring(enum config_transport wanted, bool *use, char **reason, GError 
 	}
 	*reason = g_strdup_printf("%s; %s", missing, remedy);
 	return true;
+}
+
+static void *probe_wait(void *data)
+{
+	GMutex *gate = data;
+
+	g_mutex_lock(gate);
+	g_mutex_unlock(gate);
+	return NULL;
+}
+
+bool probe_threads(bool io_uring, GError **error)
+{
+	unsigned int wanted = PROBE_THREADS + (io_uring ? (unsigned int)get_nprocs_conf() : 0);
+	g_autofree GThread **threads = g_new(GThread *, wanted);
+	g_autoptr(GError) problem = NULL;
+	unsigned int count = 0;
+	GMutex gate;
+
+	g_mutex_init(&gate);
+	g_mutex_lock(&gate);
+	while (count < wanted &&
+	       (threads[count] = g_thread_try_new("probe", probe_wait, &gate, &problem)))
+		count++;
+	g_mutex_unlock(&gate);
+	for (unsigned int i = 0; i < count; i++)
+		g_thread_join(threads[i]);
+	g_mutex_clear(&gate);
+	if (count == wanted)
+		return true;
+	g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
+		    "only %u of %u threads can be started: raise the limit of processes "
+		    "(ulimit -u, pids.max, TasksMax=)", count, wanted);
+	return false;
 }
 
 uint64_t probe_memory(void)

@@ -18,5 +18,11 @@ bool probe_device(GError **error);
  */
 bool probe_uring(enum config_transport wanted, bool *use, char **reason, GError **error);
 
+/*
+ * That as many threads can be had as a mount begins with, one for each core of them over io_uring;
+ * the error says what limits them.
+ */
+bool probe_threads(bool io_uring, GError **error);
+
 /* Bytes of memory of this machine, 0: unknown. */
 uint64_t probe_memory(void);

@@ -4,8 +4,7 @@
 #include "session-init.h"
 #include "fs.h"
 
-#include <linux/magic.h>
-#include <sys/vfs.h>
+#include <sys/stat.h>
 
 /* Requests of read-ahead and of asynchronous direct I/O the kernel may have under way at once. */
 #define MAX_BACKGROUND 64
@@ -16,7 +15,8 @@
  * be of the usual megabyte.
  */
 #define SMALL_MEMORY (256 << 20)
-#define SMALL_REQUEST (64 << 10)
+/* With an extended attribute of 64 KiB, and its name, in it: the kernel's io_uring queues check no size. */
+#define SMALL_REQUEST (128 << 10)
 
 static void want(struct fuse_conn_info *conn, uint64_t capability)
 {
@@ -24,14 +24,15 @@ static void want(struct fuse_conn_info *conn, uint64_t capability)
 		fuse_set_feature_flag(conn, capability);
 }
 
-/* An overlay below is itself a stacked filesystem; then nothing can be stacked on lanefs. */
-static unsigned int backing_depth(struct lanefs *fs)
+/*
+ * The kernel asks for CAP_SYS_ADMIN in the first user namespace (fs/fuse/backing.c), whose number is
+ * fixed (include/linux/proc_ns.h, PROC_USER_INIT_INO).
+ */
+static bool in_user_namespace(void)
 {
-	struct statfs stat;
+	struct stat attr;
 
-	if (!fstatfs(fs->inodes.backing.root_fd, &stat) && stat.f_type == OVERLAYFS_SUPER_MAGIC)
-		return 1;
-	return 0;
+	return !stat("/proc/self/ns/user", &attr) && attr.st_ino != 0xEFFFFFFDU;
 }
 
 static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
@@ -42,11 +43,14 @@ static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
 		fs->no_passthrough = "the kernel (before 6.9) has no FUSE passthrough";
 	else if (!fs->root_daemon)
 		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN";
+	else if (in_user_namespace())
+		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN outside of user namespaces";
 	fs->passthrough = !fs->no_passthrough;
 	if (!fs->passthrough)
 		return;
 	fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH);
-	conn->max_backing_stack_depth = backing_depth(fs);
+	/* An overlay below is itself a stacked filesystem; then nothing can be stacked on lanefs. */
+	conn->max_backing_stack_depth = fs->inodes.backing.overlay;
 }
 
 /*
@@ -83,6 +87,7 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = MAX_BACKGROUND;
 	if (fs->memory_limit < SMALL_MEMORY)
 		conn->max_write = SMALL_REQUEST;
+	fs->max_write = conn->max_write;
 	conn->time_gran = 1;
 	init_passthrough(fs, conn);
 	init_mappings(fs, conn);

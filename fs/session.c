@@ -61,15 +61,14 @@ static void session_fail_in_libfuse(const struct session *session, const char *o
  */
 static void session_drain(struct session *session)
 {
-	bool stopped = true;
-
 	g_mutex_lock(&session->drain_lock);
 	if (!session->drained)
-		stopped = lanefs_stop(session->fs);
-	session->drained = true;
-	g_mutex_unlock(&session->drain_lock);
-	if (stopped)
+		session->drained = lanefs_stop(session->fs);
+	if (session->drained) {
+		g_mutex_unlock(&session->drain_lock);
 		return;
+	}
+	/* With the lock: who else comes here must not go on to free what is in use. */
 	g_message("requests are stuck in %s, ending without them", session->setup->mount->source);
 	mount_detach(session->setup->mount);
 	_exit(EXIT_SUCCESS);

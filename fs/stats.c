@@ -5,6 +5,7 @@
 #include "notify.h"
 #include "residency-watch.h"
 #include "ring.h"
+#include "transport.h"
 #include "window.h"
 
 #include "policy/json-text.h"
@@ -144,6 +145,14 @@ static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
 	json_builder_end_object(builder);
 }
 
+/* Where libfuse could not start its rings, which it does after the mount, it goes on without. */
+static const char *no_io_uring(const struct lanefs *fs)
+{
+	if (*fs->no_io_uring || transport_has_queues())
+		return fs->no_io_uring;
+	return "libfuse could not start its rings: see the limits on processes, descriptors and memory";
+}
+
 char *stats_mount(struct lanefs *fs, bool io_uring)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
@@ -158,7 +167,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 					       G_USEC_PER_SEC);
 	begin_object(builder, "transport");
 	json_add_text(builder, "name", io_uring ? "io_uring" : "dev");
-	json_add_text(builder, "reason", io_uring ? "" : fs->no_io_uring);
+	json_add_text(builder, "reason", io_uring ? "" : no_io_uring(fs));
 	json_builder_end_object(builder);
 	add_available(builder, "passthrough", "available", fs->no_passthrough);
 	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);

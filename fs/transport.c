@@ -244,6 +244,16 @@ static struct transport_queue *transport_queue_new(struct io_uring *ring)
 	return queue;
 }
 
+bool transport_has_queues(void)
+{
+	bool has;
+
+	g_mutex_lock(&transport_queues_lock);
+	has = transport_queues;
+	g_mutex_unlock(&transport_queues_lock);
+	return has;
+}
+
 struct transport_queue *transport_current(void)
 {
 	return transport_here;

@@ -41,6 +41,9 @@ static inline void transport_ordered(void)
  */
 void transport_on_end(void (*ended)(void *data), void *data);
 
+/* Whether requests come by queues of io_uring: false until the first has begun.  Any thread. */
+bool transport_has_queues(void);
+
 /*
  * Entries of each queue of io_uring, of which there is one per possible core.  Each
  * has a buffer of the largest request (1 MiB) that becomes resident with use; the kernel uses the

@@ -127,6 +127,8 @@ static void deferred_send(struct transport_reply *reply)
 
 	if (deferred->counts && deferred->result >= 0)
 		fuse_reply_write(deferred->req, (size_t)deferred->result);
+	else if (deferred->seeks && deferred->result >= 0)
+		fuse_reply_lseek(deferred->req, deferred->result);
 	else
 		fuse_reply_err(deferred->req, (int)-deferred->result);
 }

@@ -44,6 +44,7 @@ struct deferred {
 	struct file *file, *other; /* references for as long as it takes, NULL: none */
 	bool waits;     /* for other requests, so that it may not run on a thread that serves them */
 	bool counts;    /* it is answered with a number of bytes */
+	bool seeks;     /* it is answered with an offset */
 	int refused;    /* instead of doing anything, answer with this errno; 0: do it */
 	bool later;     /* counted by later_begin() */
 };

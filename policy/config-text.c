@@ -28,7 +28,7 @@ static void add_mount_option(JsonBuilder *json, const struct config *config, con
 	add_value(json, config, name, equals ? equals + 1 : "true", GROUP_MOUNT);
 }
 
-char *config_to_json(const struct config *config)
+static char *to_json(const struct config *config, bool with_rules)
 {
 	g_autoptr(JsonBuilder) json = json_builder_new();
 
@@ -44,11 +44,25 @@ char *config_to_json(const struct config *config)
 
 	json_builder_set_member_name(json, "rules");
 	json_builder_begin_array(json);
-	for (unsigned int i = 0; i < config->rules->len; i++)
+	for (unsigned int i = 0; with_rules && i < config->rules->len; i++)
 		rule_to_json(g_ptr_array_index(config->rules, i), json);
 	json_builder_end_array(json);
+	if (!with_rules) {
+		json_builder_set_member_name(json, "rules_left_out");
+		json_builder_add_int_value(json, config->rules->len);
+	}
 	json_builder_end_object(json);
 	return json_finish_text(json);
+}
+
+char *config_to_json(const struct config *config, size_t most)
+{
+	char *text = to_json(config, true);
+
+	if (!most || strlen(text) <= most)
+		return text;
+	g_free(text);
+	return to_json(config, false);
 }
 
 #define HELP_WIDTH 78

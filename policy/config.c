@@ -139,6 +139,11 @@ bool config_set(struct config *config, const char *option, GError **error)
 	return unknown_option(name, error);
 }
 
+bool config_knows(const char *name)
+{
+	return config_key_find(name) || mount_option_find(name);
+}
+
 static bool is_default(const struct config *config, const char *key)
 {
 	return g_strcmp0(g_hash_table_lookup(config->sources, key), SOURCE_DEFAULT) == 0;

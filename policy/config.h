@@ -126,6 +126,9 @@ bool config_load(struct config *config, const char *file, GError **error);
  */
 bool config_set(struct config *config, const char *option, GError **error);
 
+/* Whether there is an option of that name at all: a bad value of one is no unknown option. */
+bool config_knows(const char *name);
+
 /*
  * After everything is loaded: the profile's values where nothing else was said, and
  * its rules behind all others.
@@ -149,8 +152,11 @@ bool config_validate(const struct config *config, uint64_t memory, GError **erro
  *  "rules":[{"name":"...","path":"...",...,"source":"FILE"}]}
  * Every key of the struct above and every mount option given, as it would be
  * written in a file.  New string.
+ *
+ * most: bytes that it may have, 0: any number.  Rules that there is no room for are left
+ * out, all of them, and "rules_left_out" says how many there are.
  */
-char *config_to_json(const struct config *config);
+char *config_to_json(const struct config *config, size_t most);
 
 /* One line per option with its default and meaning, for --help and the man page.  New string. */
 char *config_help(void);

@@ -15,6 +15,9 @@
 
 struct config;
 
+/* Bytes the kernel keeps of a program's name: its TASK_COMM_LEN, less the NUL. */
+#define PROGRAM_MAX 15
+
 enum lane {
 	LANE_CACHED,
 	LANE_DIRECT,
@@ -109,7 +112,7 @@ struct heat_view {
 /* All strings are borrowed for the call. */
 struct policy_facts {
 	const char *path;          /* below SOURCE without leading '/', NULL when unknown */
-	const char *program;       /* comm of the opener, NULL when unknown */
+	const char *program;       /* comm of the opener, PROGRAM_MAX bytes at most, NULL when unknown */
 	const char *cgroup;        /* its control group, NULL when unknown */
 	int64_t uid;               /* its user, negative: unknown */
 	int64_t age;               /* seconds since the file was modified, negative: unknown */

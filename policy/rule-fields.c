@@ -9,9 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* TASK_COMM_LEN of the kernel, less the NUL. */
-#define COMM_MAX 15
-
 /* A pattern that no path below SOURCE can match is a mistake: they look like "a/b". */
 static const char *path_problem(const char *pattern)
 {
@@ -37,7 +34,7 @@ static const char *program_problem(const char *pattern)
 {
 	if (!*pattern)
 		return "empty";
-	if (strlen(pattern) > COMM_MAX && !strpbrk(pattern, "*?[\\"))
+	if (strlen(pattern) > PROGRAM_MAX && !strpbrk(pattern, "*?[\\"))
 		return "the kernel keeps 15 bytes of a program's name: shorten it to those";
 	return glob_check(pattern);
 }

@@ -56,7 +56,7 @@ static void load_good(struct fixture *f, const char *text)
 /* The message without the name of the file; nothing may have changed. */
 static void load_bad(struct fixture *f, const char *text, const char *message)
 {
-	g_autofree char *before = config_to_json(f->config);
+	g_autofree char *before = config_to_json(f->config, 0);
 	g_autofree char *expected = g_strdup_printf("%s: %s", f->file, message);
 	g_autofree char *after = NULL;
 	g_autoptr(GError) error = NULL;
@@ -64,7 +64,7 @@ static void load_bad(struct fixture *f, const char *text, const char *message)
 	g_assert_false(load(f, text, &error));
 	g_assert_error(error, CONFIG_ERROR, CONFIG_ERROR_BAD);
 	g_assert_cmpstr(error->message, ==, expected);
-	after = config_to_json(f->config);
+	after = config_to_json(f->config, 0);
 	g_assert_cmpstr(before, ==, after);
 }
 
@@ -78,21 +78,21 @@ static void set_good(struct fixture *f, const char *option)
 
 static void set_bad(struct fixture *f, const char *option, const char *message)
 {
-	g_autofree char *before = config_to_json(f->config);
+	g_autofree char *before = config_to_json(f->config, 0);
 	g_autofree char *after = NULL;
 	g_autoptr(GError) error = NULL;
 
 	g_assert_false(config_set(f->config, option, &error));
 	g_assert_error(error, CONFIG_ERROR, CONFIG_ERROR_BAD);
 	g_assert_cmpstr(error->message, ==, message);
-	after = config_to_json(f->config);
+	after = config_to_json(f->config, 0);
 	g_assert_cmpstr(before, ==, after);
 }
 
 /* One member of {"key":{"value":...,"source":...,"group":...}}; NULL: no such key. */
 static char *json_member(const struct config *config, const char *key, const char *member)
 {
-	g_autofree char *json = config_to_json(config);
+	g_autofree char *json = config_to_json(config, 0);
 	g_autoptr(JsonParser) parser = json_parser_new();
 	JsonObject *root;
 
@@ -402,12 +402,12 @@ static void test_fstab_words(struct fixture *f, gconstpointer data)
 		"x-systemd.automount", "x-systemd.requires=/srv", "x-gvfs-show", "X-mount.mkdir",
 		"relatime", "atime", "diratime", "nostrictatime", "nolazytime",
 	};
-	g_autofree char *before = config_to_json(f->config);
+	g_autofree char *before = config_to_json(f->config, 0);
 	g_autofree char *after = NULL;
 
 	for (unsigned int i = 0; i < G_N_ELEMENTS(words); i++)
 		set_good(f, words[i]);
-	after = config_to_json(f->config);
+	after = config_to_json(f->config, 0);
 	g_assert_cmpstr(before, ==, after);
 	check_mount_options(f, "");
 }
@@ -742,13 +742,13 @@ static void test_json_round_trip(struct fixture *f, gconstpointer data)
 			   "transport=dev\npassthrough=off\nattr-timeout=0.5\nacl=off\nnotify=on\n"
 			   "pool=32M\n");
 	load_good(f, "[policy]\nread-ahead=1M\nlane=cached\n");
-	before = config_to_json(f->config);
+	before = config_to_json(f->config, 0);
 	text = file_from_json(before);
 
 	config_free(f->config);
 	f->config = config_new();
 	load_good(f, text);
-	after = config_to_json(f->config);
+	after = config_to_json(f->config, 0);
 	g_assert_cmpstr(before, ==, after);
 }
 
@@ -760,7 +760,7 @@ static void test_json_is_utf8(struct fixture *f, gconstpointer data)
 
 	set_good(f, "fsname=\xff\"\\\n");
 	load_good(f, "[rule a]\npath=\xff*\nlane=direct\n");
-	json = config_to_json(f->config);
+	json = config_to_json(f->config, 0);
 	g_assert_true(g_utf8_validate(json, -1, NULL));
 	g_assert_true(json_parser_load_from_data(parser, json, -1, NULL));
 }

@@ -189,7 +189,7 @@ static void test_shown(void)
 	g_assert_true(load(config, "[rule x]\nprogram=a,b\ncgroup=/user.slice/**\nuid=5-9\n"
 				   "kind=video,archive\nmin-age=120m\nmax-age=14d\n"
 				   "read-ahead=1M\nstream-window=2M\nkeep=true\n", NULL));
-	json = config_to_json(config);
+	json = config_to_json(config, 0);
 	for (const char *const *text = (const char *const[]){
 		     "\"program\":\"a,b\"", "\"cgroup\":\"user.slice/**\"", "\"uid\":\"5-9\"",
 		     "\"kind\":\"archive,video\"", "\"min-age\":\"2h\"", "\"max-age\":\"2w\"",

@@ -177,6 +177,40 @@ def test_statfs(m, f):
     assert os.statvfs(f).f_blocks == theirs.f_blocks
 
 
+@pytest.mark.daemon
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_inode_numbers_of_filesystems_below(mount, scratch, passthrough):
+    """Two that number their files alike: programs would take one file for the other."""
+    source = scratch.directory("source")
+    tops = [os.path.join(source, name) for name in ("a", "b")]
+    write_file(os.path.join(source, "own"), b"")
+    try:
+        for top in tops:
+            os.mkdir(top)
+            run("mount", "-t", "tmpfs", "none", top)
+            os.mkdir(os.path.join(top, "d"))
+            write_file(os.path.join(top, "d", "f"), top.encode())
+        below = [os.stat(os.path.join(top, "d", "f")).st_ino for top in tops]
+        assert below[0] == below[1], "this kernel numbers them otherwise"
+        m = mount(f"passthrough={passthrough}", source=source)
+        paths = [m.join(name, "d", "f") for name in "ab"]
+        assert os.stat(m.join("own")).st_ino == os.stat(os.path.join(source, "own")).st_ino
+        assert not os.path.samefile(*paths)
+        for path in paths:
+            shown = os.stat(path).st_ino
+            assert shown < 1 << 63
+            with open(path) as stream:
+                assert os.fstat(stream.fileno()).st_ino == shown
+            with os.scandir(os.path.dirname(path)) as entries:
+                assert [entry.inode() for entry in entries] == [shown]
+        assert run("cp", paths[0], paths[1]).returncode == 0
+        assert read_file(os.path.join(tops[1], "d", "f")) == tops[0].encode()
+        assert m.close() == []
+    finally:
+        for top in tops:
+            run("umount", "-l", top, check=False)
+
+
 @pytest.mark.whole
 def test_inode_numbers_are_the_backing_ones(m, f):
     os.mkdir(m.join("d"))

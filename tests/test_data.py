@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import util_sys
-from util import Child, pattern, read_file, run, write_file
+from util import Child, outcome, pattern, read_file, run, write_file
 from util_sys import (FALLOC_COLLAPSE_RANGE, FALLOC_INSERT_RANGE, FALLOC_KEEP_SIZE,
                       FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, fallocate)
 
@@ -83,6 +83,18 @@ def test_data_and_holes(m, f):
             os.lseek(f, offset, os.SEEK_DATA)
         assert caught.value.errno == errno.ENXIO
     assert os.lseek(f, -1, os.SEEK_END) == (4 << 20) - 1
+
+
+def test_stores_into_a_mapping_are_data(m, f):
+    """Not written back yet: cp and tar would take them for a hole."""
+    os.ftruncate(f, 4 << 20)
+    assert outcome(os.lseek, f, 0, os.SEEK_DATA) == os.strerror(errno.ENXIO)
+    with mmap.mmap(f, 4 << 20) as area:
+        area[1 << 20:(1 << 20) + 5] = b"store"
+        assert os.lseek(f, 0, os.SEEK_DATA) == 1 << 20
+        area[3 << 20] = 1
+        assert os.lseek(f, 2 << 20, os.SEEK_DATA) == 3 << 20
+        assert area[1 << 20:(1 << 20) + 5] == b"store" == os.pread(f, 5, 1 << 20)
 
 
 def test_fallocate(m, f):

@@ -122,6 +122,25 @@ def test_status_dead(mount):
         assert done.stderr.startswith(f"lanectl: {dead.path}: Transport endpoint is not connected")
 
 
+@pytest.mark.parametrize("seconds", ["-1", "inf", "nan", "1e13"])
+def test_timeout_is_checked(seconds):
+    for command in ("status", "stats"):
+        done = lanectl(command, "-t", seconds, status=2)
+        assert "seconds from 0 to 86400" in done.stderr
+
+
+def test_all_mounts_are_without_bind_mounts(mount, scratch):
+    m = mount()
+    os.mkdir(m.join("d"))
+    point = scratch.directory("bind")
+    run("mount", "--bind", m.join("d"), point)
+    try:
+        done = run(LANECTL, "report", check=False, timeout=20)
+        assert m.path in done.stdout and point not in done.stdout + done.stderr
+    finally:
+        run("umount", point)
+
+
 def test_status_hung(mount):
     alive, hung = mount("transport=dev"), mount("transport=dev")
     os.kill(hung.pid, signal.SIGSTOP)
@@ -134,6 +153,9 @@ def test_status_hung(mount):
             assert done.returncode == 1
             assert f"lanectl: {hung.path}: no answer from its daemon" in done.stderr
             assert alive.path in done.stdout
+        done = run(LANECTL, "report", check=False, timeout=20)
+        assert f"lanectl: {hung.path}: no answer from its daemon" in done.stderr
+        assert alive.path in done.stdout
         entry, _ = status_of(hung.path, "--timeout", "0.5")
         assert entry["state"] == "hung"
         assert status_of(alive.path, "--timeout", "0.5")[0]["state"] == "ok"

@@ -207,6 +207,19 @@ def test_daemon_in_a_small_cgroup(mount, transport):
         assert m.close() == []
 
 
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_large_attribute_of_a_small_daemon(mount, transport):
+    """Its requests are small, too, but not smaller than the largest attribute."""
+    with memory_cgroup("attribute", 200 << 20) as group:
+        m = mount(f"transport={transport}", backing="xfs", enter=group.enter)
+        write_file(m.join("f"), b"")
+        value = pattern(65536)
+        os.setxattr(m.join("f"), "user." + "n" * 250, value)
+        assert os.getxattr(m.backing("f"), "user." + "n" * 250) == value
+        assert os.getxattr(m.join("f"), "user." + "n" * 250) == value
+        assert m.close() == []
+
+
 @pytest.fixture
 def small_disk(scratch):
     """An ext4 of 24 MiB on a loop device: its directory.

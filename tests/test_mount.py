@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import stat
+import subprocess
 import time
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import util_mount
 import util_sys
 from util import NOBODY, need, read_file, run, wait_for, write_file
-from util_mount import LANEFS, lanefs_mounts
+from util_mount import LANECTL, LANEFS, lanefs_mounts
 
 pytestmark = pytest.mark.daemon
 
@@ -129,6 +130,80 @@ def test_bad_options(ends, option, words):
     line = refused(2, "-o", option, *ends)
     for word in words:
         assert word in line, line
+
+
+@pytest.fixture
+def helper(scratch):
+    """The name that mount(8) calls it by."""
+    link = os.path.join(scratch.base, "mount.fuse.lanefs")
+    os.symlink(LANEFS, link)
+    return link
+
+
+def test_sloppy_skips_what_is_unknown_alone(ends, helper):
+    """mount -s: with a bad value of an option that there is skipped it would be another mount."""
+    for option in ("ro=true", "nosuid=1", "fsname=", "threshold=12Q"):
+        done = run(helper, *ends, "-s", "-o", option, check=False)
+        assert done.returncode == 2 and option.split("=")[0] in done.stderr, done
+    run(helper, *ends, "-s", "-o", "nonsense=1,ro,state=off")
+    try:
+        assert os.statvfs(ends[1]).f_flag & os.ST_RDONLY
+    finally:
+        run("umount", ends[1])
+
+
+def test_daemon_has_its_name_whatever_it_is_called(ends, helper):
+    """lanectl reload of a read-only mount goes by the name."""
+    run(helper, *ends, "-o", "ro,state=off")
+    try:
+        stats = json.loads(os.getxattr(ends[1], "user.lanefs.stats"))
+        with open(f"/proc/{stats['pid']}/comm") as stream:
+            assert stream.read() == "lanefs\n"
+        assert run(LANECTL, "reload", ends[1]).stderr == ""
+    finally:
+        run("umount", ends[1])
+
+
+def test_user_namespace_is_no_privilege(ends):
+    """Of root in one the kernel takes no backing file: known before the first open, and said."""
+    need("unshare")
+    script = """
+        "$0" -o state=off "$1" "$2" || exit
+        getfattr --only-values -n user.lanefs.stats "$2"
+        printf '\\n'
+        getfattr --only-values -n user.lanefs.lane "$2/f"
+        printf '\\n'
+        cat "$2/f"
+        umount "$2"
+    """
+    write_file(ends[0] + "/f", b"data")
+    done = run("unshare", "-r", "-m", "sh", "-c", script, LANEFS, *ends, check=False)
+    if "unshare failed" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    stats, lane, data = done.stdout.splitlines()
+    passthrough = json.loads(stats)["passthrough"]
+    assert not passthrough["available"] and passthrough["reason"], passthrough
+    assert lane == "cached" and data == "data"
+
+
+def test_threads_are_limited(ends):
+    """Said before anything is mounted."""
+    group = f"/sys/fs/cgroup/pids/lanefs-test-{os.getpid()}"
+    try:
+        os.mkdir(group)
+    except OSError as error:
+        pytest.skip(f"no control group of processes: {error}")
+    try:
+        write_file(group + "/pids.max", b"6")
+        done = subprocess.run(
+            ["sh", "-c", 'echo $$ >"$0"/cgroup.procs; exec "$@"', group, LANEFS, *ends],
+            capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "pids.max" in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1 and not os.path.ismount(ends[1])
+    finally:
+        wait_for(lambda: not read_file(group + "/cgroup.procs"), 5, "the end of its processes")
+        os.rmdir(group)
 
 
 @pytest.mark.parametrize("text, words", [

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """O_DIRECT of the applications' own: what the backing filesystem answers, in every lane."""
+import ctypes
 import errno
 import fcntl
 import itertools
+import mmap
 import os
+import struct
 
 import pytest
 
@@ -94,3 +97,49 @@ def test_o_direct_taken_away_and_given_back(mount, lane):
     with open(m.backing("f"), "rb") as stream:
         data = pattern(SIZE)
         assert stream.read() == data[:4096] + b"y" * 4096 + b"x" * 100 + data[8292:]
+
+
+SYS_IO_SETUP, SYS_IO_DESTROY, SYS_IO_GETEVENTS, SYS_IO_SUBMIT = range(206, 210)
+IOCB_CMD_PWRITE = 1
+
+
+def aio_write(fd, buffer, length):
+    """One asynchronous write of the first length bytes of a mapping; what it has written."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    context = ctypes.c_ulong(0)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    iocb = ctypes.create_string_buffer(struct.pack("=QIIHhIQQqQII", 0, 0, 0, IOCB_CMD_PWRITE, 0,
+                                                   fd, address, length, 0, 0, 0, 0))
+    event = (ctypes.c_int64 * 4)()
+    assert call(SYS_IO_SETUP, 1, ctypes.byref(context)) == 0
+    try:
+        assert call(SYS_IO_SUBMIT, context, ctypes.c_long(1),
+                    ctypes.byref(ctypes.c_void_p(ctypes.addressof(iocb)))) == 1
+        assert call(SYS_IO_GETEVENTS, context, ctypes.c_long(1), ctypes.c_long(1),
+                    ctypes.byref(event), None) == 1
+    finally:
+        call(SYS_IO_DESTROY, context)
+    return event[2]
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+@pytest.mark.parametrize("options", [("lane=auto",), ("lane=direct", "passthrough=off"),
+                                     ("lane=cached", "passthrough=off")])
+def test_large_append_stays_in_order(mount, options, transport):
+    """Asynchronous, it comes as several requests that are under way together."""
+    m = mount(*options, f"transport={transport}", backing="ext4")
+    length = 8 << 20
+    write_file(m.join("f"), b"")
+    expected = b""
+    with mmap.mmap(-1, length) as buffer:
+        for turn in range(6):
+            fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | os.O_DIRECT)
+            buffer[:] = b"".join(bytes([turn * 8 + part]) * (1 << 20) for part in range(8))
+            expected += buffer[:]
+            assert aio_write(fd, buffer, length) == length
+            os.close(fd)
+    with open(m.backing("f"), "rb") as stream:
+        found = stream.read()
+    assert [found[at] for at in range(0, len(found), 1 << 19)] == \
+        [expected[at] for at in range(0, len(expected), 1 << 19)]
+    assert found == expected

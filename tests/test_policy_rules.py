@@ -117,6 +117,28 @@ def test_reload_of_a_read_only_mount(mount, config):
     wait_for(lambda: '"streamed"' in m.why(path), 5, "the new rule")
 
 
+def test_more_rules_than_an_attribute_holds(mount, config):
+    """The values are shown all the same, and the rules hold."""
+    rules = "".join(f"[rule {'x' * 100}{number}]\npath=*.{number}\nlane=stream\n"
+                    for number in range(600))
+    config.write(RULES + rules)
+    m = mount(argv=("-c", config.path))
+    told = json.loads(m.attribute("config"))
+    assert told["rules"] == [] and told["rules_left_out"] == 601
+    assert told["threshold"]["value"] == "1M"
+    assert ctl("threshold", "get", m.path).stdout.split()[-2:] != ["not", "set"]
+    assert "rules=601" in ctl("status").stdout
+    assert m.lane(make(m, "f.599")) == ("stream" if m.passthrough else "direct")
+
+
+def test_programs_are_known_by_what_the_kernel_keeps_of_a_name(mount, config):
+    config.write("[policy]\nthreshold=1M\n[rule vm]\nprogram=cloud-hyperviso\nlane=cached\n")
+    m = mount(argv=("-c", config.path))
+    path = make(m, "disk")
+    assert '"vm"' in ctl("explain", "--for", "cloud-hypervisor", path).stdout
+    assert '"vm"' not in ctl("explain", "--for", "cloud-hyper", path).stdout
+
+
 def test_reload_frees_open_files_from_a_forced_lane(mount, config):
     """Who was mounted with lane=stream finds no file hot, and does once it is auto."""
     config.write("[policy]\nthreshold=1M\nstream-window=8M\nlane=stream\n")

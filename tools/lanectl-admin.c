@@ -2,6 +2,7 @@
 /* Commands on whole mounts: reload, report and record. */
 #include "lanectl-attr.h"
 #include "lanectl-json.h"
+#include "lanectl-probe.h"
 #include "lanectl-text.h"
 #include "lanectl.h"
 #include "policy/policy.h"
@@ -29,17 +30,27 @@ static void act_on(struct lanectl *ctl, const char *path, mount_action action, v
 		action(ctl, path, &target, data);
 }
 
-/* The mounts named, or all there are. */
+static void act_on_all(struct lanectl *ctl, mount_action action, void *data)
+{
+	g_autoptr(GPtrArray) probes = probe_mounts(ctl->mounts, PROBE_TIMEOUT);
+
+	for (guint i = 0; i < probes->len; i++) {
+		const struct probe *probe = g_ptr_array_index(probes, i);
+
+		if (probe->state == PROBE_OK)
+			act_on(ctl, probe->mount->point, action, data);
+		else
+			probe_fail(ctl, probe);
+	}
+}
+
+/* The mounts named, or all that answer. */
 static void act_on_mounts(struct lanectl *ctl, char **paths, mount_action action, void *data)
 {
+	if (!*paths)
+		act_on_all(ctl, action, data);
 	for (char **path = paths; *path; path++)
 		act_on(ctl, *path, action, data);
-	for (guint i = 0; !*paths && i < ctl->mounts->len; i++) {
-		const struct mount *mount = g_ptr_array_index(ctl->mounts, i);
-
-		if (mount_is_lanefs(mount) && !mounts_cover_of(ctl->mounts, mount))
-			act_on(ctl, mount->point, action, data);
-	}
 }
 
 static void fail(struct lanectl *ctl, const char *path, int error)

@@ -278,8 +278,8 @@ void probe_fail(struct lanectl *ctl, const struct probe *probe)
 			     quoted);
 		break;
 	case PROBE_HUNG:
-		lanectl_fail(ctl, point, "no answer from its daemon; lanectl --timeout waits longer, "
-			     "umount -l %s gives it up", quoted);
+		lanectl_fail(ctl, point, "no answer from its daemon; lanectl status -t SECONDS waits "
+			     "longer, umount -l %s gives it up", quoted);
 		break;
 	case PROBE_FAILED:
 		if (probe->error == EACCES)

@@ -23,6 +23,14 @@ struct lanectl;
 			"Wait so long for a mount to answer (default 2)", "SECONDS"        \
 	}
 
+#define PROBE_TIMEOUT_MOST 86400.0
+#define PROBE_TIMEOUT_PROBLEM "-t takes seconds from 0 to 86400"
+
+static inline bool probe_timeout_is_valid(double timeout)
+{
+	return timeout >= 0 && timeout <= PROBE_TIMEOUT_MOST;
+}
+
 enum probe_state {
 	PROBE_OK,
 	PROBE_DEAD,    /* its daemon is gone */

@@ -238,6 +238,8 @@ int stats_run(struct lanectl *ctl, int argc, char **argv)
 
 	if (!lanectl_parse(ctl, argc, argv, entries, &paths))
 		return EXIT_USAGE;
+	if (!probe_timeout_is_valid(timeout))
+		return lanectl_usage(ctl, PROBE_TIMEOUT_PROBLEM);
 	json_list_begin(&out.list, ctl->json, "stats");
 	if (!*paths)
 		stats_of_mounts(&out, timeout);

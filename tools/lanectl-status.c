@@ -25,7 +25,10 @@ static char *option_text(const char *key, const char *value)
 static unsigned int count_rules(JsonObject *config)
 {
 	JsonNode *rules = json_find(config, "rules");
+	double left_out = json_find_number(config, "rules_left_out");
 
+	if (left_out > 0)
+		return (unsigned int)left_out;
 	return rules && JSON_NODE_HOLDS_ARRAY(rules) ?
 		       json_array_get_length(json_node_get_array(rules)) : 0;
 }
@@ -34,7 +37,7 @@ static unsigned int count_rules(JsonObject *config)
 static JsonObject *default_config(void)
 {
 	struct config *config = config_new();
-	g_autofree char *text = config_to_json(config);
+	g_autofree char *text = config_to_json(config, 0);
 	JsonObject *defaults = NULL;
 
 	config_free(config);
@@ -208,6 +211,8 @@ int status_run(struct lanectl *ctl, int argc, char **argv)
 
 	if (!lanectl_parse(ctl, argc, argv, entries, &args))
 		return EXIT_USAGE;
+	if (!probe_timeout_is_valid(timeout))
+		return lanectl_usage(ctl, PROBE_TIMEOUT_PROBLEM);
 	if (*args)
 		return lanectl_usage(ctl, "\"%s\": takes no path", *args);
 	probes = probe_mounts(ctl->mounts, timeout);

@@ -75,8 +75,8 @@ def guess(options, suite):
         "write": 1.2 + large + wait / 2,
         "loop": 2 + wait / 4,
         "serve": 1 + seconds,
-        "sync": 2.5,
-        "meta": 2.5,
+        "sync": 4,
+        "meta": 4,
         "database": 3 + 2 * seconds,
         "memory": 4 + options.inodes / 5e4,
     }[suite]

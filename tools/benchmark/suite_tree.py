@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What people do with trees of small files: rsync, and untar, clone, build.
 
-The tree is, unless told otherwise, that of the system's C headers, copied to the backing directory:
-a real one, and there is one wherever lanefs can be built.
+The tree is, unless told otherwise, that of the system's C headers, or as many of them as make 5,000
+files, copied to the backing directory: a real one, and there is one wherever lanefs can be built.
 
 On a disk what is made stays until the suite is over: ext4 passes over inode numbers that were in
 use in the last minutes, and who makes files there after others were removed pays for them.
@@ -18,6 +18,7 @@ from .condition import Cold
 from .session import session
 
 PEERS = ["native", "auto", "bindfs", "mergerfs"]
+FILES = 5000
 
 
 class Tree:
@@ -65,12 +66,12 @@ class Suite:
     def run(self, bench):
         options = bench.options
         names = presets.peers(options, self.name, PEERS)
-        room = 2 << 30
-        if options.device == "disk":
-            room += size_of(options.source_tree) * self.plan(options)
+        room = (4 if options.device == "disk" else 1) << 30
         with device.backing(bench, options.device, room) as source, bench.on(source):
             bench.progress.say(f"copying {options.source_tree}")
-            self.prepare(source, options.source_tree)
+            copy_tree(options.source_tree, os.path.join(source, "tree"))
+            if self.prepare:
+                self.prepare(source)
             os.sync()
             for case, (program, script) in self.jobs.items():
                 key = {"suite": self.name, "case": case, "condition": "cold",
@@ -80,20 +81,24 @@ class Suite:
                                            unit="s", rounds=options.rounds)
 
 
-def size_of(tree):
-    """Of its files, in bytes."""
-    return sum(os.lstat(os.path.join(at, name)).st_size
-               for at, _, names in os.walk(tree) for name in names)
+def copy_tree(tree, to):
+    """Its first files, with the directories they are in."""
+    left = FILES
+    for at, directories, names in os.walk(tree):
+        directories.sort()
+        made = os.path.join(to, os.path.relpath(at, tree))
+        os.makedirs(made, exist_ok=True)
+        for name in sorted(names)[:left]:
+            shutil.copy2(os.path.join(at, name), made, follow_symlinks=False)
+        left -= min(left, len(names))
+        if not left:
+            return
 
 
-def copy_tree(source, tree):
-    shutil.copytree(tree, os.path.join(source, "tree"), symlinks=True)
-
-
-def pack_tree(source, tree):
+def pack_tree(source):
     """As an archive and as a git repository, and some programs to build."""
+    tree, repository = os.path.join(source, "tree"), os.path.join(source, "repository")
     command(["tar", "-C", tree, "-cf", os.path.join(source, "tree.tar"), "."])
-    repository = os.path.join(source, "repository")
     command(["git", "init", "-q", "--bare", repository])
     git = ["git", f"--git-dir={repository}", f"--work-tree={tree}", "-c", "user.name=bench", "-c",
            "user.email=bench@localhost", "-c", "gc.auto=0", "-c", "core.bare=false"]
@@ -105,7 +110,7 @@ def pack_tree(source, tree):
         shutil.copy(path, code)
 
 
-SYNC = Suite("sync", "rsync of a tree of small files", copy_tree, {
+SYNC = Suite("sync", "rsync of a tree of small files", None, {
     "rsync, new": ("rsync", "rsync -a tree/ out/"),
     "rsync, nothing to do": ("rsync", "rsync -a --link-dest=../tree tree/ out/"),
 })
