@@ -133,28 +133,28 @@ def test_bad_options(ends, option, words):
 
 
 @pytest.fixture
-def helper(scratch):
+def as_helper(scratch):
     """The name that mount(8) calls it by."""
     link = os.path.join(scratch.base, "mount.fuse.lanefs")
     os.symlink(LANEFS, link)
     return link
 
 
-def test_sloppy_skips_what_is_unknown_alone(ends, helper):
+def test_sloppy_skips_what_is_unknown_alone(ends, as_helper):
     """mount -s: with a bad value of an option that there is skipped it would be another mount."""
     for option in ("ro=true", "nosuid=1", "fsname=", "threshold=12Q"):
-        done = run(helper, *ends, "-s", "-o", option, check=False)
+        done = run(as_helper, *ends, "-s", "-o", option, check=False)
         assert done.returncode == 2 and option.split("=")[0] in done.stderr, done
-    run(helper, *ends, "-s", "-o", "nonsense=1,ro,state=off")
+    run(as_helper, *ends, "-s", "-o", "nonsense=1,ro,state=off")
     try:
         assert os.statvfs(ends[1]).f_flag & os.ST_RDONLY
     finally:
         run("umount", ends[1])
 
 
-def test_daemon_has_its_name_whatever_it_is_called(ends, helper):
+def test_daemon_has_its_name_whatever_it_is_called(ends, as_helper):
     """lanectl reload of a read-only mount goes by the name."""
-    run(helper, *ends, "-o", "ro,state=off")
+    run(as_helper, *ends, "-o", "ro,state=off")
     try:
         stats = json.loads(os.getxattr(ends[1], "user.lanefs.stats"))
         with open(f"/proc/{stats['pid']}/comm") as stream:
