@@ -135,7 +135,7 @@ def test_bad_options(ends, option, words):
 @pytest.fixture
 def as_helper(scratch):
     """The name that mount(8) calls it by."""
-    link = os.path.join(scratch.base, "mount.fuse.lanefs")
+    link = os.path.join(scratch.directory("helper"), "mount.fuse.lanefs")
     os.symlink(LANEFS, link)
     return link
 
