@@ -400,7 +400,7 @@ static void write_done(struct ring_request *request, ssize_t result)
 
 static void write_submit(struct io *io)
 {
-	io->ring.write = true;
+	io->ring.what = RING_WRITE;
 	io->ring.buffer = io->buffer + io->done;
 	io->ring.length = io->length - io->done;
 	io->ring.offset = io->offset + (off_t)io->done;

@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "creds.h"
 #include "dir.h"
+#include "ring.h"
 #include "window.h"
 #include "worker.h"
 
@@ -15,43 +16,44 @@
 
 struct sync {
 	struct deferred deferred;
-	int fd;
-	bool datasync;
+	struct ring_request request;
 };
 
-static void sync_run(struct work *work)
+static void sync_done(struct ring_request *request, ssize_t result)
 {
-	struct sync *sync = (struct sync *)work;
-	int err = 0;
+	struct sync *sync = (struct sync *)((char *)request - offsetof(struct sync, request));
 
-	if (!sync->deferred.refused)
-		err = (sync->datasync ? fdatasync(sync->fd) : fsync(sync->fd)) ? -errno : 0;
-	deferred_reply(&sync->deferred, err);
+	deferred_reply(&sync->deferred, result);
+}
+
+/* By the ring: databases wait for it all the time, and a worker would be one more thread to be woken. */
+static void sync_submit(struct lanefs *fs, struct file *file, int fd, fuse_req_t req, bool datasync)
+{
+	struct sync *sync = g_new0(struct sync, 1);
+
+	sync->deferred.file = file ? file_ref(file) : NULL;
+	sync->request.what = datasync ? RING_FDATASYNC : RING_FSYNC;
+	sync->request.fd = fd;
+	sync->request.done = sync_done;
+	if (deferred_begin(fs, &sync->deferred, req))
+		ring_submit(fs->ring, &sync->request);
+	else
+		deferred_reply(&sync->deferred, 0);
 }
 
 void slow_fsync(struct file *file, fuse_req_t req, bool datasync)
 {
 	int fd = file_sync_fd(file);
-	struct sync *sync;
 
-	if (fd < 0) {
+	if (fd < 0)
 		fuse_reply_err(req, -fd);
-		return;
-	}
-	sync = g_new0(struct sync, 1);
-	sync->deferred.file = file_ref(file);
-	sync->fd = fd;
-	sync->datasync = datasync;
-	deferred_push(file->fs, &sync->deferred, req, sync_run);
+	else
+		sync_submit(file->fs, file, fd, req, datasync);
 }
 
 void slow_fsyncdir(struct lanefs *fs, uint64_t dir, fuse_req_t req, bool datasync)
 {
-	struct sync *sync = g_new0(struct sync, 1);
-
-	sync->fd = dir_fd(fs, dir);
-	sync->datasync = datasync;
-	deferred_push(fs, &sync->deferred, req, sync_run);
+	sync_submit(fs, NULL, dir_fd(fs, dir), req, datasync);
 }
 
 struct allocation {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests on open files whose system call may wait for the disk: done by the
- * worker, answered from there.
+ * ring or the worker, answered from there.
  */
 #pragma once
 

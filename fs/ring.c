@@ -27,18 +27,32 @@ struct ring {
 	char *no_io_uring;        /* fixed */
 };
 
+static ssize_t ring_do(const struct ring_request *request)
+{
+	const struct iovec iov = { .iov_base = request->buffer, .iov_len = request->length };
+
+	switch (request->what) {
+	case RING_READ:
+		return preadv2(request->fd, &iov, 1, request->offset, request->rw_flags);
+	case RING_WRITE:
+		return pwritev2(request->fd, &iov, 1, request->offset, request->rw_flags);
+	case RING_FSYNC:
+		return fsync(request->fd);
+	case RING_FDATASYNC:
+		return fdatasync(request->fd);
+	}
+	g_assert_not_reached();
+}
+
 static void ring_run_blocking(struct work *work)
 {
 	struct ring_request *request =
 		(struct ring_request *)((char *)work - offsetof(struct ring_request, work));
-	const struct iovec iov = { .iov_base = request->buffer, .iov_len = request->length };
 	ssize_t result;
 
 	creds_drop_enter(&request->drop);
 	do {
-		result = request->write ?
-			pwritev2(request->fd, &iov, 1, request->offset, request->rw_flags) :
-			preadv2(request->fd, &iov, 1, request->offset, request->rw_flags);
+		result = ring_do(request);
 	} while (result < 0 && errno == EINTR);
 	if (result < 0)
 		result = -errno;
@@ -88,13 +102,23 @@ static void *ring_reap(void *data)
 
 static void ring_prepare(struct io_uring_sqe *sqe, struct ring_request *request)
 {
-	if (request->write)
-		io_uring_prep_write(sqe, request->fd, request->buffer, (unsigned int)request->length,
-				    (uint64_t)request->offset);
-	else
+	switch (request->what) {
+	case RING_READ:
 		io_uring_prep_read(sqe, request->fd, request->buffer, (unsigned int)request->length,
 				   (uint64_t)request->offset);
-	sqe->rw_flags = request->rw_flags;
+		sqe->rw_flags = request->rw_flags;
+		break;
+	case RING_WRITE:
+		io_uring_prep_write(sqe, request->fd, request->buffer, (unsigned int)request->length,
+				    (uint64_t)request->offset);
+		sqe->rw_flags = request->rw_flags;
+		break;
+	case RING_FSYNC:
+	case RING_FDATASYNC:
+		io_uring_prep_fsync(sqe, request->fd,
+				    request->what == RING_FDATASYNC ? IORING_FSYNC_DATASYNC : 0);
+		break;
+	}
 	io_uring_sqe_set_data(sqe, request);
 }
 
@@ -212,9 +236,12 @@ void ring_end_round(void)
 
 void ring_submit(struct ring *ring, struct ring_request *request)
 {
+	/* The kernel has a thread of its own do it; without a queue to end on, a worker's can as well. */
+	bool by_worker = request->what >= RING_FSYNC && !transport_current();
+
 	request->ring = ring;
 	request->next = NULL;
-	if (!ring->reaper) {
+	if (!ring->reaper || by_worker) {
 		ring_push_blocking(ring, request);
 		return;
 	}

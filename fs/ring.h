@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asynchronous reads and writes of backing files: the only file that knows
+ * Asynchronous reads, writes and fsync of backing files: the only file that knows
  * liburing, but for what the transport has of it.
  *
  * Pattern: any thread submits, under a lock; one thread reaps and calls done().  A queue's thread of
@@ -25,18 +25,25 @@
 
 struct ring;
 
+enum ring_what {
+	RING_READ,
+	RING_WRITE,
+	RING_FSYNC,
+	RING_FDATASYNC,
+};
+
 struct ring_request {
 	/* What to do; the submitter's until ring_submit(), fixed until done(). */
-	bool write;
+	enum ring_what what;
 	int fd;
-	int rw_flags;    /* RWF_* */
+	int rw_flags;    /* RWF_*; this and what follows not of RING_FSYNC and RING_FDATASYNC */
 	struct creds_drop drop; /* a write's, see creds.h */
 	void *buffer;    /* must stay until done() */
 	size_t length;
 	off_t offset;
 	/*
 	 * On the ring's thread, the submitting queue's or a worker's, with no lock held but that queue's.  result: bytes,
-	 * perhaps fewer than asked, or -errno.  It must not block on I/O.  The
+	 * perhaps fewer than asked, 0 of an fsync, or -errno.  It must not block on I/O.  The
 	 * request is the submitter's again, to free or to submit anew.
 	 */
 	void (*done)(struct ring_request *request, ssize_t result);

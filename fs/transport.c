@@ -225,9 +225,14 @@ static struct {
 	bool stop;                             /* lock */
 } transport_replier;
 
+/* On the queue's thread, whose they are. */
 static struct transport_queue *transport_queue_new(struct io_uring *ring)
 {
 	struct transport_queue *queue = g_new0(struct transport_queue, 1);
+	/* As many fsyncs at once as there are requests, not four for each core: filesystems gather them. */
+	unsigned int kernel_threads[2] = { transport_queue_depth(), 0 };
+
+	io_uring_register_iowq_max_workers(ring, kernel_threads);
 
 	queue->ring = ring;
 	queue->own = transport_queue_depth() + 1;

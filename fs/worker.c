@@ -104,20 +104,27 @@ bool worker_push(struct worker *worker, struct work *work)
 	return room;
 }
 
-void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
-		   void (*run)(struct work *work))
+bool deferred_begin(struct lanefs *fs, struct deferred *deferred, fuse_req_t req)
 {
 	deferred->fs = fs;
 	deferred->req = req;
 	deferred->queue = transport_current();
-	deferred->work.run = run;
 	deferred->later = later_begin(fs);
 	if (!deferred->later)
 		deferred->refused = ENOTCONN;
-	else if (worker_push(fs->worker, &deferred->work))
-		return;
-	else if (deferred->waits)
-		deferred->refused = ENOLCK;
+	return deferred->later;
+}
+
+void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
+		   void (*run)(struct work *work))
+{
+	deferred->work.run = run;
+	if (deferred_begin(fs, deferred, req)) {
+		if (worker_push(fs->worker, &deferred->work))
+			return;
+		if (deferred->waits)
+			deferred->refused = ENOLCK;
+	}
 	run(&deferred->work);
 }
 

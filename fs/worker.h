@@ -50,6 +50,12 @@ struct deferred {
 };
 
 /*
+ * Prepares deferred for req, on the thread that received it, whoever carries it out.  False, with
+ * refused ENOTCONN, once the mount is stopping: to be answered at once.
+ */
+bool deferred_begin(struct lanefs *fs, struct deferred *deferred, fuse_req_t req);
+
+/*
  * Prepares deferred for req, on the thread that received it, and pushes it, with waits and the
  * files set.  Where it cannot be handed over run() is called here and now: with refused ENOTCONN
  * once the mount is stopping, with ENOLCK when it waits and no thread can be started.

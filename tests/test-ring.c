@@ -135,7 +135,7 @@ static void test_write_then_read(void)
 	g_autofree char *path = NULL;
 	int fd = open_pattern(&path);
 	char out[] = "through the ring", in[sizeof(out)];
-	struct one one = { .request = { .write = true, .fd = fd, .buffer = out,
+	struct one one = { .request = { .what = RING_WRITE, .fd = fd, .buffer = out,
 					.length = sizeof(out), .offset = 12345 } };
 
 	one_submit(ring, &one);

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -35,7 +36,10 @@ class Runs:
         env = {**os.environ, "LANEFS_BUILD": BUILD}
         process = subprocess.Popen([os.path.join(ROOT, "tools", "bench"), *argv, "--backing",
                                     self.directory], env=env, text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, **kwargs)
+                                   stderr=subprocess.PIPE,
+                                   # Ignored in what a shell has started in the background.
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                                   **kwargs)
         self.pids.append(process.pid)
         return process
 

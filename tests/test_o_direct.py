@@ -128,13 +128,13 @@ def aio_write(fd, buffer, length):
 def test_large_append_stays_in_order(mount, options, transport):
     """Asynchronous, it comes as several requests that are under way together."""
     m = mount(*options, f"transport={transport}", backing="ext4")
-    length = 8 << 20
+    length = 6 << 20
     write_file(m.join("f"), b"")
     expected = b""
     with mmap.mmap(-1, length) as buffer:
-        for turn in range(6):
+        for turn in range(5):
             fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | os.O_DIRECT)
-            buffer[:] = b"".join(bytes([turn * 8 + part]) * (1 << 20) for part in range(8))
+            buffer[:] = b"".join(bytes([turn * 6 + part]) * (1 << 20) for part in range(6))
             expected += buffer[:]
             assert aio_write(fd, buffer, length) == length
             os.close(fd)
