@@ -141,16 +141,6 @@ double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *a
 	return fs->config->attr_timeout;
 }
 
-uint64_t attr_ino(const struct lanefs *fs, uint64_t dev, uint64_t ino)
-{
-	/* Theirs are mostly small; with the sign's bit, which some take it for, left alone. */
-	const uint64_t upper = G_GUINT64_CONSTANT(0x7fffffff00000000);
-
-	if (dev == fs->inodes.root->key.dev || fs->inodes.backing.overlay)
-		return ino;
-	return ino ^ (mix(1, dev) & upper);
-}
-
 void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		struct fuse_entry_param *entry)
 {
@@ -161,7 +151,7 @@ void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		.attr_timeout = attr_timeout(fs, inode, attr),
 		.entry_timeout = fs->config->attr_timeout,
 	};
-	entry->attr.st_ino = attr_ino(fs, attr->st_dev, attr->st_ino);
+	entry->attr.st_ino = backing_ino(&fs->inodes.backing, attr->st_dev, attr->st_ino);
 }
 
 void attr_forget(struct lanefs *fs, struct inode *inode)

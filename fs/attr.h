@@ -48,13 +48,6 @@ bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct s
  */
 double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *attr);
 
-/*
- * The number that an inode of the filesystem dev has here, where everything has one st_dev: that of
- * SOURCE its own, that of others below, which may number theirs alike (btrfs gives a file and its
- * snapshots one number), another.
- */
-uint64_t attr_ino(const struct lanefs *fs, uint64_t dev, uint64_t ino);
-
 /* A lookup's answer; the inode's lookup was counted. */
 void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		struct fuse_entry_param *entry);

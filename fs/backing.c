@@ -273,13 +273,70 @@ static int clone_noatime(int source_fd)
 	return fd;
 }
 
+static uint64_t mix(uint64_t value)
+{
+	value *= G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
+	return value ^ value >> 32;
+}
+
+static bool is_mixed_alike(GHashTable *below, uint64_t with)
+{
+	GHashTableIter iter;
+	void *found;
+
+	g_hash_table_iter_init(&iter, below);
+	while (g_hash_table_iter_next(&iter, NULL, &found))
+		if (*(uint64_t *)found == with)
+			return true;
+	return false;
+}
+
+void backing_meet(struct backing *backing, int fd, uint64_t dev)
+{
+	/* Their numbers are mostly small; the sign's bit, which some take it for, is left alone. */
+	const uint64_t upper = G_GUINT64_CONSTANT(0x7fffffff00000000);
+	struct statfs info;
+	uint64_t with = 0;
+
+	if (dev == backing->source_dev || backing->overlay)
+		return;
+	g_mutex_lock(&backing->lock);
+	if (!g_hash_table_contains(backing->below, &dev)) {
+		if (!fstatfs(fd, &info))
+			memcpy(&with, &info.f_fsid, sizeof(with));
+		with = mix(with) & upper;
+		/* None, or that of a copy. */
+		if (!with || is_mixed_alike(backing->below, with))
+			with = mix(with ^ dev) & upper;
+		g_hash_table_insert(backing->below, g_memdup2(&dev, sizeof(dev)),
+				    g_memdup2(&with, sizeof(with)));
+	}
+	g_mutex_unlock(&backing->lock);
+}
+
+uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino)
+{
+	const uint64_t *with;
+
+	if (dev == backing->source_dev || backing->overlay)
+		return ino;
+	g_mutex_lock(&backing->lock);
+	with = g_hash_table_lookup(backing->below, &dev);
+	if (with)
+		ino ^= *with;
+	g_mutex_unlock(&backing->lock);
+	return ino;
+}
+
 int backing_init(struct backing *backing, int source_fd, bool noatime)
 {
 	struct statfs info;
+	struct stat attr;
 	int err;
 
 	*backing = (struct backing){ .tree_fd = -1, .root_fd = -1, .proc_fd = -1 };
 	g_mutex_init(&backing->lock);
+	backing->below = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
 	if (noatime)
 		backing->tree_fd = clone_noatime(source_fd);
 	backing->root_fd = backing->tree_fd < 0 ?
@@ -291,6 +348,10 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	if (backing->proc_fd < 0)
 		return -errno;
 	backing->local_dev = local_dev(backing->root_fd);
+	err = backing_stat(backing->root_fd, "", &attr, NULL);
+	if (err)
+		return err;
+	backing->source_dev = attr.st_dev;
 	backing->overlay = !fstatfs(backing->root_fd, &info) && info.f_type == OVERLAYFS_SUPER_MAGIC;
 	err = backing_probe_handles(backing);
 	backing->handles = !err;
@@ -313,5 +374,6 @@ void backing_finish(struct backing *backing)
 	if (backing->tree_fd >= 0)
 		close(backing->tree_fd);
 	g_free(backing->no_handles);
+	g_clear_pointer(&backing->below, g_hash_table_unref);
 	g_mutex_clear(&backing->lock);
 }

@@ -45,6 +45,8 @@ struct backing {
 	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
 	uint64_t own_dev;   /* st_dev of the mount itself, 0: not known yet; fixed before requests */
 	uint64_t local_dev; /* st_dev of SOURCE if its attributes are always up to date, else 0; fixed */
+	uint64_t source_dev; /* st_dev of SOURCE; fixed */
+	GHashTable *below;  /* by lock, st_dev of other filesystems -> what their inode numbers are mixed with */
 	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
@@ -63,6 +65,17 @@ struct backing {
  */
 int backing_init(struct backing *backing, int source_fd, bool noatime);
 void backing_finish(struct backing *backing);
+
+/* fd is of the filesystem dev, which may be another than SOURCE's: before backing_ino() is asked of it. */
+void backing_meet(struct backing *backing, int fd, uint64_t dev);
+
+/*
+ * The number that an inode of the filesystem dev has on the mount, where everything has one st_dev:
+ * that of SOURCE its own; that of others below, which may number theirs alike (btrfs gives a file and
+ * its snapshots one number), another, the same from mount to mount where the filesystem has an id
+ * (f_fsid).  Where SOURCE is an overlay, whose files have several st_dev themselves, all their own.
+ */
+uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino);
 
 /*
  * Attributes of name in dir_fd, or of dir_fd itself when name is "".  Does not

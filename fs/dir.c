@@ -107,7 +107,7 @@ static size_t add_plain(struct lanefs *fs, fuse_req_t req, const struct dir *dir
 			size_t room, const struct dirent64 *entry)
 {
 	const struct stat attr = {
-		.st_ino = attr_ino(fs, dir->inode->key.dev, entry->d_ino),
+		.st_ino = backing_ino(&fs->inodes.backing, dir->inode->key.dev, entry->d_ino),
 		.st_mode = (mode_t)entry->d_type << 12,
 	};
 
@@ -122,7 +122,7 @@ static size_t add_plus(struct lanefs *fs, fuse_req_t req, struct dir *dir, char 
 		       const struct dirent64 *entry)
 {
 	struct fuse_entry_param param = {
-		.attr.st_ino = attr_ino(fs, dir->inode->key.dev, entry->d_ino),
+		.attr.st_ino = backing_ino(&fs->inodes.backing, dir->inode->key.dev, entry->d_ino),
 		.attr.st_mode = (mode_t)entry->d_type << 12,
 	};
 	struct inode *inode = NULL;

@@ -46,7 +46,6 @@ struct lanefs {
 	char *source, *mountpoint;      /* fixed */
 	uint64_t memory;                /* fixed, bytes in the machine */
 	uint64_t memory_limit;          /* fixed, bytes the daemon may use */
-	size_t max_write;               /* fixed from INIT on, bytes of the largest WRITE */
 	uint32_t generation;            /* fixed, of all inodes of this mount: ids begin anew at the next */
 	int64_t started;                /* fixed, us on the monotonic clock */
 	bool root_daemon;               /* fixed, may act for other users */

@@ -36,6 +36,7 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 	bool first = false;
 	int close_fd = fd;
 
+	backing_meet(&inodes->backing, fd, attr->st_dev);
 	backing_identify(&inodes->backing, fd, attr->st_mode, &handle);
 	fresh = inode_new(key, attr->st_mode, &handle);
 	g_mutex_lock(&inodes->lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io.h"
+#include "append.h"
 #include "backing-read.h"
 #include "bufpool.h"
 #include "ring.h"
@@ -9,9 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 /* Kernel 6.14; older headers lack it. */
 #ifndef RWF_DONTCACHE
@@ -20,9 +19,6 @@
 
 /* Bytes of a write that is worth a write-out of its own. */
 #define UNCACHED_LEAST (64 << 10)
-
-/* For so long a WRITE of an append may follow the one before. */
-#define APPEND_US ((int64_t)G_USEC_PER_SEC)
 
 /* One request on its way through the ring; freed by its completion. */
 struct io {
@@ -44,7 +40,8 @@ struct io {
 	bool owned;                   /* buffer is the pool's, not the transport's */
 	bool waited;                  /* and by bufpool_get_wait() */
 	bool for_pages;               /* a READ of the kernel's own pages */
-	bool appends;                 /* counted in the mode's appends */
+	struct append_part append;    /* a WRITE's, where direct and to the end */
+	bool appends;                 /* it has its turn there */
 	int err;                      /* to be answered, 0 or -errno */
 };
 
@@ -289,62 +286,6 @@ static void write_changes(struct io *io)
 		       append ? -1 : (off_t)io->length);
 }
 
-/*
- * Where an append goes.  The backing filesystem knows its end best; but a direct write(2) of more
- * than max_write comes as several WRITEs that are under way together (FUSE_ASYNC_DIO), in places that
- * the kernel, which has the inode locked meanwhile, gives them, and in any order.  So those go where
- * they are to go: behind the end that there is when the first of them comes, where somebody has
- * appended from outside and the kernel's is short of it.
- */
-static int append_begin(struct io *io)
-{
-	struct inode_mode *mode = io->file->mode;
-	/* All but the last are as large as the kernel makes them, less where the buffer begins in its page. */
-	bool whole = (io->file->direct_io || atomic_read(io->file->app_direct)) &&
-		     io->length > io->file->fs->max_write - (size_t)sysconf(_SC_PAGESIZE);
-	int64_t now = g_get_monotonic_time();
-	bool begun;
-	struct stat attr;
-	int err = 0;
-
-	g_mutex_lock(&mode->lock);
-	begun = mode->appends || now - mode->append_last < APPEND_US;
-	if (!begun && !whole) {
-		io->ring.rw_flags |= RWF_APPEND;
-		g_mutex_unlock(&mode->lock);
-		return 0;
-	}
-	if (fstat(io->ring.fd, &attr)) {
-		err = -errno;
-	} else if (!begun || (!mode->appends && attr.st_size > mode->append_end)) {
-		mode->append_shift = MAX(attr.st_size - io->offset, 0);
-		mode->append_end = 0;
-	} else if (!mode->appends && attr.st_size == io->offset) {
-		mode->append_shift = 0;
-	}
-	if (!err) {
-		mode->appends++;
-		io->appends = true;
-		io->offset += mode->append_shift;
-		mode->append_end = MAX(mode->append_end, io->offset + (off_t)io->length);
-		if (whole)
-			mode->append_last = now;
-	}
-	g_mutex_unlock(&mode->lock);
-	return err;
-}
-
-static void append_end(struct io *io)
-{
-	struct inode_mode *mode = io->file->mode;
-
-	if (!io->appends)
-		return;
-	g_mutex_lock(&mode->lock);
-	mode->appends--;
-	g_mutex_unlock(&mode->lock);
-}
-
 static void write_send(struct transport_reply *reply)
 {
 	struct io *io = io_of(reply);
@@ -366,7 +307,8 @@ static void write_reply(struct io *io, int err)
 			atomic_add(counts[i]->write_errors, 1);
 	}
 	write_changes(io);
-	append_end(io);
+	if (io->appends)
+		append_done(io->file, &io->append, io->done, err);
 	io->err = err;
 	io->reply.send = write_send;
 	io->reply.sent = io_free;
@@ -429,6 +371,25 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 	return copied < 0 ? (int)copied : (size_t)copied < io->length ? -EIO : 0;
 }
 
+static void append_start(struct append_part *part, int err)
+{
+	struct io *io = (struct io *)((char *)part - offsetof(struct io, append));
+
+	io->appends = !err;
+	if (err)
+		write_reply(io, err);
+	else
+		write_submit(io);
+}
+
+static void write_append(struct io *io)
+{
+	io->append.start = append_start;
+	io->append.offset = io->offset;
+	io->append.length = io->length;
+	append_add(io->file, io->ring.fd, &io->append);
+}
+
 /* O_DSYNC and O_SYNC may be of this write alone (fuse_write_flags() in fs/fuse/file.c). */
 static int write_flags(const struct fuse_file_info *fi)
 {
@@ -454,11 +415,13 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 	}
 	if (!err)
 		io->ring.drop = creds_drop_for(file->fs, req, io->ring.fd, fi->kill_suidgid);
-	if (!err && fi->flags & O_APPEND)
-		err = append_begin(io);
+	if (fi->flags & O_APPEND)
+		io->ring.rw_flags |= RWF_APPEND;
 	write_changes(io);
 	if (err)
 		write_reply(io, err);
+	else if (fi->flags & O_APPEND && (file->direct_io || atomic_read(file->app_direct)))
+		write_append(io);
 	else
 		write_submit(io);
 }

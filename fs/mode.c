@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "mode.h"
+#include "append.h"
 #include "fs.h"
 #include "locks.h"
 #include "passthrough.h"
@@ -23,6 +24,7 @@ void inode_mode_free(struct inode_mode *mode)
 	if (!mode)
 		return;
 	window_set_free(mode->windows);
+	append_free(mode->append);
 	g_clear_pointer(&mode->owners, g_hash_table_unref);
 	g_mutex_clear(&mode->lock);
 	g_free(mode);

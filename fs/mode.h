@@ -24,6 +24,7 @@
 struct lanefs;
 struct inode;
 struct window_set;
+struct append;
 struct watch;
 
 struct lane_counts {
@@ -54,10 +55,7 @@ struct inode_mode {
 	bool expiring;              /* M, queued with the reaper */
 	const char *refused;        /* M, why the kernel refused passthrough for this file, static */
 	GHashTable *owners;         /* M, POSIX lock owners, see locks.c; NULL: none */
-	unsigned int appends;       /* M, WRITEs of a large append under way */
-	off_t append_shift;         /* M, what is added to their offsets */
-	off_t append_end;           /* M, behind the last of them */
-	int64_t append_last;        /* M, us on the monotonic clock, when a whole one last came; 0: never */
+	struct append *append;      /* M to set, then fixed, see append.h; NULL: none yet */
 	bool locked;                /* atomic, somebody has locked it since it is known */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
 	bool paged, watched;        /* atomic, see kernel-pages.h */

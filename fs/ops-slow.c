@@ -168,7 +168,11 @@ static void seek_run(struct work *work)
 
 	/* Invalidated, they are written first, by requests (fuse_launder_folio). */
 	if (!seek->deferred.refused)
-		fuse_lowlevel_notify_inval_inode(file->fs->se, file->inode->id, 0, 0);
+		fuse_lowlevel_notify_inval_inode(file->fs->se, file->inode->id, seek->offset, 0);
+	/* No thread is to be had: what is known without. */
+	if (seek->deferred.refused == ENOLCK)
+		seek->deferred.refused = 0;
+	transport_unhold(seek->deferred.queue);
 	deferred_reply(&seek->deferred, file_seek(file, seek->offset, seek->whence));
 }
 
@@ -178,7 +182,8 @@ void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
 	off_t found;
 
 	/* The kernel sends LSEEK before it has written what is stored in mappings (fuse_lseek). */
-	if (inode_mode_may_hold_stores(file->fs, file->inode)) {
+	if (offset >= 0 && inode_mode_may_hold_stores(file->fs, file->inode) &&
+	    transport_hold(transport_current())) {
 		seek = g_new0(struct seek, 1);
 		seek->deferred.file = file_ref(file);
 		seek->deferred.seeks = seek->deferred.waits = true;

@@ -71,7 +71,7 @@ static void reply_attr(fuse_req_t req, int err, struct inode *inode, struct stat
 		reply_err(req, err);
 		return;
 	}
-	attr->st_ino = attr_ino(fs, attr->st_dev, attr->st_ino);
+	attr->st_ino = backing_ino(&fs->inodes.backing, attr->st_dev, attr->st_ino);
 	fuse_reply_attr(req, attr, attr_timeout(fs, inode, attr));
 }
 
@@ -134,7 +134,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct
 		return;
 	}
 	backing_stat_from_statx(&stx, &attr, NULL);
-	stx.stx_ino = attr_ino(fs_of(req), attr.st_dev, stx.stx_ino);
+	stx.stx_ino = backing_ino(&fs_of(req)->inodes.backing, attr.st_dev, stx.stx_ino);
 	fuse_reply_statx(req, 0, &stx, attr_timeout(fs_of(req), inode, &attr));
 }
 

@@ -88,7 +88,6 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = MAX_BACKGROUND;
 	if (fs->memory_limit < SMALL_MEMORY)
 		conn->max_write = *fs->no_io_uring ? SMALL_REQUEST : SMALL_URING_REQUEST;
-	fs->max_write = conn->max_write;
 	conn->time_gran = 1;
 	init_passthrough(fs, conn);
 	init_mappings(fs, conn);

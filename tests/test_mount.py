@@ -166,7 +166,7 @@ def test_daemon_has_its_name_whatever_it_is_called(ends, as_helper):
 
 def test_user_namespace_is_no_privilege(ends):
     """Of root in one the kernel takes no backing file: known before the first open, and said."""
-    need("unshare")
+    need("unshare", "getfattr")
     script = """
         "$0" -o state=off "$1" "$2" || exit
         getfattr --only-values -n user.lanefs.stats "$2"

@@ -122,24 +122,48 @@ def aio_write(fd, buffer, length):
     return event[2]
 
 
+PARTS = [6 << 20, (1 << 20) + 4096, (3 << 20) + 512, 4096, (2 << 20) + 65536]
+
+
+def numbered(buffer, length, turn):
+    """Fills the first length bytes, every 512 of them with a number of their own."""
+    buffer[:length] = b"".join(struct.pack("<Q", turn << 32 | at) * 64
+                               for at in range(length // 512))
+    return buffer[:length]
+
+
 @pytest.mark.parametrize("transport", ["dev", "io_uring"])
 @pytest.mark.parametrize("options", [("lane=auto",), ("lane=direct", "passthrough=off"),
                                      ("lane=cached", "passthrough=off")])
-def test_large_append_stays_in_order(mount, options, transport):
-    """Asynchronous, it comes as several requests that are under way together."""
+@pytest.mark.parametrize("how", ["aio", "write", "writev"])
+def test_large_append_stays_in_order(mount, options, transport, how):
+    """It comes as several requests that are under way together, perhaps the last one first; and
+    the file may have become longer from outside."""
     m = mount(*options, f"transport={transport}", backing="ext4")
-    length = 6 << 20
     write_file(m.join("f"), b"")
-    expected = b""
-    with mmap.mmap(-1, length) as buffer:
-        for turn in range(5):
-            fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | os.O_DIRECT)
-            buffer[:] = b"".join(bytes([turn * 6 + part]) * (1 << 20) for part in range(6))
-            expected += buffer[:]
-            assert aio_write(fd, buffer, length) == length
-            os.close(fd)
+    expected = []
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | os.O_DIRECT)
+    with mmap.mmap(-1, max(PARTS)) as buffer:
+        for turn, length in enumerate(PARTS * 2):
+            expected.append(numbered(buffer, length, turn))
+            if how == "aio":
+                assert aio_write(fd, buffer, length) == length
+            else:
+                piece = length if how == "write" else 32768
+                with memoryview(buffer)[:length] as view:
+                    views = [view[at:at + piece] for at in range(0, length, piece)]
+                    assert os.writev(fd, views) == length
+                    for one in views:
+                        one.release()
+            if turn % 3 == 2:
+                # The kernel does not know of it.
+                with open(m.backing("f"), "ab") as outside:
+                    outside.write(b"o" * 4096)
+                expected.append(b"o" * 4096)
+    os.close(fd)
     with open(m.backing("f"), "rb") as stream:
         found = stream.read()
-    assert [found[at] for at in range(0, len(found), 1 << 19)] == \
-        [expected[at] for at in range(0, len(expected), 1 << 19)]
-    assert found == expected
+    expected = b"".join(expected)
+    assert len(found) == len(expected)
+    assert [at for at in range(0, len(found), 512)
+            if found[at:at + 512] != expected[at:at + 512]] == []

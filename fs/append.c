@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "append.h"
+#include "file.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* So long one waits for those before it: they have left the kernel together. */
+#define APPEND_US ((int64_t)10000)
+
+/* Of an inode, by its mode's lock. */
+struct append {
+	GQueue waiting;   /* of parts, in order of their offsets */
+	bool running;     /* one is being carried out */
+	off_t end;        /* where the last one ended, as the kernel has it */
+};
+
+/* A worker that looks after those that wait. */
+struct append_wait {
+	struct work work;
+	struct file *file; /* a reference */
+};
+
+static void insert(struct append *append, struct append_part *part)
+{
+	GList *behind = append->waiting.head;
+
+	while (behind && ((struct append_part *)behind->data)->offset <= part->offset)
+		behind = behind->next;
+	part->link = (GList){ .data = part };
+	g_queue_insert_before_link(&append->waiting, behind, &part->link);
+}
+
+/* With the lock held: the one whose turn it is, NULL when there is none.  size: of the file, -1: unknown. */
+static struct append_part *take(struct append *append, off_t size, bool force)
+{
+	struct append_part *part = g_queue_peek_head(&append->waiting);
+
+	if (!part || append->running)
+		return NULL;
+	if (part->offset != append->end && part->offset != size && !force &&
+	    g_get_monotonic_time() < part->due)
+		return NULL;
+	g_queue_unlink(&append->waiting, &part->link);
+	append->running = true;
+	return part;
+}
+
+static void wait_run(struct work *work)
+{
+	struct append_wait *wait = (struct append_wait *)work;
+	struct file *file = wait->file;
+	struct lanefs *fs = file->fs;
+	struct append *append = file->mode->append;
+	struct append_part *part;
+	bool waits;
+
+	do {
+		g_usleep(APPEND_US);
+		g_mutex_lock(&file->mode->lock);
+		part = take(append, -1, false);
+		waits = !part && !append->running && append->waiting.length;
+		g_mutex_unlock(&file->mode->lock);
+	} while (waits);
+	if (part)
+		part->start(part, 0);
+	g_free(wait);
+	file_unref_later(file);
+	later_end(fs);
+}
+
+/* Some wait, and nobody is at work who would start them: somebody is to look after them. */
+static void watch_over(struct file *file)
+{
+	struct append_part *part;
+	struct append_wait *wait;
+
+	if (later_begin(file->fs)) {
+		wait = g_new0(struct append_wait, 1);
+		wait->work.run = wait_run;
+		wait->file = file_ref(file);
+		if (worker_push(file->fs->worker, &wait->work))
+			return;
+		g_free(wait);
+		file_unref_later(file);
+		later_end(file->fs);
+	}
+	g_mutex_lock(&file->mode->lock);
+	part = take(file->mode->append, -1, true);
+	g_mutex_unlock(&file->mode->lock);
+	if (part)
+		part->start(part, 0);
+}
+
+static off_t size_of(int fd)
+{
+	struct statx stx;
+
+	/* What is known here: a network filesystem is not to be asked for it. */
+	return backing_statx(fd, "", STATX_SIZE, AT_STATX_DONT_SYNC, &stx) ? -1 : (off_t)stx.stx_size;
+}
+
+void append_add(struct file *file, int fd, struct append_part *part)
+{
+	struct inode_mode *mode = file->mode;
+	struct append_part *next;
+	off_t size = size_of(fd);
+	bool waits;
+
+	g_mutex_lock(&mode->lock);
+	if (!mode->append) {
+		mode->append = g_new0(struct append, 1);
+		mode->append->end = -1;
+	}
+	part->due = g_get_monotonic_time() + APPEND_US;
+	insert(mode->append, part);
+	next = take(mode->append, size, false);
+	waits = !next && !mode->append->running;
+	g_mutex_unlock(&mode->lock);
+	if (next)
+		next->start(next, 0);
+	else if (waits)
+		watch_over(file);
+}
+
+void append_done(struct file *file, struct append_part *part, size_t done, int err)
+{
+	struct inode_mode *mode = file->mode;
+	struct append *append = mode->append;
+	GQueue failed = G_QUEUE_INIT;
+	struct append_part *next = NULL;
+	bool waits = false;
+
+	g_mutex_lock(&mode->lock);
+	append->running = false;
+	append->end = part->offset + (off_t)done;
+	if (err || done < part->length) {
+		/* They are of the same write(2), which ends here. */
+		failed = append->waiting;
+		g_queue_init(&append->waiting);
+	} else {
+		next = take(append, -1, false);
+		waits = !next && append->waiting.length;
+	}
+	g_mutex_unlock(&mode->lock);
+	while (failed.head) {
+		struct append_part *one = failed.head->data;
+
+		g_queue_unlink(&failed, &one->link);
+		one->start(one, err ? err : -EIO);
+	}
+	if (next)
+		next->start(next, 0);
+	else if (waits)
+		watch_over(file);
+}
+
+void append_free(struct append *append)
+{
+	g_free(append);
+}
