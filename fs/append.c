@@ -6,8 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 
-/* So long one waits for those before it: they have left the kernel together. */
-#define APPEND_US ((int64_t)10000)
+/*
+ * So long one waits for those before it.  They have left the kernel together, but on a busy machine one
+ * thread may be far behind another.
+ */
+#define APPEND_US ((int64_t)300000)
+#define APPEND_LOOK_US 10000
 
 /* Of an inode, by its mode's lock. */
 struct append {
@@ -57,7 +61,7 @@ static void wait_run(struct work *work)
 	bool waits;
 
 	do {
-		g_usleep(APPEND_US);
+		g_usleep(APPEND_LOOK_US);
 		g_mutex_lock(&file->mode->lock);
 		part = take(append, -1, false);
 		waits = !part && !append->running && append->waiting.length;
