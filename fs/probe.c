@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PROBE_DEVICE "/dev/fuse"
@@ -113,34 +115,41 @@ bool probe_uring(enum config_transport wanted, bool *use, char **reason, GError 
 
 static void *probe_wait(void *data)
 {
-	GMutex *gate = data;
+	pause();
+	return data;
+}
 
-	g_mutex_lock(gate);
-	g_mutex_unlock(gate);
-	return NULL;
+/* How many of them can be started at once; -1: not known. */
+static int probe_count_threads(unsigned int wanted)
+{
+	pthread_t thread;
+	int status, count = 0;
+	/* In a process of its own: their stacks would stay. */
+	pid_t child = fork();
+
+	if (child < 0)
+		return errno == EAGAIN ? 0 : -1;
+	if (!child) {
+		while (count < (int)MIN(wanted, 255) &&
+		       !pthread_create(&thread, NULL, probe_wait, NULL))
+			count++;
+		_exit(count);
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 bool probe_threads(bool io_uring, GError **error)
 {
 	unsigned int wanted = PROBE_THREADS + (io_uring ? (unsigned int)get_nprocs_conf() : 0);
-	g_autofree GThread **threads = g_new(GThread *, wanted);
-	g_autoptr(GError) problem = NULL;
-	unsigned int count = 0;
-	GMutex gate;
+	int count = probe_count_threads(wanted);
 
-	g_mutex_init(&gate);
-	g_mutex_lock(&gate);
-	while (count < wanted &&
-	       (threads[count] = g_thread_try_new("probe", probe_wait, &gate, &problem)))
-		count++;
-	g_mutex_unlock(&gate);
-	for (unsigned int i = 0; i < count; i++)
-		g_thread_join(threads[i]);
-	g_mutex_clear(&gate);
-	if (count == wanted)
+	if (count < 0 || count >= (int)MIN(wanted, 255))
 		return true;
 	g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN,
-		    "only %u of %u threads can be started: raise the limit of processes "
+		    "only %d of %u threads can be started: raise the limit of processes "
 		    "(ulimit -u, pids.max, TasksMax=)", count, wanted);
 	return false;
 }
