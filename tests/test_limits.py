@@ -182,10 +182,10 @@ def test_reader_in_a_small_cgroup(mount, lane, transport):
 @pytest.mark.limit(90)
 @pytest.mark.parametrize("transport", ["dev", "io_uring"])
 def test_daemon_in_a_small_cgroup(mount, transport):
-    """The daemon in 10 MiB: serves, or refuses with an errno; it is not killed for its memory."""
+    """The daemon in 8 MiB: serves, or refuses with an errno; it is not killed for its memory."""
     if sanitized():
         pytest.skip("a sanitizer needs more memory than that for itself")
-    with memory_cgroup("daemon", 10 << 20) as group:
+    with memory_cgroup("daemon", 8 << 20) as group:
         m = mount("lane=direct", f"transport={transport}", enter=group.enter)
         digest = write_large(m.backing("f"), 64 << 20)
         util_sys.drop_pages(m.backing("f"))
