@@ -20,7 +20,7 @@ pytestmark = pytest.mark.daemon
 KIB, MIB = 1 << 10, 1 << 20
 LANES = [("cached", "auto", "dev"), ("cached", "off", "io_uring"), ("direct", "auto", "io_uring"),
          ("direct", "off", "dev"), ("stream", "auto", "io_uring")]
-GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED, errno.EIO)
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED)
 
 
 def over(mount, lane, passthrough, transport, **kwargs):
