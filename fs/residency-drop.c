@@ -85,7 +85,7 @@ bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps)
 	}
 	news = closed && (!maps || !watch->maps);
 	watch->maps = maps;
-	record_close(watch);
+	record_close(watch, closed);
 	g_mutex_unlock(&watch->trim_lock);
 	return news;
 }

@@ -148,7 +148,8 @@ void residency_schedule(struct watch *watch, int64_t due);
 
 /* A descriptor of the backing file until record_close(), or -errno.  With trim_lock held. */
 int record_open(struct watch *watch);
-void record_close(struct watch *watch);
+/* closed: nobody has the file open any more. */
+void record_close(struct watch *watch, bool closed);
 
 /*
  * Bytes that the kernel reads ahead for one file on that device at most, as long as one of its files

@@ -45,12 +45,12 @@ int record_open(struct watch *watch)
 	return watch->fd;
 }
 
-/* Where there are few it is kept; the wait for mappings to go may be long. */
-void record_close(struct watch *watch)
+/* Of an open file it is kept, where there are few; what the last close left may take long to go. */
+void record_close(struct watch *watch, bool closed)
 {
 	if (watch->fd < 0 || __atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
 		return;
-	if (!watch->mapped && atomic_read(watch->residency->fds) <= watch->residency->fds_max)
+	if (!closed && atomic_read(watch->residency->fds) <= watch->residency->fds_max)
 		return;
 	close(watch->fd);
 	watch->fd = -1;
@@ -227,5 +227,5 @@ void record_take(struct watch *watch)
 	watch->changed = g_get_monotonic_time();
 	watch->record++;
 	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);
-	record_close(watch);
+	record_close(watch, false);
 }

@@ -410,7 +410,7 @@ int64_t trim_sample(struct watch *watch, int64_t now)
 		return 0;
 	g_mutex_lock(&watch->trim_lock);
 	wait = look(watch, &now_look, now);
-	record_close(watch);
+	record_close(watch, now_look.closed);
 	g_mutex_unlock(&watch->trim_lock);
 	if (!wait && now_look.closed)
 		watch_leave(watch);

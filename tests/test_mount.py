@@ -242,10 +242,12 @@ def test_already_mounted(mount, ends):
 
 
 def private_namespace(script, *argv):
-    """In a mount namespace of its own, so that /dev/fuse can be changed there only."""
+    """In a mount namespace of its own, so that /dev/fuse can be changed there only.
+
+    What other tests have mounted is not to be kept alive in it."""
     need("unshare")
-    return run("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *argv,
-               check=False)
+    return run("unshare", "-m", "--propagation", "private", "sh", "-c",
+               f"umount -l -a -t fuse.lanefs; {script}", "sh", *argv, check=False)
 
 
 def test_no_dev_fuse(ends, scratch):
@@ -466,13 +468,16 @@ def test_fstab(helper, ends, scratch, words):
 
 def as_ordinary_user(prepare, script, *argv, scratch):
     """A shell script as an ordinary user for whom /dev/fuse is open, as distributions have it;
-    prepare is what root does before, in the same mount namespace."""
+    prepare is what root does before, in the same mount namespace.  What it mounts on $2 goes with
+    it, and with that the daemon, also where it fails."""
     need("setpriv")
     node = os.path.join(scratch.base, "open-fuse-node")
     if not os.path.exists(node):
         os.mknod(node, stat.S_IFCHR, os.makedev(10, 229))
         os.chmod(node, 0o666)
     user = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups"
+    script = f"""trap "fusermount3 -u -z \\"$2\\" 2>/dev/null || :" EXIT
+        {script}"""
     return private_namespace(f"mount --bind {node} /dev/fuse && {prepare} && "
                              f"exec {user} sh -e -c '{script}' sh \"$@\"", *argv)
 

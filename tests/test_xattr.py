@@ -65,6 +65,22 @@ def test_sizes(m, f):
     assert caught.value.errno == errno.E2BIG
 
 
+def test_counters_may_grow_after_their_size_was_asked_for(mount):
+    """Programs ask for the size first, and say ERANGE if that was too little."""
+    import ctypes
+    m = mount()
+    asked = util_sys.libc.getxattr(os.fsencode(m.path), b"user.lanefs.stats", None, 0)
+    before = m.stats()
+    for i in range(120):
+        write_file(m.join(f"f{i}"), pattern(1000))
+        with open(m.join(f"f{i}"), "rb") as stream:
+            assert len(stream.read()) == 1000
+    assert len(m.attribute("stats")) > len(json.dumps(before, separators=(",", ":")))
+    buffer = ctypes.create_string_buffer(asked)
+    got = util_sys.libc.getxattr(os.fsencode(m.path), b"user.lanefs.stats", buffer, asked)
+    assert 0 < got <= asked and json.loads(buffer.raw[:got])
+
+
 def test_too_large_for_the_backing(m, f, native):
     write_file(os.path.join(native, "f"), b"")
     from util import outcome

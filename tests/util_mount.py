@@ -252,6 +252,22 @@ class Mount:
                 pass
         return found
 
+    def threads(self):
+        """Where each thread of the daemon waits."""
+        found = []
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            try:
+                texts = []
+                for name in ("comm", "stat", "stack"):
+                    with open(f"/proc/{self.pid}/task/{task}/{name}") as stream:
+                        texts.append(stream.read())
+            except OSError:
+                continue
+            state = texts[1].rpartition(")")[2].split()[0]
+            calls = re.findall(r"\] (\w+)", texts[2])
+            found.append(f"{texts[0].strip()} {state} in {' < '.join(calls[:6])}")
+        return found
+
     def memory(self):
         """Resident bytes of the daemon."""
         with open(f"/proc/{self.pid}/statm") as stream:
@@ -308,7 +324,8 @@ class Mount:
             extra = [name for name in files if name not in first_files]
             self.problems.append(f"{len(files)} descriptors of the backing stay open, "
                                  f"{len(first_files)} at the start: {extra[:8]}, with flags "
-                                 f"{self.how_open(extra)[:8]}; {self.stats()['files']}")
+                                 f"{self.how_open(extra)[:8]}; {self.stats()['files']}; "
+                                 f"{self.threads()}")
         # Threads come with load and have descriptors of their own.
         if len(others) > len(first_others) + 64:
             self.problems.append(f"{len(others)} other descriptors, {len(first_others)} at the "
@@ -327,7 +344,8 @@ class Mount:
             try:
                 status = self.wait_end()
             except subprocess.TimeoutExpired:
-                self.problems.append("the daemon does not end after its unmount")
+                self.problems.append("the daemon does not end after its unmount: " +
+                                     "; ".join(self.threads()))
                 self.process.send_signal(signal.SIGABRT)
                 try:
                     self.process.wait(10)
