@@ -17,7 +17,8 @@
 struct append {
 	GQueue waiting;   /* of parts, in order of their offsets */
 	bool running;     /* one is being carried out */
-	off_t end;        /* where the last one ended, as the kernel has it */
+	off_t end;        /* where the last one ended, as the kernel has it, -1: there was none */
+	off_t next;       /* the part that begins here need not wait for others */
 };
 
 /* A worker that looks after those that wait. */
@@ -36,15 +37,26 @@ static void insert(struct append *append, struct append_part *part)
 	g_queue_insert_before_link(&append->waiting, behind, &part->link);
 }
 
-/* With the lock held: the one whose turn it is, NULL when there is none.  size: of the file, -1: unknown. */
-static struct append_part *take(struct append *append, off_t size, bool force)
+/*
+ * Where the first part of a write(2) begins.  The kernel puts it where the file ended when it last
+ * asked, or where the last append ended: where these differ, one of the parts behind may well begin at
+ * the larger.
+ */
+static off_t first_of(const struct append *append, off_t size)
+{
+	if (append->end < 0 || size < 0)
+		return MAX(append->end, size);
+	return MIN(append->end, size);
+}
+
+/* With the lock held: the one whose turn it is, NULL when there is none. */
+static struct append_part *take(struct append *append, bool force)
 {
 	struct append_part *part = g_queue_peek_head(&append->waiting);
 
 	if (!part || append->running)
 		return NULL;
-	if (part->offset != append->end && part->offset != size && !force &&
-	    g_get_monotonic_time() < part->due)
+	if (part->offset != append->next && !force && g_get_monotonic_time() < part->due)
 		return NULL;
 	g_queue_unlink(&append->waiting, &part->link);
 	append->running = true;
@@ -63,7 +75,7 @@ static void wait_run(struct work *work)
 	do {
 		g_usleep(APPEND_LOOK_US);
 		g_mutex_lock(&file->mode->lock);
-		part = take(append, -1, false);
+		part = take(append, false);
 		waits = !part && !append->running && append->waiting.length;
 		g_mutex_unlock(&file->mode->lock);
 	} while (waits);
@@ -91,7 +103,7 @@ static void watch_over(struct file *file)
 		later_end(file->fs);
 	}
 	g_mutex_lock(&file->mode->lock);
-	part = take(file->mode->append, -1, true);
+	part = take(file->mode->append, true);
 	g_mutex_unlock(&file->mode->lock);
 	if (part)
 		part->start(part, 0);
@@ -108,24 +120,34 @@ static off_t size_of(int fd)
 void append_add(struct file *file, int fd, struct append_part *part)
 {
 	struct inode_mode *mode = file->mode;
+	struct lanefs *fs = file->fs;
 	struct append_part *next;
+	struct append *append;
 	off_t size = size_of(fd);
 	bool waits;
 
+	/* In the list it may be carried out, and the file be closed, by others at any moment. */
+	file_ref(file);
+	later_again(fs);
 	g_mutex_lock(&mode->lock);
 	if (!mode->append) {
 		mode->append = g_new0(struct append, 1);
 		mode->append->end = -1;
 	}
+	append = mode->append;
+	if (!append->running && !append->waiting.length)
+		append->next = first_of(append, size);
 	part->due = g_get_monotonic_time() + APPEND_US;
-	insert(mode->append, part);
-	next = take(mode->append, size, false);
-	waits = !next && !mode->append->running;
+	insert(append, part);
+	next = take(append, false);
+	waits = !next && !append->running;
 	g_mutex_unlock(&mode->lock);
 	if (next)
 		next->start(next, 0);
 	else if (waits)
 		watch_over(file);
+	file_unref_later(file);
+	later_end(fs);
 }
 
 void append_done(struct file *file, struct append_part *part, size_t done, int err)
@@ -138,13 +160,13 @@ void append_done(struct file *file, struct append_part *part, size_t done, int e
 
 	g_mutex_lock(&mode->lock);
 	append->running = false;
-	append->end = part->offset + (off_t)done;
-	if (err || done < part->length) {
+	append->end = append->next = part->offset + (off_t)done;
+	if (err) {
 		/* They are of the same write(2), which ends here. */
 		failed = append->waiting;
 		g_queue_init(&append->waiting);
 	} else {
-		next = take(append, -1, false);
+		next = take(append, false);
 		waits = !next && append->waiting.length;
 	}
 	g_mutex_unlock(&mode->lock);
@@ -152,7 +174,7 @@ void append_done(struct file *file, struct append_part *part, size_t done, int e
 		struct append_part *one = failed.head->data;
 
 		g_queue_unlink(&failed, &one->link);
-		one->start(one, err ? err : -EIO);
+		one->start(one, err);
 	}
 	if (next)
 		next->start(next, 0);

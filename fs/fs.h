@@ -101,6 +101,7 @@ struct lanefs {
  * and it waits for those that were.  False: answer now, with ENOTCONN.
  */
 bool later_begin(struct lanefs *fs);
+void later_again(struct lanefs *fs); /* of who is counted already: one more */
 void later_end(struct lanefs *fs);
 
 #define atomic_add(field, n) __atomic_add_fetch(&(field), (n), __ATOMIC_RELAXED)

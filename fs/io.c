@@ -42,6 +42,7 @@ struct io {
 	bool for_pages;               /* a READ of the kernel's own pages */
 	struct append_part append;    /* a WRITE's, where direct and to the end */
 	bool appends;                 /* it has its turn there */
+	int ended;                    /* -errno of what ended a WRITE before its length, or 0 */
 	int err;                      /* to be answered, 0 or -errno */
 };
 
@@ -70,7 +71,7 @@ static void refuse(struct lanefs *fs, fuse_req_t req, struct transport_queue *qu
 {
 	struct refusal *refusal = g_new0(struct refusal, 1);
 
-	__atomic_add_fetch(&fs->later, 1, __ATOMIC_SEQ_CST);
+	later_again(fs);
 	refusal->fs = fs;
 	refusal->reply.send = refusal_send;
 	refusal->reply.sent = refusal_sent;
@@ -308,7 +309,7 @@ static void write_reply(struct io *io, int err)
 	}
 	write_changes(io);
 	if (io->appends)
-		append_done(io->file, &io->append, io->done, err);
+		append_done(io->file, &io->append, io->done, err ? err : io->ended);
 	io->err = err;
 	io->reply.send = write_send;
 	io->reply.sent = io_free;
@@ -330,7 +331,8 @@ static void write_done(struct ring_request *request, ssize_t result)
 	}
 	if (result < 0 || (!result && io->length)) {
 		/* The short count first; the next write meets the error. */
-		write_reply(io, io->done ? 0 : result ? (int)result : -EIO);
+		io->ended = result ? (int)result : -EIO;
+		write_reply(io, io->done ? 0 : io->ended);
 		return;
 	}
 	io->done += (size_t)result;

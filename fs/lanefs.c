@@ -177,6 +177,11 @@ bool later_begin(struct lanefs *fs)
 	return false;
 }
 
+void later_again(struct lanefs *fs)
+{
+	__atomic_add_fetch(&fs->later, 1, __ATOMIC_SEQ_CST);
+}
+
 void later_end(struct lanefs *fs)
 {
 	__atomic_sub_fetch(&fs->later, 1, __ATOMIC_RELEASE);

@@ -136,8 +136,11 @@ void watch_decide(struct watch *watch, const struct stat *attr, bool grown);
 /* The least size it has been truncated to since this was asked last.  No lock held but trim_lock. */
 uint64_t watch_take_cut(struct watch *watch);
 
-/* It has nothing left to be dropped: unless it was opened again it is watched no more. */
-void watch_leave(struct watch *watch);
+/*
+ * It has nothing left to be dropped: unless it was opened again it is watched no more.  Whether that is
+ * so.
+ */
+bool watch_leave(struct watch *watch);
 
 /* --- residency-thread.c --- */
 

@@ -30,7 +30,10 @@ static void find(struct watch *watch, struct mapped *mapped, GArray *openers)
 	struct inodes *inodes = &watch->residency->fs->inodes;
 	g_autofree char *name = NULL;
 	struct inode *parent = NULL;
-	struct mapped_file file = { .dev = inodes->backing.own_dev, .ino = watch->inode->key.ino };
+	struct mapped_file file = {
+		.dev = inodes->backing.own_dev,
+		.ino = backing_ino(&inodes->backing, watch->inode->key.dev, watch->inode->key.ino),
+	};
 
 	for (guint i = 0; i < openers->len; i++)
 		mapped_add(mapped, g_array_index(openers, pid_t, i));

@@ -202,8 +202,8 @@ void residency_free(struct residency *residency)
 		return;
 	residency_stop(residency);
 	/* What was closed and not yet dropped. */
-	while (residency->all.head)
-		watch_leave(residency->all.head->data);
+	while (residency->all.head && watch_leave(residency->all.head->data))
+		;
 	if (residency->nowhere != MAP_FAILED)
 		munmap(residency->nowhere, RESIDENCY_WRITE_BYTES);
 	g_array_unref(residency->out);

@@ -29,6 +29,7 @@
 /* How long a closed file's mapped pages are waited for after nothing more happened to them. */
 #define LEAVE_AFTER_US ((int64_t)60 * G_USEC_PER_SEC)
 #define CLOSED_US ((int64_t)20000)
+#define CLOSED_UNWRITTEN_US ((int64_t)160000)
 #define CLOSED_MAPPED_US ((int64_t)500000)
 /* The same where a process maps it on, which tells nobody when it stops: a share of the quiet time. */
 #define CLOSED_MAPS_SHARE 8
@@ -314,24 +315,30 @@ static bool look_for_maps(struct watch *watch, const struct look *look, int64_t 
 	return out_push(watch, NULL, now);
 }
 
+static bool is_unwritten(const struct watch *watch)
+{
+	if (watch->plan.dirty || __atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
+		return true;
+	for (guint i = 0; i < watch->plan.blocks->len; i++)
+		if (g_array_index(watch->plan.blocks, struct plan_block, i).writeback)
+			return true;
+	return false;
+}
+
 /* After the last close: until nothing is left, or what is left is somebody else's. */
 static int64_t look_closed(struct watch *watch, int64_t now)
 {
-	if (!watch->plan.ours)
+	bool unwritten = is_unwritten(watch);
+
+	if (!watch->plan.ours || now - watch->changed > LEAVE_AFTER_US)
 		return 0;
-	if (now - watch->changed > LEAVE_AFTER_US)
+	if (watch->plan.dirty && atomic_read(watch->refused))
 		return 0;
-	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
-		return CLOSED_US;
-	if (watch->plan.dirty)
-		return atomic_read(watch->refused) ? 0 : CLOSED_US;
-	for (guint i = 0; i < watch->plan.blocks->len; i++)
-		if (g_array_index(watch->plan.blocks, struct plan_block, i).writeback)
-			return CLOSED_US;
-	if (!watch->mapped || watch->changed == now)
-		watch->interval = CLOSED_US;
-	watch->mapped = true;
-	watch->interval = MIN(2 * watch->interval, LEAVE_AFTER_US / 4);
+	if (watch->changed == now || (!watch->mapped && !unwritten))
+		watch->interval = CLOSED_US / 2;
+	watch->mapped = watch->mapped || !unwritten;
+	watch->interval = CLAMP(2 * watch->interval, CLOSED_US,
+				unwritten ? CLOSED_UNWRITTEN_US : LEAVE_AFTER_US / 4);
 	return watch->interval;
 }
 

@@ -260,7 +260,7 @@ void residency_unlinked(struct lanefs *fs, struct inode *inode)
 	watch_unref(watch);
 }
 
-void watch_leave(struct watch *watch)
+bool watch_leave(struct watch *watch)
 {
 	struct inode_mode *mode = inode_mode(watch->residency->fs, watch->inode);
 	bool detached = false;
@@ -275,6 +275,7 @@ void watch_leave(struct watch *watch)
 	g_mutex_unlock(&mode->lock);
 	if (detached)
 		watch_unref(watch);
+	return detached;
 }
 
 /* What the policy says of the shared opens; the direct lane is not to be had any more: stream. */

@@ -9,7 +9,7 @@ sys.dont_write_bytecode = True
 import pytest
 
 import util_mount
-from util import patience
+from util import patience, run, wait_for
 from util_disk import Disk
 from util_mount import LANEFS, NATIVE, Mount, Scratch, need_uring
 from util_watch import Watchdog
@@ -176,3 +176,16 @@ def m(request):
 def native(scratch):
     """A plain directory beside the backing one, to compare with."""
     return scratch.directory("native")
+
+
+@pytest.fixture
+def small_disk(scratch):
+    """An ext4 of 24 MiB on a loop device: its directory.
+
+    To be asked for before mount, which then ends first.
+    """
+    path = scratch.directory("small")
+    image = scratch.image("ext4", path, megabytes=24)
+    yield path
+    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    os.unlink(image)

@@ -220,19 +220,6 @@ def test_large_attribute_of_a_small_daemon(mount, transport):
         assert m.close() == []
 
 
-@pytest.fixture
-def small_disk(scratch):
-    """An ext4 of 24 MiB on a loop device: its directory.
-
-    To be asked for before mount, which then ends first.
-    """
-    path = scratch.directory("small")
-    image = scratch.image("ext4", path, megabytes=24)
-    yield path
-    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
-    os.unlink(image)
-
-
 def free_blocks(path):
     return os.statvfs(path).f_bfree * os.statvfs(path).f_frsize
 

@@ -9,11 +9,12 @@ import os
 import random
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import util_sys
-from util import Child, sha256, wait_for
+from util import Child, run, sha256, wait_for
 from util_stream import BACKINGS, MIB, SLACK, WINDOW, Peak, cold, gone, make_room, \
     passthrough, read_ahead, without_system_call
 from util_sys import resident
@@ -94,6 +95,27 @@ def test_mapping_is_bounded(mount, lane, backing):
     assert 0 < peak.most <= WINDOW + SLACK, peak.most / MIB
     gone(m.backing("f"))
     assert m.stats()["residency"]["dropped"] >= SIZE - WINDOW - SLACK
+
+
+def test_mapping_of_a_filesystem_below_is_bounded(mount, scratch):
+    """Its files have other numbers on the mount than they have themselves."""
+    source, below = scratch.directory("source", "xfs"), scratch.directory("below", "ext4")
+    os.mkdir(os.path.join(source, "below"))
+    run("mount", "--bind", below, os.path.join(source, "below"))
+    try:
+        m = can_page_out(small_window(mount, "stream", "xfs", source=source))
+        # That of the other filesystem, too.
+        read_ahead(SimpleNamespace(source=below))
+        digest = cold(m, "below/f", SIZE)
+        with open(m.join("below/f"), "rb") as file, \
+                mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view, \
+                Peak(m.backing("below/f")) as peak:
+            assert look_through(lambda at, length: view[at:at + length]) == digest
+        assert 0 < peak.most <= WINDOW + SLACK, peak.most / MIB
+        gone(m.backing("below/f"))
+        assert m.close() == []
+    finally:
+        run("umount", "-l", os.path.join(source, "below"))
 
 
 def test_mapping_that_outlives_its_descriptor_is_bounded(stream):

@@ -168,6 +168,7 @@ def test_user_namespace_is_no_privilege(ends):
     """Of root in one the kernel takes no backing file: known before the first open, and said."""
     need("unshare", "getfattr")
     script = """
+        trap 'umount "$2" 2>/dev/null || :' EXIT
         "$0" -o state=off "$1" "$2" || exit
         getfattr --only-values -n user.lanefs.stats "$2"
         printf '\\n'

@@ -122,7 +122,7 @@ def aio_write(fd, buffer, length):
     return event[2]
 
 
-PARTS = [6 << 20, (1 << 20) + 4096, (3 << 20) + 512, 4096, (2 << 20) + 65536]
+PARTS = [6 << 20, (1 << 20) + 4096, (3 << 20) + 512, 4096, (2 << 20) + 65536, 1 << 20]
 
 
 def numbered(buffer, length, turn):
@@ -132,13 +132,22 @@ def numbered(buffer, length, turn):
     return buffer[:length]
 
 
+def has_in_order(path, expected):
+    with open(path, "rb") as stream:
+        found = stream.read()
+    assert len(found) == len(expected)
+    assert [at for at in range(0, len(found), 512)
+            if found[at:at + 512] != expected[at:at + 512]] == []
+
+
 @pytest.mark.parametrize("transport", ["dev", "io_uring"])
 @pytest.mark.parametrize("options", [("lane=auto",), ("lane=direct", "passthrough=off"),
                                      ("lane=cached", "passthrough=off")])
 @pytest.mark.parametrize("how", ["aio", "write", "writev"])
 def test_large_append_stays_in_order(mount, options, transport, how):
     """It comes as several requests that are under way together, perhaps the last one first; and
-    the file may have become longer from outside."""
+    the file may have become longer from outside, or shorter, so that one of them begins where the
+    last append ended."""
     m = mount(*options, f"transport={transport}", backing="ext4")
     write_file(m.join("f"), b"")
     expected = []
@@ -160,10 +169,25 @@ def test_large_append_stays_in_order(mount, options, transport, how):
                 with open(m.backing("f"), "ab") as outside:
                     outside.write(b"o" * 4096)
                 expected.append(b"o" * 4096)
+            if turn % len(PARTS) == len(PARTS) - 1:
+                has_in_order(m.backing("f"), b"".join(expected))
+                os.ftruncate(fd, 0)
+                expected = []
     os.close(fd)
-    with open(m.backing("f"), "rb") as stream:
-        found = stream.read()
-    expected = b"".join(expected)
-    assert len(found) == len(expected)
-    assert [at for at in range(0, len(found), 512)
-            if found[at:at + 512] != expected[at:at + 512]] == []
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_large_append_to_a_full_disk(small_disk, mount, transport):
+    """What comes behind the part that meets the end of the space is told so as well."""
+    m = mount("lane=cached", "passthrough=off", f"transport={transport}", source=small_disk)
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_DIRECT)
+    done = 0
+    with mmap.mmap(-1, 5 << 20) as buffer:
+        while True:
+            written = aio_write(fd, buffer, len(buffer))
+            if written < 0:
+                break
+            done += written
+    os.close(fd)
+    assert written == -errno.ENOSPC
+    assert os.stat(m.backing("f")).st_size >= done > 5 << 20
