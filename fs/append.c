@@ -17,8 +17,9 @@
 struct append {
 	GQueue waiting;   /* of parts, in order of their offsets */
 	bool running;     /* one is being carried out */
-	off_t end;        /* where the last one ended, as the kernel has it, -1: there was none */
-	off_t next;       /* the part that begins here need not wait for others */
+	off_t end;        /* where the last one ended, as the kernel has it */
+	off_t size;       /* of the file by then, if nobody else has changed it */
+	off_t known;      /* of the file now, where the first part of a write(2) is to come, -1 later */
 };
 
 /* A worker that looks after those that wait. */
@@ -38,15 +39,16 @@ static void insert(struct append *append, struct append_part *part)
 }
 
 /*
- * Where the first part of a write(2) begins.  The kernel puts it where the file ended when it last
- * asked, or where the last append ended: where these differ, one of the parts behind may well begin at
- * the larger.
+ * With the lock held, before the first part of a write(2): where it begins, which is where the kernel
+ * has the end of the file.  That is the size, or, unless it has asked for that since, where the last
+ * append ended.  size: -1: unknown.
  */
-static off_t first_of(const struct append *append, off_t size)
+static void expect(struct append *append, off_t size)
 {
-	if (append->end < 0 || size < 0)
-		return MAX(append->end, size);
-	return MIN(append->end, size);
+	/* What the last append has left is no more: one of the parts behind may begin there. */
+	if (size >= 0 && size < append->size)
+		append->end = size;
+	append->size = append->known = size;
 }
 
 /* With the lock held: the one whose turn it is, NULL when there is none. */
@@ -56,7 +58,8 @@ static struct append_part *take(struct append *append, bool force)
 
 	if (!part || append->running)
 		return NULL;
-	if (part->offset != append->next && !force && g_get_monotonic_time() < part->due)
+	if (part->offset != append->end && part->offset != append->known && !force &&
+	    g_get_monotonic_time() < part->due)
 		return NULL;
 	g_queue_unlink(&append->waiting, &part->link);
 	append->running = true;
@@ -132,11 +135,11 @@ void append_add(struct file *file, int fd, struct append_part *part)
 	g_mutex_lock(&mode->lock);
 	if (!mode->append) {
 		mode->append = g_new0(struct append, 1);
-		mode->append->end = -1;
+		mode->append->end = mode->append->size = -1;
 	}
 	append = mode->append;
 	if (!append->running && !append->waiting.length)
-		append->next = first_of(append, size);
+		expect(append, size);
 	part->due = g_get_monotonic_time() + APPEND_US;
 	insert(append, part);
 	next = take(append, false);
@@ -160,7 +163,9 @@ void append_done(struct file *file, struct append_part *part, size_t done, int e
 
 	g_mutex_lock(&mode->lock);
 	append->running = false;
-	append->end = append->next = part->offset + (off_t)done;
+	append->end = part->offset + (off_t)done;
+	append->size += (off_t)done;
+	append->known = -1;
 	if (err) {
 		/* They are of the same write(2), which ends here. */
 		failed = append->waiting;

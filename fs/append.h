@@ -5,9 +5,9 @@
  * A direct write(2) of more than a request holds comes as several WRITEs, all under way together
  * (FUSE_ASYNC_DIO, fs/fuse/file.c, fuse_direct_IO) and in any order; the kernel has the inode locked
  * meanwhile.  Each is appended where the file ends, whoever made it longer, and so they are carried out
- * one after the other: the next is the one that begins where the last has ended, the first where the
- * file ends.  Where there is none (the kernel does not know that the file changed from outside) they wait
- * for each other for a moment, and then the first of them is next.
+ * one after the other: the next is the one that begins where the last has ended, or, before the first,
+ * where the file does.  Where there is none (the kernel does not know that the file changed from outside)
+ * they wait for each other for a moment, and then the first of them is next.
  *
  * Any thread.
  */

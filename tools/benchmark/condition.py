@@ -48,6 +48,32 @@ def give_back(freed):
             break
 
 
+class Sponge:
+    """Holds the pages that have just become free, so that the next ones to be used are new; that
+    takes a moment, where waiting for the host takes seconds.  When it has half of the memory, it is
+    wrung out."""
+
+    SHARE = 0.5
+
+    def __init__(self):
+        self.held = []
+
+    def take(self, size):
+        """Of so many bytes that have become free."""
+        size -= size % HUGE
+        if not size:
+            return
+        if system.free_memory() - size > (1 - self.SHARE) * system.memory():
+            self.held.append(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS |
+                                       mmap.MAP_POPULATE))
+            return
+        size += sum(map(len, self.held))
+        for one in self.held:
+            one.close()
+        self.held = []
+        give_back(size)
+
+
 class Fresh:
     name = "fresh"
 
