@@ -9,6 +9,7 @@ import tempfile
 
 from . import system
 from .build import Build, Failure
+from .condition import Sponge
 from .guard import Guard
 from .progress import Progress
 
@@ -24,7 +25,7 @@ class Bench:
         stack.enter_context(self.guard.step("directory", self.scratch, self._remove))
         os.chmod(self.scratch, 0o755)
         self.device = None
-        self._filler = None
+        self.sponge = Sponge()
 
     def _remove(self):
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -10,6 +10,7 @@ Where few pages are read, or the speed of a disk does not matter, what is asked 
 caches were just dropped, whatever becomes of free pages.
 """
 import contextlib
+import mmap
 import time
 
 from . import cgroup, presets, system
@@ -49,29 +50,36 @@ def give_back(freed):
 
 
 class Sponge:
-    """Holds the pages that have just become free, so that the next ones to be used are new; that
-    takes a moment, where waiting for the host takes seconds.  When it has half of the memory, it is
-    wrung out."""
+    """Holds the pages that have just become free, so that the next ones to be used are new: that
+    takes a moment, where the host takes seconds.  When there are few new ones left, it gives all of
+    them to the host and waits."""
 
-    SHARE = 0.5
+    PAGE = 2 << 20
+    # What becomes free beside the files: the memory of who read them.
+    BESIDE = 128 << 20
+    # Of memory, what is not held.
+    LEFT = 0.5
 
     def __init__(self):
-        self.held = []
+        self.held, self.known = [], False
 
-    def take(self, size):
-        """Of so many bytes that have become free."""
-        size -= size % HUGE
-        if not size:
-            return
-        if system.free_memory() - size > (1 - self.SHARE) * system.memory():
+    def take(self, freed):
+        """freed: bytes that have just become free."""
+        size = (freed + freed // 8 + self.BESIDE) // self.PAGE * self.PAGE
+        if self.known and system.free_memory() - size > self.LEFT * system.memory():
             self.held.append(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS |
                                        mmap.MAP_POPULATE))
             return
-        size += sum(map(len, self.held))
+        freed += sum(map(len, self.held))
+        self.let_go()
+        give_back(freed)
+        self.known = True
+
+    def let_go(self):
+        """Some use memory that is not told of here."""
         for one in self.held:
             one.close()
-        self.held = []
-        give_back(size)
+        self.held, self.known = [], False
 
 
 class Fresh:
@@ -94,13 +102,14 @@ class Fresh:
         before = system.free_memory()
         system.drop_caches()
         if not self.bench.options.hurry:
-            give_back(max(0, system.free_memory() - before))
+            self.bench.sponge.take(max(0, system.free_memory() - before))
 
 
 class Cold(Fresh):
     name = "cold"
 
     def prepare(self, group):
+        self.bench.sponge.let_go()
         system.drop_caches()
 
 
@@ -119,6 +128,7 @@ class Steady:
             yield group
 
     def prepare(self, group):
+        self.bench.sponge.let_go()
         filler = self.bench.filler(self.size + self.size // 8)
         system.drop_caches()
         self.bench.load(["read", filler], group)
