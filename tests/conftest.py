@@ -34,7 +34,18 @@ def pytest_configure(config):
                                 f"building there: no {LANEFS!r}")
 
 
+# What takes a minute or more, the longest first: files are given to processes in that order, and
+# one of these at the end would be waited for alone.
+LONG = ["stream", "window", "battery", "databases", "programs", "soak", "locks", "limits", "readdir"]
+
+
+def place(item):
+    name = item.path.stem.removeprefix("test_")
+    return LONG.index(name) if name in LONG else len(LONG)
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=place)
     if NATIVE:
         for item in items:
             if item.get_closest_marker("daemon"):
