@@ -56,8 +56,13 @@ int attr_statfs(struct lanefs *fs, struct inode *inode, struct statvfs *result)
  * are several times faster for it.
  */
 #define UNSEEN_TIMEOUT 0.004
-/* The clock of timestamps, but for what kernels from 6.13 on do on some filesystems. */
-#define TICK_NS 10000000
+/*
+ * For so long after a change another one may leave the same timestamp: the clock's tick and the 10 ms
+ * of exFAT, but for what kernels from 6.13 on do on some filesystems; and on those that have seconds
+ * only (ext4 with small inodes), or every other (vfat), where it ends in zeros, that long.
+ */
+#define TICK_NS 20000000
+#define TICK_SECONDS 2
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -80,7 +85,9 @@ static bool is_now(const struct timespec *now, const struct timespec *time)
 {
 	int64_t seconds = now->tv_sec - time->tv_sec;
 
-	return seconds >= -1 && seconds <= 1 &&
+	if (!time->tv_nsec)
+		return llabs(seconds) <= TICK_SECONDS;
+	return llabs(seconds) <= 1 &&
 	       llabs(seconds * 1000000000 + now->tv_nsec - time->tv_nsec) < TICK_NS;
 }
 

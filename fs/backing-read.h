@@ -16,7 +16,7 @@ struct backing_read {
 	off_t offset;
 	size_t done;               /* bytes read so far */
 	enum file_read how;
-	bool buffered;             /* O_DIRECT has failed it: through the page cache */
+	bool buffered;             /* O_DIRECT has failed, or cannot do it: through the page cache */
 	/*
 	 * Once, on the ring's thread or, when nothing could be submitted, on the caller's, with no
 	 * lock held.  err: 0, or -errno of what came after done bytes.  done < length without an
@@ -25,5 +25,5 @@ struct backing_read {
 	void (*ended)(struct backing_read *read, int err);
 };
 
-/* Any thread.  file, buffer, length, offset and ended are filled in, done is 0. */
+/* Any thread.  file, buffer, length, offset, buffered and ended are filled in, done is 0. */
 void backing_read_start(struct backing_read *read);

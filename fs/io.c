@@ -40,6 +40,7 @@ struct io {
 	bool owned;                   /* buffer is the pool's, not the transport's */
 	bool waited;                  /* and by bufpool_get_wait() */
 	bool for_pages;               /* a READ of the kernel's own pages */
+	bool last;                    /* a READ of the last block that offsets reach */
 	struct append_part append;    /* a WRITE's, where direct and to the end */
 	bool appends;                 /* it has its turn there */
 	int ended;                    /* -errno of what ended a WRITE before its length, or 0 */
@@ -104,16 +105,22 @@ static struct io *io_of(struct transport_reply *reply)
 	return (struct io *)((char *)reply - offsetof(struct io, reply));
 }
 
+static void buffer_give_back(struct io *io)
+{
+	if (io->waited)
+		bufpool_put_waited(io->file->fs->pool, io->buffer, io->length);
+	else if (io->owned)
+		bufpool_put_any(io->file->fs->pool, io->buffer);
+	io->owned = io->waited = false;
+}
+
 static void io_free(struct transport_reply *reply)
 {
 	struct io *io = io_of(reply);
 	struct file *file = io->file;
 	struct lanefs *fs = file->fs;
 
-	if (io->waited)
-		bufpool_put_waited(fs->pool, io->buffer, io->length);
-	else if (io->owned)
-		bufpool_put_any(fs->pool, io->buffer);
+	buffer_give_back(io);
 	g_free(io);
 	file_unref_later(file);
 	/* Last of all: from here on the mount may be freed. */
@@ -160,7 +167,10 @@ static void read_send(struct transport_reply *reply)
 		fuse_reply_buf(io->req, io->answer, read_got(io));
 }
 
-/* libfuse would do the same, but with the queue's lock held. */
+/*
+ * libfuse would do the same, but with the queue's lock held.  The reply may have to wait for what the
+ * queue's thread is at: others are not to wait for the buffer as long.
+ */
 static void read_answer(struct io *io)
 {
 	size_t got = read_got(io);
@@ -171,6 +181,7 @@ static void read_answer(struct io *io)
 		return;
 	memcpy(payload, io->answer, got);
 	io->answer = payload;
+	buffer_give_back(io);
 }
 
 /* The one place where a READ that goes to the backing file ends. */
@@ -214,6 +225,7 @@ static void read_start(struct io *io)
 		.buffer = io->buffer,
 		.length = io->length,
 		.offset = io->offset - (off_t)io->skip,
+		.buffered = io->last,
 		.ended = read_ended,
 	};
 	backing_read_start(&io->read);
@@ -262,6 +274,12 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 	if (!atomic_read(file->app_direct)) {
 		io->skip = (size_t)offset & (file->align - 1);
 		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
+		io->last = (uint64_t)offset - io->skip + io->length > INT64_MAX;
+	}
+	/* What O_DIRECT asks for has to end there, too. */
+	if (io->last) {
+		io->skip = 0;
+		io->length = size;
 	}
 	/*
 	 * What the page cache is copied to may be the transport's own.  But that is of single pages, and
@@ -345,6 +363,7 @@ static void write_done(struct ring_request *request, ssize_t result)
 static void write_submit(struct io *io)
 {
 	io->ring.what = RING_WRITE;
+	io->ring.direct = atomic_read(io->file->app_direct);
 	io->ring.buffer = io->buffer + io->done;
 	io->ring.length = io->length - io->done;
 	io->ring.offset = io->offset + (off_t)io->done;

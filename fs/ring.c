@@ -239,6 +239,13 @@ void ring_submit(struct ring *ring, struct ring_request *request)
 	/* The kernel has a thread of its own do it; without a queue to end on, a worker's can as well. */
 	bool by_worker = request->what >= RING_FSYNC && !transport_current();
 
+	/*
+	 * io_uring keeps the filesystem from being frozen (fsfreeze(8)) from the submission on until the
+	 * submitting thread has taken note of the end (io_req_io_end() in io_uring/rw.c).  But that thread
+	 * may be in a request that itself waits for the end of the freeze: they would wait for each other
+	 * for ever.  What goes through the page cache ends at once.
+	 */
+	by_worker = by_worker || request->direct;
 	request->ring = ring;
 	request->next = NULL;
 	if (!ring->reaper || by_worker) {

@@ -37,6 +37,7 @@ struct ring_request {
 	enum ring_what what;
 	int fd;
 	int rw_flags;    /* RWF_*; this and what follows not of RING_FSYNC and RING_FDATASYNC */
+	bool direct;     /* a write past the page cache: fd has O_DIRECT */
 	struct creds_drop drop; /* a write's, see creds.h */
 	void *buffer;    /* must stay until done() */
 	size_t length;

@@ -16,6 +16,12 @@ static uint64_t round_up(uint64_t value)
 	return (value + BUFPOOL_ALIGN - 1) & ~(uint64_t)(BUFPOOL_ALIGN - 1);
 }
 
+/* Where chunks of the file end at the latest: offsets go no further. */
+static uint64_t chunks_limit(const struct window_set *set)
+{
+	return MIN(round_up(set->size), INT64_MAX & ~(uint64_t)(BUFPOOL_ALIGN - 1));
+}
+
 static uint64_t round_down(uint64_t value)
 {
 	return value & ~(uint64_t)(BUFPOOL_ALIGN - 1);
@@ -171,7 +177,7 @@ uint64_t window_set_extend(struct window_set *set, uint64_t begin, uint64_t must
 	unsigned int i;
 
 	begin = round_down(begin);
-	end = MIN(round_up(end), round_up(set->size));
+	end = MIN(round_up(end), chunks_limit(set));
 	i = chunks_find(&set->chunks, begin);
 	while (begin < end) {
 		struct chunk *chunk, *after = i < set->chunks.count ? set->chunks.items[i] : NULL;
@@ -184,10 +190,10 @@ uint64_t window_set_extend(struct window_set *set, uint64_t begin, uint64_t must
 		}
 		if (after)
 			stop = MIN(stop, after->offset);
-		if (stop > end && begin >= must && end < round_up(set->size))
+		if (stop > end && begin >= must && end < chunks_limit(set))
 			break;
 		stop = MIN(stop, MAX(end, round_up(must)));
-		stop = MIN(stop, round_up(set->size));
+		stop = MIN(stop, chunks_limit(set));
 		chunk = chunk_new(set->windows->pool, begin, stop - begin);
 		if (!chunk) {
 			atomic_write(set->windows->pressed, true);

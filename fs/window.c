@@ -141,6 +141,8 @@ static void request_copy(struct window_request *request)
 		memcpy(payload, iov[i].iov_base, iov[i].iov_len);
 		payload += iov[i].iov_len;
 	}
+	/* The reply may have to wait for what the queue's thread is at; the chunks need not. */
+	request_unpin(request);
 }
 
 static void request_send(struct transport_reply *reply)

@@ -101,6 +101,60 @@ def test_two_changes_within_a_tick(coarse, mount):
     assert hits
 
 
+@pytest.fixture
+def seconds(scratch):
+    """A directory on an ext4 whose times have no parts of a second."""
+    path = scratch.directory("seconds")
+    image = path + ".img"
+    with open(image, "wb") as stream:
+        stream.truncate(64 << 20)
+    run("mkfs.ext4", "-q", "-F", "-I", "128", image)
+    if run("mount", "-o", "loop", image, path, check=False).returncode:
+        pytest.skip("no loop mounts here")
+    yield path
+    run("umount", "-l", path)
+    os.unlink(image)
+
+
+def write_early_in_a_second(path, data):
+    """So that there is time for another change with the same timestamp; that."""
+    time.sleep(1.02 - time.time() % 1)
+    with open(path, "r+b", buffering=0) as outside:
+        outside.write(data)
+        stamp = os.fstat(outside.fileno())
+    assert stamp.st_mtime_ns % 10 ** 9 == 0
+    return stamp.st_mtime_ns, stamp.st_ctime_ns
+
+
+BLOCK = 128 << 10
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("options", [("lane=cached", "passthrough=off"), ("lane=direct",)])
+def test_two_changes_within_a_second(seconds, mount, options):
+    m = mount(*options, source=seconds)
+    path = m.backing("f")
+    write_file(path, bytes(64 * BLOCK))
+    for _ in range(5):
+        stamps = write_early_in_a_second(path, b"a" * 64 * BLOCK)
+        time.sleep(0.1)
+        with open(m.join("f"), "rb", buffering=0) as stream:
+            for _ in range(6):
+                assert stream.read(BLOCK) == b"a" * BLOCK
+            with open(path, "r+b", buffering=0) as outside:
+                os.pwrite(outside.fileno(), b"b" * 64 * BLOCK, 0)
+                now = os.fstat(outside.fileno())
+            # Descriptors that were open have a second.
+            time.sleep(1.1)
+            assert stream.read(BLOCK) == b"b" * BLOCK
+        with open(m.join("f"), "rb", buffering=0) as stream:
+            assert stream.read(BLOCK) == b"b" * BLOCK
+        if (now.st_mtime_ns, now.st_ctime_ns) == stamps:
+            break
+    else:
+        assert False, "never within one second"
+
+
 def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
     write_file(m.backing("f"), b"a" * 50000)
     with open(m.join("f"), "rb", buffering=0) as stream:

@@ -140,6 +140,17 @@ def test_short_reads_at_the_end(m):
         os.close(fd)
 
 
+def test_read_at_the_largest_offset(m):
+    """The end of the file, however a read is rounded; and the descriptor is read with O_DIRECT on."""
+    digest = write_large(m.backing("f"), 32 * M)
+    util_sys.drop_pages(m.backing("f"))
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        for offset, length in ((2 ** 63 - 2, 1), (2 ** 63 - 4096, 4095), (2 ** 63 - 4097, 4096)):
+            assert os.pread(stream.fileno(), length, offset) == b""
+        assert sha256(m.join("f")) == digest
+        assert util_sys.resident(m.backing("f")) <= M
+
+
 @pytest.mark.limit(180)
 @pytest.mark.parametrize("transport, passthrough", WAYS)
 def test_model(mount, transport, passthrough):
