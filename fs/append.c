@@ -12,14 +12,17 @@
  */
 #define APPEND_US ((int64_t)300000)
 #define APPEND_LOOK_US 10000
+/* The largest request that the kernel makes is a multiple of this. */
+#define APPEND_UNIT ((off_t)128 << 10)
+#define APPEND_PAGE ((off_t)4096)
 
 /* Of an inode, by its mode's lock. */
 struct append {
 	GQueue waiting;   /* of parts, in order of their offsets */
 	bool running;     /* one is being carried out */
-	off_t end;        /* where the last one ended, as the kernel has it */
-	off_t size;       /* of the file by then, if nobody else has changed it */
-	off_t known;      /* of the file now, where the first part of a write(2) is to come, -1 later */
+	unsigned int ended; /* that many were */
+	off_t end;        /* where the last one ended, as the kernel has it, -1: there was none */
+	off_t size;       /* of the file since then, -1: not known */
 };
 
 /* A worker that looks after those that wait. */
@@ -39,16 +42,19 @@ static void insert(struct append *append, struct append_part *part)
 }
 
 /*
- * With the lock held, before the first part of a write(2): where it begins, which is where the kernel
- * has the end of the file.  That is the size, or, unless it has asked for that since, where the last
- * append ended.  size: -1: unknown.
+ * Whether a write(2) may begin there, and nothing of it before: where the kernel has the end of the
+ * file.  That is the size, or, where the file has changed from outside and the kernel has not asked
+ * since, the end of the last append.  When these are some requests apart, the part at the larger may be
+ * one of a write that began at the smaller; the first request may lack a part of a page.
  */
-static void expect(struct append *append, off_t size)
+static bool begins_at(const struct append *append, off_t offset)
 {
-	/* What the last append has left is no more: one of the parts behind may begin there. */
-	if (size >= 0 && size < append->size)
-		append->end = size;
-	append->size = append->known = size;
+	off_t low = MIN(append->end, append->size), high = MAX(append->end, append->size);
+	off_t apart = (high - low + APPEND_PAGE - 1) / APPEND_PAGE * APPEND_PAGE;
+
+	if (low < 0 || offset == low)
+		return offset == low || offset == high;
+	return offset == high && apart % APPEND_UNIT;
 }
 
 /* With the lock held: the one whose turn it is, NULL when there is none. */
@@ -58,8 +64,7 @@ static struct append_part *take(struct append *append, bool force)
 
 	if (!part || append->running)
 		return NULL;
-	if (part->offset != append->end && part->offset != append->known && !force &&
-	    g_get_monotonic_time() < part->due)
+	if (!begins_at(append, part->offset) && !force && g_get_monotonic_time() < part->due)
 		return NULL;
 	g_queue_unlink(&append->waiting, &part->link);
 	append->running = true;
@@ -120,26 +125,36 @@ static off_t size_of(int fd)
 	return backing_statx(fd, "", STATX_SIZE, AT_STATX_DONT_SYNC, &stx) ? -1 : (off_t)stx.stx_size;
 }
 
-void append_add(struct file *file, int fd, struct append_part *part)
+/* The file's, with its lock held. */
+static struct append *append_lock(struct inode_mode *mode)
 {
-	struct inode_mode *mode = file->mode;
-	struct lanefs *fs = file->fs;
-	struct append_part *next;
-	struct append *append;
-	off_t size = size_of(fd);
-	bool waits;
-
-	/* In the list it may be carried out, and the file be closed, by others at any moment. */
-	file_ref(file);
-	later_again(fs);
 	g_mutex_lock(&mode->lock);
 	if (!mode->append) {
 		mode->append = g_new0(struct append, 1);
 		mode->append->end = mode->append->size = -1;
 	}
-	append = mode->append;
-	if (!append->running && !append->waiting.length)
-		expect(append, size);
+	return mode->append;
+}
+
+void append_add(struct file *file, int fd, struct append_part *part)
+{
+	struct inode_mode *mode = file->mode;
+	struct lanefs *fs = file->fs;
+	struct append *append = append_lock(mode);
+	unsigned int ended = append->ended;
+	struct append_part *next;
+	off_t size;
+	bool waits;
+
+	g_mutex_unlock(&mode->lock);
+	size = size_of(fd);
+	/* In the list it may be carried out, and the file be closed, by others at any moment. */
+	file_ref(file);
+	later_again(fs);
+	g_mutex_lock(&mode->lock);
+	/* Else it may be that of before. */
+	if (!append->running && append->ended == ended)
+		append->size = size;
 	part->due = g_get_monotonic_time() + APPEND_US;
 	insert(append, part);
 	next = take(append, false);
@@ -163,9 +178,9 @@ void append_done(struct file *file, struct append_part *part, size_t done, int e
 
 	g_mutex_lock(&mode->lock);
 	append->running = false;
+	append->ended++;
 	append->end = part->offset + (off_t)done;
-	append->size += (off_t)done;
-	append->known = -1;
+	append->size = -1;
 	if (err) {
 		/* They are of the same write(2), which ends here. */
 		failed = append->waiting;

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from util import Child, pattern, read_file, run, wait_for, write_file
+from util import Child, patience, pattern, read_file, run, wait_for, write_file
 
 LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
          ("stream", "auto")]
@@ -145,7 +145,7 @@ def test_two_changes_within_a_second(seconds, mount, options):
                 os.pwrite(outside.fileno(), b"b" * 64 * BLOCK, 0)
                 now = os.fstat(outside.fileno())
             # Descriptors that were open have a second.
-            time.sleep(1.1)
+            time.sleep(patience(1.1))
             assert stream.read(BLOCK) == b"b" * BLOCK
         with open(m.join("f"), "rb", buffering=0) as stream:
             assert stream.read(BLOCK) == b"b" * BLOCK

@@ -166,13 +166,21 @@ def test_large_append_stays_in_order(mount, options, transport, how):
                         one.release()
             if turn % 3 == 2:
                 # The kernel does not know of it.
+                more = b"o" * (4096 if turn % 2 else 1 << 20)
                 with open(m.backing("f"), "ab") as outside:
-                    outside.write(b"o" * 4096)
-                expected.append(b"o" * 4096)
+                    outside.write(more)
+                expected.append(more)
             if turn % len(PARTS) == len(PARTS) - 1:
                 has_in_order(m.backing("f"), b"".join(expected))
                 os.ftruncate(fd, 0)
                 expected = []
+        os.truncate(m.backing("f"), 0)
+        for turn in range(2):
+            expected.append(numbered(buffer, (2 + 4 * turn) << 20, turn))
+            assert aio_write(fd, buffer, (2 + 4 * turn) << 20) == (2 + 4 * turn) << 20
+            # The kernel asks again.
+            os.stat(m.join("f"))
+        has_in_order(m.backing("f"), b"".join(expected))
     os.close(fd)
 
 

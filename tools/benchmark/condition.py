@@ -11,6 +11,7 @@ caches were just dropped, whatever becomes of free pages.
 """
 import contextlib
 import mmap
+import sys
 import time
 
 from . import cgroup, presets, system
@@ -62,6 +63,7 @@ class Sponge:
 
     def __init__(self):
         self.held, self.known = [], False
+        self.low = sys.maxsize       # bytes that were free when the last measurement ended
 
     def take(self, freed):
         """freed: bytes that have just become free."""
@@ -69,6 +71,7 @@ class Sponge:
         if self.known and system.free_memory() - size > self.LEFT * system.memory():
             self.held.append(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS |
                                        mmap.MAP_POPULATE))
+            self.held[-1].madvise(mmap.MADV_DONTFORK)
             return
         freed += sum(map(len, self.held))
         self.let_go()
@@ -99,7 +102,7 @@ class Fresh:
 
     def prepare(self, group):
         """Right before the measurement, with the daemon running."""
-        before = system.free_memory()
+        before = min(self.bench.sponge.low, system.free_memory())
         system.drop_caches()
         if not self.bench.options.hurry:
             self.bench.sponge.take(max(0, system.free_memory() - before))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 
-from . import meter
+from . import meter, system
 from .contenders import Fio
 
 
@@ -50,3 +50,5 @@ def session(bench, contender, source, state, counted=False):
     """counted: page cache will be asked for, so a cgroup is needed to count it in."""
     with state.group(counted) as group, contender.serve(bench, source, group) as served:
         yield Session(bench, contender, served, group, state)
+        # The unmount gives back what a contender caches itself.
+        bench.sponge.low = system.free_memory()

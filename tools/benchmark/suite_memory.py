@@ -34,6 +34,7 @@ class Memory:
 
     def measure(self, contender):
         with session(self.bench, contender, self.source, Fresh(self.bench)) as at:
+            self.bench.sponge.let_go()
             system.drop_caches()
             tree = at.path("tree")
             directories = sorted(os.listdir(tree))

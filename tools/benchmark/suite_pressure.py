@@ -79,6 +79,7 @@ class Pressure:
              contender.serve(self.bench, self.source, group) as served:
             at = Session(self.bench, contender, served, group, None)
             threshold = Threshold(served) if served.stats() else None
+            self.bench.sponge.let_go()
             system.drop_caches()
             with self.stream(at, "a"), self.stream(at, "b"):
                 self.small_reads(at, 1)

@@ -84,6 +84,7 @@ class Protect:
         with cgroup.memory(bench.guard, MEMORY) as group, \
              contender.serve(bench, self.source, group) as served:
             at = Session(bench, contender, served, group, None)
+            bench.sponge.let_go()
             system.drop_caches()
             self.warm(at)
             self.small_reads(at, 1, 1)

@@ -82,6 +82,7 @@ class Reading:
         """Of a file that was read natively just before."""
         path = os.path.join(self.source, "file")
         with session(self.bench, contender, self.source, self.state) as at:
+            self.bench.sponge.let_go()
             system.drop_caches()
             for _ in range(2):
                 self.bench.load([*self.argv, path])
