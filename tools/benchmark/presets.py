@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is not said on the command line: the whole benchmark, about an hour on two processors, and
+"""What is not said on the command line: the whole benchmark, 60 to 75 minutes on two processors, and
 the quick one, about ten minutes."""
 GIB = 1 << 30
 
