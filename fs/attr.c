@@ -101,16 +101,6 @@ uint64_t attr_version_settled(const struct stat *attr)
 	return attr_version_of(attr);
 }
 
-int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version)
-{
-	struct stat attr;
-	int err = attr_get(fs, inode, &attr);
-
-	if (!err)
-		*version = attr_version_settled(&attr);
-	return err;
-}
-
 /* On the monotonic clock, never 0. */
 static uint32_t seconds_now(void)
 {

@@ -31,9 +31,6 @@ uint64_t attr_version_of(const struct stat *attr);
  */
 uint64_t attr_version_settled(const struct stat *attr);
 
-/* That of inode now.  0 or -errno. */
-int attr_version(struct lanefs *fs, struct inode *inode, uint64_t *version);
-
 /*
  * Whether the kernel may believe something else of the file than attr, which is as it is now.  Of two
  * answers under way at once it takes the first (fi->attr_version in fs/fuse/inode.c), so that what it

@@ -17,6 +17,13 @@
  */
 #define HANDLE_TRIES 10
 
+#ifndef EXFAT_SUPER_MAGIC
+#define EXFAT_SUPER_MAGIC 0x2011BAB0
+#endif
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
 union handle_buffer {
 	struct file_handle handle;
 	uint8_t space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
@@ -150,7 +157,20 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
 			return -errno;
 		g_usleep(100);
 	}
-	return -ESTALE;
+	return -ENOMEM;
+}
+
+/*
+ * These make handles that they find only what is in memory by (fs/fat/nfs.c, fs/fuse/inode.c), so that
+ * they hold for no longer than a descriptor does.
+ */
+static bool handles_last(int fd)
+{
+	struct statfs info;
+
+	return fstatfs(fd, &info) || (info.f_type != MSDOS_SUPER_MAGIC &&
+				      info.f_type != EXFAT_SUPER_MAGIC &&
+				      info.f_type != FUSE_SUPER_MAGIC);
 }
 
 /* An open descriptor for handles of a mount, or -errno. */
@@ -158,7 +178,7 @@ static int open_mount(struct backing *backing, int fd, mode_t mode)
 {
 	int opened;
 
-	if (!S_ISDIR(mode) && !S_ISREG(mode))
+	if ((!S_ISDIR(mode) && !S_ISREG(mode)) || !handles_last(fd))
 		return -EOPNOTSUPP;
 	opened = backing_reopen(backing, fd, O_RDONLY | O_NOATIME);
 	return opened < 0 ? backing_reopen(backing, fd, O_RDONLY) : opened;
@@ -241,6 +261,8 @@ static int backing_probe_handles(struct backing *backing)
 	union handle_buffer buffer;
 	int mount_id, err, fd;
 
+	if (!handles_last(backing->root_fd))
+		return -EOPNOTSUPP;
 	err = backing_read_handle(backing->root_fd, &buffer, &mount_id);
 	if (err)
 		return err;

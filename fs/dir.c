@@ -94,8 +94,8 @@ static int seek_to(struct dir *dir, off_t offset)
 	if (offset && offset == dir->next)
 		return 0;
 	dir->start = dir->end = 0;
-	dir->next = offset;
-	return lseek(dir->fd, offset, SEEK_SET) < 0 ? -errno : 0;
+	dir->next = lseek(dir->fd, offset, SEEK_SET);
+	return dir->next < 0 ? -errno : 0;
 }
 
 static bool is_dot(const char *name)

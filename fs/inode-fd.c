@@ -17,7 +17,7 @@ void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode)
 void inode_set_idle_locked(struct inodes *inodes, struct inode *inode)
 {
 	/* These could not be found again. */
-	if (inode->dead || inode == inodes->root)
+	if (inode->dead || inode == inodes->root || (!inode->handle_bytes && !inode->name))
 		return;
 	inode->is_idle = true;
 	inode->idle_round = inodes->round;
@@ -166,8 +166,11 @@ int inode_fd_get(struct inodes *inodes, struct inode *inode)
 	g_mutex_unlock(&inodes->lock);
 	INODES_RETRY_SHED(inodes, fd, inode->handle_bytes ? open_handle(inodes, inode, O_PATH) :
 						     open_by_name(inodes, inode));
+	/* Where there is no birth time its number, and with it its key, may be another file's by now. */
+	if (fd == -ESTALE && inode->handle_bytes)
+		inode_set_dead(inodes, inode);
 	if (fd < 0)
-		return fd;
+		return fd == -ENOMEM ? -ESTALE : fd;
 	g_mutex_lock(&inodes->lock);
 	if (inode->fd < 0) {
 		inode_set_fd_locked(inodes, inode, fd);

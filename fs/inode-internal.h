@@ -41,6 +41,7 @@ void inode_unindex_locked(struct inodes *inodes, struct inode *inode);
 
 /* Whether its descriptor, which has no users, may be closed to make room. */
 void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);
+void inode_set_dead_locked(struct inodes *inodes, struct inode *inode);
 void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode);
 
 /* fd becomes inode's, which has none. */

@@ -25,6 +25,18 @@ static void look_again(struct inodes *inodes, struct inode *inode, struct stat *
 }
 
 /*
+ * A number that is given again at once leaves even the birth time as it was: what tells the new file from
+ * a deleted one is its handle.
+ */
+static bool is_another(const struct inode *inode, const struct backing_handle *handle)
+{
+	if (!inode->handle_bytes || !handle->bytes)
+		return false;
+	return inode->handle_bytes != handle->bytes || inode->handle_type != handle->type ||
+	       memcmp(inode->handle_data, handle->data, handle->bytes);
+}
+
+/*
  * Enters fd's object into the tables, or finds that another thread has.  Takes
  * fd over.  parent NULL: nothing is said of its name.
  */
@@ -41,6 +53,10 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 	fresh = inode_new(key, attr->st_mode, &handle);
 	g_mutex_lock(&inodes->lock);
 	inode = inodes_find_locked(inodes, key);
+	if (inode && is_another(inode, &handle)) {
+		inode_set_dead_locked(inodes, inode);
+		inode = inodes_find_locked(inodes, key);
+	}
 	if (inode) {
 		inode_revive_locked(inodes, inode);
 	} else {
@@ -50,14 +66,17 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 			g_hash_table_add(inodes->by_key, inode);
 			inode_index_locked(inodes, inode);
 			inode_set_fd_locked(inodes, inode, fd);
-			inode_set_idle_locked(inodes, inode);
-			close_fd = inodes_excess_fd_locked(inodes);
+			close_fd = -1;
 		}
 	}
 	if (inode) {
 		first = inode_count_lookup_locked(inode);
 		if (inode != inodes->root && parent)
 			inode_set_name_locked(inode, parent->id, name);
+	}
+	if (close_fd < 0) {
+		inode_set_idle_locked(inodes, inode);
+		close_fd = inodes_excess_fd_locked(inodes);
 	}
 	g_mutex_unlock(&inodes->lock);
 	if (close_fd >= 0)
@@ -194,23 +213,19 @@ static int lookup_parent(struct inodes *inodes, struct inode *dir, struct inode 
 	return *out ? 0 : -ENOMEM;
 }
 
-int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
-		  struct inode **out, struct stat *attr)
+static int lookup_entry(struct inodes *inodes, struct inode *parent, const char *name, bool created,
+			struct inode **out, struct stat *attr)
 {
 	struct backing_key key;
 	int dir_fd, fd, err;
 
-	if (!strcmp(name, "."))
-		return lookup_self(inodes, parent, out, attr);
-	if (!strcmp(name, ".."))
-		return lookup_parent(inodes, parent, out, attr);
 	if (inodes->entered)
 		inodes->entered(inodes->entered_data, parent);
 	dir_fd = inode_fd_get(inodes, parent);
 	if (dir_fd < 0)
 		return dir_fd;
 	err = backing_stat_entry(&inodes->backing, dir_fd, name, attr, &key);
-	if (!err && (*out = lookup_known(inodes, parent, name, &key, attr)))
+	if (!err && !created && (*out = lookup_known(inodes, parent, name, &key, attr)))
 		goto out;
 	if (err)
 		goto out;
@@ -229,4 +244,20 @@ int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
 out:
 	inode_fd_put(inodes, parent);
 	return err;
+}
+
+int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
+		  struct inode **out, struct stat *attr)
+{
+	if (!strcmp(name, "."))
+		return lookup_self(inodes, parent, out, attr);
+	if (!strcmp(name, ".."))
+		return lookup_parent(inodes, parent, out, attr);
+	return lookup_entry(inodes, parent, name, false, out, attr);
+}
+
+int inodes_created(struct inodes *inodes, struct inode *parent, const char *name,
+		   struct inode **out, struct stat *attr)
+{
+	return lookup_entry(inodes, parent, name, true, out, attr);
 }

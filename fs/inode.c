@@ -348,11 +348,16 @@ char *inode_path(struct inodes *inodes, struct inode *inode)
 	return g_string_free(path, FALSE);
 }
 
+void inode_set_dead_locked(struct inodes *inodes, struct inode *inode)
+{
+	inode->dead = true;
+	inode_unset_idle_locked(inodes, inode);
+}
+
 void inode_set_dead(struct inodes *inodes, struct inode *inode)
 {
 	g_mutex_lock(&inodes->lock);
-	inode->dead = true;
-	inode_unset_idle_locked(inodes, inode);
+	inode_set_dead_locked(inodes, inode);
 	g_mutex_unlock(&inodes->lock);
 }
 

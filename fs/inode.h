@@ -119,6 +119,10 @@ void inode_unref(struct inodes *inodes, struct inode *inode); /* NULL is fine */
 int inodes_lookup(struct inodes *inodes, struct inode *parent, const char *name,
 		  struct inode **out, struct stat *attr);
 
+/* The same for name just created: it may have the number of a file that was deleted before. */
+int inodes_created(struct inodes *inodes, struct inode *parent, const char *name,
+		   struct inode **out, struct stat *attr);
+
 /*
  * The same for an object just created or opened: fd is any descriptor of it,
  * stays the caller's.

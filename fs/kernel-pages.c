@@ -9,8 +9,6 @@
 
 /* What an outside change may take to be seen is twice this. */
 #define LOOK_US (G_USEC_PER_SEC / 2)
-/* A reader gets on in the meantime. */
-#define LOOK_SOON_US (2 * G_TIME_SPAN_MILLISECOND)
 
 struct kernel_pages {
 	struct lanefs *fs;          /* fixed */
@@ -18,6 +16,8 @@ struct kernel_pages {
 	void *data;                 /* fixed */
 	GMutex lock;
 	GQueue watched;             /* lock, of struct inode with a reference */
+	GQueue paged;               /* lock, the same: of those with an unseen writer, which have pages */
+	bool due;                   /* lock, the thread knows that it is to look */
 	int64_t looked;             /* us, when all were looked at; the looking thread only */
 };
 
@@ -38,40 +38,56 @@ void kernel_pages_free(struct kernel_pages *pages)
 
 	if (!pages)
 		return;
-	while ((inode = g_queue_pop_head(&pages->watched)))
+	while ((inode = g_queue_pop_head(&pages->watched)) ||
+	       (inode = g_queue_pop_head(&pages->paged)))
 		inode_unref(&pages->fs->inodes, inode);
 	g_mutex_clear(&pages->lock);
 	g_free(pages);
 }
 
-static void watch(struct kernel_pages *pages, struct inode_mode *mode, struct inode *inode)
+static void watch(struct kernel_pages *pages, struct file *file, uint64_t version, off_t size)
 {
-	struct stat attr = { 0 };
+	struct inode_mode *mode = file->mode;
+	bool wake = false;
 
-	attr_get(pages->fs, inode, &attr);
 	g_mutex_lock(&pages->lock);
 	if (!atomic_read(mode->watched)) {
-		mode->pages_version = attr_version_settled(&attr);
-		mode->pages_size = attr.st_size;
+		mode->pages_version = version;
+		mode->pages_size = size;
 		atomic_write(mode->watched, true);
-		g_queue_push_tail(&pages->watched, inode_ref(&pages->fs->inodes, inode));
+		g_queue_push_tail(&pages->watched, inode_ref(&pages->fs->inodes, file->inode));
+		wake = !pages->due;
+		pages->due = true;
 	}
 	g_mutex_unlock(&pages->lock);
+	if (wake)
+		pages->wake(pages->data);
+}
+
+void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const struct stat *attr)
+{
+	if (!atomic_read(file->mode->watched))
+		watch(pages, file, attr_version_settled(attr), attr->st_size);
 }
 
 void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 {
 	struct inode_mode *mode = file->mode;
-	bool first;
+	struct stat attr = { 0 };
 
 	if (atomic_read(mode->paged) && atomic_read(mode->watched))
 		return;
-	first = !atomic_read(mode->watched);
-	if (first)
-		watch(pages, mode, file->inode);
-	if (!__atomic_exchange_n(&mode->paged, true, __ATOMIC_RELAXED) &&
-	    (first || inode_mode_has_unseen_writer(pages->fs, file->inode)))
-		pages->wake(pages->data);
+	if (!atomic_read(mode->watched)) {
+		attr_get(pages->fs, file->inode, &attr);
+		watch(pages, file, attr_version_settled(&attr), attr.st_size);
+	}
+	if (__atomic_exchange_n(&mode->paged, true, __ATOMIC_RELAXED) ||
+	    !inode_mode_has_unseen_writer(pages->fs, file->inode))
+		return;
+	g_mutex_lock(&pages->lock);
+	g_queue_push_tail(&pages->paged, inode_ref(&pages->fs->inodes, file->inode));
+	g_mutex_unlock(&pages->lock);
+	pages->wake(pages->data);
 }
 
 static void drop(struct lanefs *fs, struct inode *inode)
@@ -117,8 +133,26 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 	drop(fs, inode);
 }
 
-/* all: it is time for the versions.  Whether the file is to be watched on; *soon: and closely. */
-static bool look_at(struct lanefs *fs, struct inode *inode, bool all, bool *soon)
+/* Those with an unseen writer, which are not to stay until it is time for the others. */
+static void look_at_paged(struct kernel_pages *pages)
+{
+	struct lanefs *fs = pages->fs;
+	struct inode *inode;
+	GQueue paged;
+
+	g_mutex_lock(&pages->lock);
+	paged = pages->paged;
+	g_queue_init(&pages->paged);
+	g_mutex_unlock(&pages->lock);
+	while ((inode = g_queue_pop_head(&paged))) {
+		if (__atomic_exchange_n(&inode_mode_peek(fs, inode)->paged, false, __ATOMIC_RELAXED))
+			drop(fs, inode);
+		inode_unref(&fs->inodes, inode);
+	}
+}
+
+/* Whether the file is to be watched on. */
+static bool look_at(struct lanefs *fs, struct inode *inode)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 
@@ -129,33 +163,24 @@ static bool look_at(struct lanefs *fs, struct inode *inode, bool all, bool *soon
 		    __atomic_exchange_n(&mode->watched, true, __ATOMIC_SEQ_CST))
 			return false;
 	}
-	if (inode_mode_has_unseen_writer(fs, inode)) {
-		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED)) {
-			drop(fs, inode);
-			*soon = true;
-		}
-	} else if (all) {
+	if (!inode_mode_has_unseen_writer(fs, inode))
 		look_at_version(fs, inode, mode);
-	}
+	else if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED))
+		drop(fs, inode);
 	return true;
 }
 
-int64_t kernel_pages_look(struct kernel_pages *pages)
+static void look_at_all(struct kernel_pages *pages)
 {
-	int64_t now = g_get_monotonic_time();
-	bool all = now - pages->looked >= LOOK_US, soon = false;
 	GQueue watched, later = G_QUEUE_INIT;
 	struct inode *inode;
-	bool any;
 
-	if (all)
-		pages->looked = now;
 	g_mutex_lock(&pages->lock);
 	watched = pages->watched;
 	g_queue_init(&pages->watched);
 	g_mutex_unlock(&pages->lock);
 	while ((inode = g_queue_pop_head(&watched))) {
-		if (look_at(pages->fs, inode, all, &soon))
+		if (look_at(pages->fs, inode))
 			g_queue_push_tail(&later, inode);
 		else
 			inode_unref(&pages->fs->inodes, inode);
@@ -163,9 +188,21 @@ int64_t kernel_pages_look(struct kernel_pages *pages)
 	g_mutex_lock(&pages->lock);
 	while ((inode = g_queue_pop_tail(&later)))
 		g_queue_push_head(&pages->watched, inode);
-	any = !g_queue_is_empty(&pages->watched);
 	g_mutex_unlock(&pages->lock);
-	if (soon)
-		return LOOK_SOON_US;
-	return any ? MAX(pages->looked + LOOK_US - now, 1000) : -1;
+}
+
+int64_t kernel_pages_look(struct kernel_pages *pages)
+{
+	int64_t now = g_get_monotonic_time();
+	bool due;
+
+	look_at_paged(pages);
+	if (now - pages->looked >= LOOK_US) {
+		pages->looked = now;
+		look_at_all(pages);
+	}
+	g_mutex_lock(&pages->lock);
+	due = pages->due = !g_queue_is_empty(&pages->watched);
+	g_mutex_unlock(&pages->lock);
+	return due ? MAX(pages->looked + LOOK_US - g_get_monotonic_time(), 1000) : -1;
 }

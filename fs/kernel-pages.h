@@ -18,10 +18,17 @@
 struct file;
 struct kernel_pages;
 struct lanefs;
+struct stat;
 
 /* wake(data), on any thread: kernel_pages_look() is wanted at once. */
 struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data);
 void kernel_pages_free(struct kernel_pages *pages); /* NULL is fine */
+
+/*
+ * The open of file is told to keep pages that are of attr, and may be served from them without a READ.
+ * A request thread, before the answer.
+ */
+void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const struct stat *attr);
 
 /* A READ of file for the kernel's pages has come.  A request thread, before the answer. */
 void kernel_pages_note(struct kernel_pages *pages, struct file *file);

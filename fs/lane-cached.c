@@ -8,6 +8,7 @@
 #include "attr.h"
 #include "file.h"
 #include "io.h"
+#include "kernel-pages.h"
 #include "locks.h"
 #include "residency-watch.h"
 
@@ -15,6 +16,7 @@
 
 static int cached_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
 {
+	struct stat attr;
 	uint64_t version;
 	int err;
 
@@ -26,11 +28,14 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 		residency_open(file);
 		return 0;
 	}
-	err = attr_version(file->fs, file->inode, &version);
+	err = attr_get(file->fs, file->inode, &attr);
 	if (err)
 		return err;
+	version = attr_version_settled(&attr);
 	fi->keep_cache = version && atomic_read(file->inode->kept) == version;
-	if (!fi->keep_cache)
+	if (fi->keep_cache)
+		kernel_pages_keep(file->fs->kernel_pages, file, &attr);
+	else
 		file->brings = version;
 	return 0;
 }

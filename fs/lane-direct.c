@@ -10,6 +10,7 @@
  */
 #include "file.h"
 #include "io.h"
+#include "residency.h"
 #include "residency-watch.h"
 #include "window.h"
 
@@ -19,8 +20,12 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 	fi->direct_io = file->direct_io;
 	/* Each WRITE is atomic in the backing file; the kernel itself serialises appends. */
 	fi->parallel_direct_writes = fi->direct_io;
-	/* What mappings and writes leave in the backing file's page cache; O_DIRECT leaves nothing. */
-	if (!(file->flags & O_DIRECT))
+	/*
+	 * What mappings and writes leave in the backing file's page cache; O_DIRECT leaves nothing.  Nor do
+	 * mappings without passthrough, which is not worth it where each page has to be asked about.
+	 */
+	if (!(file->flags & O_DIRECT) &&
+	    (file->writable || file->fs->passthrough || residency_is_cheap()))
 		residency_open(file);
 	return window ? window_open(file) : 0;
 }

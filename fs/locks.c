@@ -11,7 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* How long a flock that was refused is tried again while its holder's RELEASE is on its way. */
+/* How long a lock that was refused is tried again while its holder's RELEASE is on its way. */
 #define RELEASE_GRACE_US (50 * G_TIME_SPAN_MILLISECOND)
 
 /*
@@ -59,6 +59,7 @@ struct owner {
 	int refs;     /* atomic: the table's and one for each call under way */
 	int fd;       /* fixed, its locks are this open file description's */
 	pid_t pid;    /* mode->lock, the process that locked, for F_GETLK */
+	uint64_t file; /* mode->lock, the number of the open file it locked by last */
 };
 
 static void owner_unref(void *data)
@@ -163,30 +164,91 @@ static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct fl
 	return found;
 }
 
+/*
+ * us: for so long the lock of who has closed the file may still be there, and is to be asked for again;
+ * in the past where it may not.
+ */
+static int64_t grace(struct inode_mode *mode)
+{
+	return atomic_read(mode->flocks_closing) ? g_get_monotonic_time() + RELEASE_GRACE_US :
+						   atomic_read(mode->owners_until);
+}
+
+struct posix_get {
+	struct deferred deferred;
+	struct owner *owner;   /* a reference, NULL: none yet */
+	int fd;                /* the owner's, or its own */
+	uint64_t id;
+	int64_t until;         /* us on the monotonic clock */
+	struct flock asked, lock;
+};
+
+/* 0 or -errno, lock what stands in the way of asked. */
+static int get_once(struct posix_get *get, struct file *file)
+{
+	struct inode_mode *mode = inode_mode(file->fs, file->inode);
+
+	get->lock = get->asked;
+	if (fcntl(get->fd, F_OFD_GETLK, &get->lock))
+		return -errno;
+	if (get->lock.l_type != F_UNLCK && get->lock.l_pid == -1)
+		holder(mode, get->id, &get->lock, &get->lock.l_pid);
+	return 0;
+}
+
+static void get_finish(struct posix_get *get)
+{
+	if (get->owner)
+		owner_unref(get->owner);
+	else
+		close(get->fd);
+}
+
+static void get_again(struct work *work)
+{
+	struct posix_get *get = (struct posix_get *)work;
+	int err = 0;
+
+	while (!err && !get->deferred.refused && get->lock.l_type != F_UNLCK &&
+	       g_get_monotonic_time() < get->until) {
+		g_usleep(G_TIME_SPAN_MILLISECOND);
+		err = get_once(get, get->deferred.file);
+	}
+	/* Without a thread to wait on it stays as it was found. */
+	if (get->deferred.refused == ENOLCK)
+		get->deferred.refused = 0;
+	get_finish(get);
+	get->deferred.lock = &get->lock;
+	deferred_reply(&get->deferred, err);
+}
+
 void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *lock)
 {
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
-	struct owner *owner = owner_find(mode, id);
-	int fd, err = 0;
+	struct posix_get get = { .id = id, .owner = owner_find(mode, id), .asked = *lock };
+	struct posix_get *again;
+	int err;
 
-	fd = owner ? owner->fd : open_for_locks(file);
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
+	get.fd = get.owner ? get.owner->fd : open_for_locks(file);
+	if (get.fd < 0) {
+		fuse_reply_err(req, -get.fd);
 		return;
 	}
-	lock->l_pid = 0;
-	if (fcntl(fd, F_OFD_GETLK, lock))
-		err = errno;
-	else if (lock->l_type != F_UNLCK && lock->l_pid == -1)
-		holder(mode, id, lock, &lock->l_pid);
-	if (owner)
-		owner_unref(owner);
-	else
-		close(fd);
+	get.asked.l_pid = 0;
+	err = get_once(&get, file);
+	get.until = grace(mode);
+	if (!err && get.lock.l_type != F_UNLCK && g_get_monotonic_time() < get.until) {
+		again = g_memdup2(&get, sizeof(get));
+		again->deferred.file = file_ref(file);
+		again->deferred.waits = true;
+		deferred_push(file->fs, &again->deferred, req, get_again);
+		return;
+	}
+	get_finish(&get);
 	if (err)
-		fuse_reply_err(req, err);
+		fuse_reply_err(req, -err);
 	else
-		fuse_reply_lock(req, lock);
+		fuse_reply_lock(req, &get.lock);
 }
 
 /* The file remembers who locked through it, for RELEASE. */
@@ -212,6 +274,19 @@ static void forget_owner(struct file *file, uint64_t id)
 	g_mutex_unlock(&file->lock);
 }
 
+static void count_closing(struct file *file)
+{
+	if (!__atomic_exchange_n(&file->closing, true, __ATOMIC_RELAXED))
+		atomic_add(file->mode->flocks_closing, 1);
+}
+
+/* Of what is closed without FLUSH the RELEASE may be on its way at any time. */
+static void note_unflushed(struct file *file)
+{
+	if (file->unflushed)
+		count_closing(file);
+}
+
 struct posix_wait {
 	struct deferred deferred;
 	struct lock_wait wait;
@@ -219,6 +294,7 @@ struct posix_wait {
 	uint64_t id;
 	struct owner *owner;   /* a reference; changed with mode->lock held */
 	struct flock lock;
+	int64_t until;         /* us on the monotonic clock, for F_SETLK; 0: F_SETLKW */
 };
 
 /*
@@ -277,8 +353,12 @@ static int posix_attempt(struct lock_wait *wait)
 	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
 
 	do {
-		if (fcntl(posix->owner->fd, F_OFD_SETLKW, &posix->lock))
-			return -errno;
+		while (fcntl(posix->owner->fd, posix->until ? F_OFD_SETLK : F_OFD_SETLKW, &posix->lock)) {
+			if (!posix->until || (errno != EAGAIN && errno != EACCES) ||
+			    g_get_monotonic_time() >= posix->until)
+				return -errno;
+			g_usleep(G_TIME_SPAN_MILLISECOND);
+		}
 	} while (!keep_owner(posix));
 	return 0;
 }
@@ -309,6 +389,8 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	struct flock ofd = *lock;
 	struct posix_wait *posix;
 	struct owner *owner;
+	int64_t until;
+	bool again;
 	int err;
 
 	note_locking(file, req);
@@ -318,17 +400,23 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 		return;
 	}
 	remember_owner(file, id);
+	note_unflushed(file);
+	g_mutex_lock(&mode->lock);
 	/* The request is of a thread, but the lock of its process (fuse_lk_fill()). */
-	if (lock->l_pid > 0) {
-		g_mutex_lock(&mode->lock);
+	if (lock->l_pid > 0)
 		owner->pid = lock->l_pid;
-		g_mutex_unlock(&mode->lock);
-	}
+	if (lock->l_type != F_UNLCK)
+		owner->file = file->id;
+	g_mutex_unlock(&mode->lock);
 	ofd.l_pid = 0;
 	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
-	if (wait && (err == EAGAIN || err == EACCES) && !transport_hold(transport_current()))
-		err = ENOLCK;
-	if (!wait || (err != EAGAIN && err != EACCES)) {
+	until = grace(mode);
+	again = (err == EAGAIN || err == EACCES) && (wait || g_get_monotonic_time() < until);
+	if (again && !transport_hold(transport_current())) {
+		again = false;
+		err = wait ? ENOLCK : err;
+	}
+	if (!again) {
 		owner_unref(owner);
 		fuse_reply_err(req, err);
 		return;
@@ -340,7 +428,10 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	posix->owner = owner;
 	posix->lock = ofd;
 	posix->wait.attempt = posix_attempt;
-	posix->wait.blocker = posix_blocker;
+	if (wait)
+		posix->wait.blocker = posix_blocker;
+	else
+		posix->until = until;
 	posix->wait.owner = id;
 	err = lock_wait_enter(file->fs->lock_waits, &posix->wait, req);
 	if (err) {
@@ -351,17 +442,25 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
 }
 
-static void drop_owner(struct file *file, uint64_t id)
+/* by: only when that open file was the last to lock, 0: whichever was. */
+static void drop_owner(struct file *file, uint64_t id, uint64_t by)
 {
 	struct flock unlock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
-	struct owner *owner = owner_find(mode, id);
+	struct owner *owner = NULL;
 
+	g_mutex_lock(&mode->lock);
+	if (mode->owners)
+		owner = g_hash_table_lookup(mode->owners, &id);
+	if (owner && by && owner->file && owner->file != by)
+		owner = NULL;
+	if (owner) {
+		atomic_add(owner->refs, 1);
+		g_hash_table_remove(mode->owners, &id);
+	}
+	g_mutex_unlock(&mode->lock);
 	if (!owner)
 		return;
-	g_mutex_lock(&mode->lock);
-	g_hash_table_remove(mode->owners, &id);
-	g_mutex_unlock(&mode->lock);
 	/* Another thread of the process may wait for a lock, and so hold the owner. */
 	fcntl(owner->fd, F_OFD_SETLK, &unlock);
 	owner_unref(owner);
@@ -370,7 +469,7 @@ static void drop_owner(struct file *file, uint64_t id)
 void locks_drop_owner(struct file *file, uint64_t id)
 {
 	forget_owner(file, id);
-	drop_owner(file, id);
+	drop_owner(file, id, 0);
 }
 
 struct flock_wait {
@@ -405,16 +504,9 @@ static void flock_wait_run(struct work *work)
 	deferred_reply(&f->deferred, err);
 }
 
-/* Of what is closed without FLUSH the RELEASE may be on its way at any time. */
-static void note_unflushed(struct file *file)
-{
-	if (file->unflushed)
-		locks_closing(file);
-}
-
 /*
  * The kernel sends RELEASE, and with it the unlock, after close(2) has returned.
- * A LOCK_NB that is refused meanwhile would tell a program that a lock is held whose holder
+ * A LOCK_NB, or an F_OFD_SETLK, that is refused meanwhile would tell a program that a lock is held whose holder
  * is gone, so it is tried again while a closed holder's RELEASE is due.
  */
 void locks_flock(struct file *file, fuse_req_t req, int operation)
@@ -471,20 +563,31 @@ bool locks_can_skip_flush(struct file *file)
 
 void locks_closing(struct file *file)
 {
-	if (atomic_read(file->flocked) && !__atomic_exchange_n(&file->closing, true, __ATOMIC_RELAXED))
-		atomic_add(inode_mode(file->fs, file->inode)->flocks_closing, 1);
+	bool owners;
+
+	if (atomic_read(file->flocked)) {
+		count_closing(file);
+		return;
+	}
+	g_mutex_lock(&file->lock);
+	owners = file->lock_owners && file->lock_owners->len;
+	g_mutex_unlock(&file->lock);
+	/* Or those of others who have it open still, which are not to make each other wait for ever. */
+	if (owners)
+		atomic_write(file->mode->owners_until, g_get_monotonic_time() + RELEASE_GRACE_US);
 }
 
 /*
  * The owner of an open-file-description lock is the open file, which no FLUSH names; those
- * of processes were dropped by theirs.
+ * of processes were dropped by theirs.  The kernel's number of an open file may be another's by now,
+ * which has locked before the RELEASE of this one came.
  */
 void locks_closed(struct file *file)
 {
 	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
 
 	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
-		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i));
+		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i), file->id);
 	/* Requests in flight may hold the file a little longer; the lock goes now. */
 	if (fd >= 0 && atomic_read(file->flocked))
 		flock(fd, LOCK_UN);

@@ -58,6 +58,7 @@ struct inode_mode {
 	struct append *append;      /* M to set, then fixed, see append.h; NULL: none yet */
 	bool locked;                /* atomic, somebody has locked it since it is known */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
+	int64_t owners_until;       /* atomic, us: until then the same of one with other locks */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
 	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */
 	int64_t pages_size;         /* the same */

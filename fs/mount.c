@@ -11,11 +11,16 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Linux 6.8; an older kernel says in stx_mask that it did not fill it in. */
 #ifndef STATX_MNT_ID_UNIQUE
 #define STATX_MNT_ID_UNIQUE 0x00004000U
+#endif
+
+#ifndef FUSE_CTL_SUPER_MAGIC
+#define FUSE_CTL_SUPER_MAGIC 0x65735543
 #endif
 
 #define MOUNT_TYPE "fuse.lanefs"
@@ -260,6 +265,47 @@ static int mount_umount(const char *mountpoint)
 	if (errno == EPERM)
 		return mount_detach_by_helper(mountpoint);
 	return -errno;
+}
+
+/* The control filesystem, which not everybody has mounted, or -1. */
+static int open_control(void)
+{
+	int dir = open("/sys/fs/fuse/connections", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs info;
+	int fs;
+
+	if (dir >= 0 && !fstatfs(dir, &info) && info.f_type == FUSE_CTL_SUPER_MAGIC)
+		return dir;
+	if (dir >= 0)
+		close(dir);
+	fs = fsopen("fusectl", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -1;
+	dir = fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) ? -1 : fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	close(fs);
+	return dir;
+}
+
+int mount_open_control(const struct mount *mount, const char *name, int flags)
+{
+	g_autofree char *path = g_strdup_printf("%u/%s", minor(mount->own.dev), name);
+	int dir = open_control(), fd;
+
+	if (dir < 0)
+		return -1;
+	fd = openat(dir, path, flags | O_CLOEXEC);
+	close(dir);
+	return fd;
+}
+
+void mount_abort(const struct mount *mount)
+{
+	int fd = mount_open_control(mount, "abort", O_WRONLY);
+
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		g_warning("%s: who waits for it may wait on", mount->mountpoint);
+	if (fd >= 0)
+		close(fd);
 }
 
 /*

@@ -43,6 +43,15 @@ int mount_answers(const struct mount *mount);
 /* Whether our mount is the one seen at MOUNTPOINT; asks no daemon. */
 bool mount_present(const struct mount *mount);
 
+/* A file of the connection in the control filesystem, see Documentation/filesystems/fuse; or -1. */
+int mount_open_control(const struct mount *mount, const char *name, int flags);
+
+/*
+ * Ends the connection, so that whoever waits for an answer gets an error.  For when this process ends with
+ * threads that hang in the kernel: they keep /dev/fuse open, and while it is the kernel waits.
+ */
+void mount_abort(const struct mount *mount);
+
 /*
  * Takes our mount off MOUNTPOINT, lazily, if it is the one seen there and no
  * other thread is at it.  Nobody finds it by name afterwards; files open in it

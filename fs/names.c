@@ -38,7 +38,7 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 	err = make(dir_fd, name, mode, rdev, target);
 	creds_leave(fs, req);
 	inode_fd_put(&fs->inodes, parent);
-	return err ? err : inodes_lookup(&fs->inodes, parent, name, out, attr);
+	return err ? err : inodes_created(&fs->inodes, parent, name, out, attr);
 }
 
 /* linkat of a descriptor needs CAP_DAC_READ_SEARCH; the link in /proc does without. */

@@ -6,6 +6,7 @@
 #include "memory.h"
 #include "observe.h"
 #include "state.h"
+#include "trace.h"
 
 #include <string.h>
 
@@ -83,6 +84,7 @@ static void *observer_run(void *data)
 		for (unsigned int i = 0; i < count; i++)
 			replay(fs, &observer->taken[i]);
 		feel(fs);
+		trace_expire(fs->trace);
 		if (g_get_monotonic_time() - saved >= SAVE_US) {
 			save(fs);
 			saved = g_get_monotonic_time();

@@ -5,6 +5,8 @@
 /* Long enough for a server's next request for the file, short enough that nobody misses the memory. */
 #define KEEP_US (3 * G_USEC_PER_SEC)
 #define ROUND_US (2 * G_USEC_PER_SEC)
+/* Each look is at all that wait, and any FORGET of one of them wants a look. */
+#define REST_US (100 * G_TIME_SPAN_MILLISECOND)
 
 struct reaper {
 	struct lanefs *fs;
@@ -43,9 +45,13 @@ static void reaper_expire(struct reaper *reaper, GList *inodes, int64_t keep)
 	g_mutex_unlock(&reaper->lock);
 }
 
-/* With the lock held: until the next round, or until there is a reason to look. */
+/* With the lock held: until the next round, or until there is a reason to look, but not at once. */
 static void reaper_sleep(struct reaper *reaper, int64_t until)
 {
+	int64_t rest = MIN(g_get_monotonic_time() + REST_US, until);
+
+	while (!reaper->stop && g_cond_wait_until(&reaper->wake, &reaper->lock, rest))
+		;
 	while (!reaper->stop && !reaper->look)
 		if (!g_cond_wait_until(&reaper->wake, &reaper->lock, until))
 			break;

@@ -51,7 +51,7 @@ void drop_chosen(struct watch *watch, bool closed, int64_t now)
 	struct residency *residency = watch->residency;
 	uint64_t before = watch->plan.dropped, left;
 
-	if (watch->maps && (residency->drop->len || closed) &&
+	if (watch->maps && (residency->drop->len || (closed && now >= atomic_read(residency->out_rest))) &&
 	    out_push(watch, residency->drop, now))
 		return;
 	if (out_is_running(watch, now) || !residency->drop->len)
@@ -59,7 +59,7 @@ void drop_chosen(struct watch *watch, bool closed, int64_t now)
 	left = drop_ranges(watch, residency->drop, residency->found, now);
 	/* Most likely it is mapped.  Whoever maps it on after the last close was asked for then. */
 	if (!closed && left && 3 * left >= watch->plan.dropped - before &&
-	    now - watch->out.started >= MAPS_AGAIN_US)
+	    now - watch->out.asked >= MAPS_AGAIN_US)
 		out_push(watch, residency->drop, now);
 }
 

@@ -38,14 +38,13 @@ struct watch_write {
 
 /* What is mapped is taken out by one worker at a time. */
 struct watch_out {
-	struct work work;
-	struct watch *watch;        /* a reference while it runs */
 	GArray *ranges;             /* of struct residency_range, owned while it runs: to be dropped */
 	GArray *pages;              /* the same, what of them may be taken out of mappings */
 	struct mapped mapped;       /* by its worker while it runs, zeros until the first has */
 	unsigned int record;        /* the same, which the ranges are by */
-	int64_t started;            /* us, thread only */
-	bool running;               /* atomic */
+	int64_t until;              /* atomic, us, while it runs: it is worth waiting for until then */
+	int64_t asked;              /* us, thread only: when it was last wanted */
+	bool running;               /* atomic, it waits for a worker, or one is at it */
 };
 
 struct watch {
@@ -109,6 +108,9 @@ struct residency {
 	int64_t sleeps_until;       /* lock, us on the monotonic clock, 0: the thread is at work */
 	GQueue all;                 /* lock, of struct watch */
 	bool reconsider;            /* lock */
+	GQueue outs;                /* lock, of struct watch with a reference: struct watch_out to run */
+	unsigned int out_workers;   /* lock, that run them */
+	int64_t out_rest;           /* atomic, us: until then nobody is asked who only may map something */
 	bool stop;                  /* lock */
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */

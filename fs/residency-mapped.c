@@ -32,6 +32,11 @@
 /* At once: the process cannot change its mappings meanwhile. */
 #define PIECE ((uint64_t)2 << 20)
 
+/* Descriptors of processes that are kept, of all files. */
+#define PIDFDS_MOST 64
+
+static unsigned int pidfds; /* atomic, open ones */
+
 struct process {
 	pid_t pid;
 	int pidfd;     /* of who has the areas, -1: there are none */
@@ -45,8 +50,10 @@ static struct process *process_at(const struct mapped *mapped, guint i)
 
 static void process_forget(struct process *process)
 {
-	if (process->pidfd >= 0)
+	if (process->pidfd >= 0) {
 		close(process->pidfd);
+		__atomic_sub_fetch(&pidfds, 1, __ATOMIC_RELAXED);
+	}
 	process->pidfd = -1;
 	g_array_set_size(process->areas, 0);
 }
@@ -149,6 +156,8 @@ static bool read_maps(struct process *process, const struct mapped_file *file)
 
 	process_forget(process);
 	process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+	if (process->pidfd >= 0)
+		__atomic_add_fetch(&pidfds, 1, __ATOMIC_RELAXED);
 	stream = fopen(path, "re");
 	if (!stream)
 		return false;
@@ -197,6 +206,15 @@ bool mapped_look(struct mapped *mapped, const struct mapped_file *file)
 	mapped->looked = g_get_monotonic_time();
 	mapped->took = mapped->looked - now;
 	return mapped->areas;
+}
+
+void mapped_rest(struct mapped *mapped)
+{
+	if (__atomic_load_n(&pidfds, __ATOMIC_RELAXED) <= PIDFDS_MOST)
+		return;
+	for (guint i = 0; i < mapped->processes->len; i++)
+		process_forget(process_at(mapped, i));
+	mapped->looked = 0;
 }
 
 /* What an area has of a range.  0 or -errno. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page-out of what is mapped, by workers: asking a process may wait for it, and it for us; see
- * residency-mapped.h.  A watch has one worker at a time.
+ * Page-out of what is mapped, by a few workers: asking a process may wait for it, and it for us; see
+ * residency-mapped.h.
  */
 #include "residency-internal.h"
 #include "caps.h"
@@ -12,6 +12,11 @@
 
 /* A worker that takes longer waits for a process: meanwhile it is as if nobody could be asked. */
 #define PATIENCE_US ((int64_t)G_USEC_PER_SEC)
+/* And so for who waits for one. */
+#define QUEUE_PATIENCE_US ((int64_t)10 * G_USEC_PER_SEC)
+#define WORKERS_MOST 4
+/* Asking whether anybody maps what is closed, with nothing to take out, is to take that much less. */
+#define REST 20
 
 const char *out_refused(void)
 {
@@ -44,19 +49,20 @@ static void find(struct watch *watch, struct mapped *mapped, GArray *openers)
 	inode_unref(inodes, parent);
 }
 
-static void out_run(struct work *work)
-{
-	struct watch_out *out = (struct watch_out *)work;
-	struct watch *watch = out->watch;
-	struct residency *residency = watch->residency;
-	struct lanefs *fs = residency->fs;
-	g_autoptr(GArray) openers = NULL;
-	int64_t bytes;
-	bool waited_for;
-	int nice;
+struct out_worker {
+	struct work work;
+	struct residency *residency;
+};
 
-	nice = getpriority(PRIO_PROCESS, 0);
-	setpriority(PRIO_PROCESS, 0, RESIDENCY_NICE);
+static void out_run(struct watch *watch)
+{
+	struct watch_out *out = &watch->out;
+	struct residency *residency = watch->residency;
+	int64_t started = g_get_monotonic_time(), took, bytes;
+	g_autoptr(GArray) openers = NULL;
+	bool waited_for;
+
+	atomic_write(out->until, started + PATIENCE_US);
 	g_mutex_lock(&watch->lock);
 	openers = g_steal_pointer(&watch->openers);
 	watch->openers = g_array_new(FALSE, FALSE, sizeof(pid_t));
@@ -64,7 +70,7 @@ static void out_run(struct work *work)
 	find(watch, &out->mapped, openers);
 	bytes = mapped_page_out(&out->mapped, out->pages);
 	if (bytes > 0)
-		atomic_add(fs->residency_counts.paged_out, (uint64_t)bytes);
+		atomic_add(residency->fs->residency_counts.paged_out, (uint64_t)bytes);
 	if (bytes < 0) {
 		out->mapped.areas = 0;
 		atomic_write(residency->no_page_out, "process_madvise(2) is refused");
@@ -72,54 +78,118 @@ static void out_run(struct work *work)
 			  g_strerror((int)-bytes));
 	}
 	waited_for = drop_paged_out(watch, out, out->mapped.areas);
+	mapped_rest(&out->mapped);
+	took = g_get_monotonic_time() - started;
+	if (!out->ranges->len)
+		atomic_write(residency->out_rest, started + took * REST);
 	g_array_unref(out->ranges);
 	g_array_unref(out->pages);
 	__atomic_store_n(&out->running, false, __ATOMIC_RELEASE);
 	if (waited_for)
 		residency_schedule(watch, g_get_monotonic_time());
 	watch_unref(watch);
+}
+
+/* The next, or NULL: then the worker counts no more. */
+static struct watch *next_out(struct residency *residency)
+{
+	struct watch *watch;
+
+	g_mutex_lock(&residency->lock);
+	watch = g_queue_pop_head(&residency->outs);
+	if (!watch)
+		residency->out_workers--;
+	g_mutex_unlock(&residency->lock);
+	return watch;
+}
+
+static void worker_run(struct work *work)
+{
+	struct out_worker *worker = (struct out_worker *)work;
+	struct lanefs *fs = worker->residency->fs;
+	int nice = getpriority(PRIO_PROCESS, 0);
+	struct watch *watch;
+
+	setpriority(PRIO_PROCESS, 0, RESIDENCY_NICE);
+	while ((watch = next_out(worker->residency)))
+		out_run(watch);
 	setpriority(PRIO_PROCESS, 0, nice);
+	g_free(worker);
 	later_end(fs);
+}
+
+static bool start_worker(struct residency *residency)
+{
+	struct out_worker *worker;
+
+	if (!later_begin(residency->fs))
+		return false;
+	worker = g_new0(struct out_worker, 1);
+	worker->work.run = worker_run;
+	worker->residency = residency;
+	if (worker_push(residency->fs->worker, &worker->work))
+		return true;
+	g_free(worker);
+	later_end(residency->fs);
+	return false;
+}
+
+/* False: nobody is there to run it, and nobody will. */
+static bool queue(struct watch *watch)
+{
+	struct residency *residency = watch->residency;
+	bool start, queued = true;
+
+	g_mutex_lock(&residency->lock);
+	g_queue_push_tail(&residency->outs, watch);
+	start = residency->out_workers < WORKERS_MOST;
+	residency->out_workers += start;
+	g_mutex_unlock(&residency->lock);
+	if (!start || start_worker(residency))
+		return true;
+	g_mutex_lock(&residency->lock);
+	/* Others that are at work get to it. */
+	if (!--residency->out_workers)
+		queued = !g_queue_remove(&residency->outs, watch);
+	g_mutex_unlock(&residency->lock);
+	return queued;
 }
 
 bool out_is_running(const struct watch *watch, int64_t now)
 {
 	return __atomic_load_n(&watch->out.running, __ATOMIC_ACQUIRE) &&
-	       now - watch->out.started < PATIENCE_US;
+	       now < atomic_read(watch->out.until);
 }
 
 bool out_push(struct watch *watch, const GArray *ranges, int64_t now)
 {
 	struct watch_out *out = &watch->out;
-	struct lanefs *fs = watch->residency->fs;
 
 	if (__atomic_load_n(&out->running, __ATOMIC_ACQUIRE))
 		return out_is_running(watch, now);
-	if (atomic_read(watch->residency->no_page_out) || !later_begin(fs))
+	if (atomic_read(watch->residency->no_page_out))
 		return false;
 	if (!out->mapped.processes)
 		mapped_init(&out->mapped);
 	/* Nothing else but the answer is wanted: the one of now. */
 	if (!ranges)
 		out->mapped.looked = 0;
-	out->work.run = out_run;
-	out->watch = watch;
 	out->ranges = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	out->pages = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
-	out->started = now;
+	out->asked = now;
 	out->record = watch->record;
 	if (ranges) {
 		g_array_append_vals(out->ranges, ranges->data, ranges->len);
 		residency_plan_leave(&watch->plan, ranges, out->pages);
 	}
+	atomic_write(out->until, now + QUEUE_PATIENCE_US);
 	atomic_write(out->running, true);
 	atomic_add(watch->refs, 1);
-	if (worker_push(fs->worker, &out->work))
+	if (queue(watch))
 		return true;
 	g_array_unref(out->ranges);
 	g_array_unref(out->pages);
 	atomic_write(out->running, false);
 	watch_unref(watch);
-	later_end(fs);
 	return false;
 }

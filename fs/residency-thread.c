@@ -6,6 +6,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+/* So many are decided anew before those are looked at that are due. */
+#define DECISIONS 32
+
 static gint by_due(gconstpointer a, gconstpointer b, gpointer data)
 {
 	const struct watch *one = a, *other = b;
@@ -70,6 +73,19 @@ static void decide(struct watch *watch)
 	watch_unref(watch);
 }
 
+static void sample_due(struct residency *residency)
+{
+	struct watch *watch;
+
+	do {
+		g_mutex_lock(&residency->lock);
+		watch = residency->stop ? NULL : take_due(residency, g_get_monotonic_time());
+		g_mutex_unlock(&residency->lock);
+		if (watch)
+			sample(watch);
+	} while (watch);
+}
+
 /* With the lock held, which is let go in between. */
 static void reconsider_all(struct residency *residency)
 {
@@ -83,8 +99,11 @@ static void reconsider_all(struct residency *residency)
 		g_ptr_array_add(watches, watch);
 	}
 	g_mutex_unlock(&residency->lock);
-	for (guint i = 0; i < watches->len; i++)
+	for (guint i = 0; i < watches->len; i++) {
 		decide(g_ptr_array_index(watches, i));
+		if (i % DECISIONS == DECISIONS - 1)
+			sample_due(residency);
+	}
 	g_mutex_lock(&residency->lock);
 }
 
@@ -170,6 +189,7 @@ struct residency *residency_new(struct lanefs *fs)
 	g_mutex_init(&residency->lock);
 	g_cond_init(&residency->wake);
 	g_queue_init(&residency->all);
+	g_queue_init(&residency->outs);
 	residency->due = g_sequence_new(NULL);
 	residency->no_page_out = out_refused();
 	residency->fds_max = descriptors_to_keep();

@@ -52,7 +52,8 @@ bool residency_is_cheap(void)
 	int known = __atomic_load_n(&cheap, __ATOMIC_RELAXED);
 
 	if (!known) {
-		known = residency_count(-1, 0, 0, &counts) == -ENOSYS ? -1 : 1;
+		/* A filter of system calls may refuse it with any other error. */
+		known = residency_count(-1, 0, 0, &counts) == -EBADF ? 1 : -1;
 		__atomic_store_n(&cheap, known, __ATOMIC_RELAXED);
 	}
 	return known > 0;

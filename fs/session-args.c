@@ -35,14 +35,20 @@ static void add_missing(char **list, const struct config *config, const char *op
 		add(list, option);
 }
 
-/* What may not be run where it lies is not to be run through the mount either. */
-static void add_noexec(char **list, const struct config *config, int source_fd)
+/*
+ * What may not be run where it lies is not to be run through the mount either; and whether it may be
+ * written, access(2) and statvfs(3) tell by the mount alone.
+ */
+static void add_as_source(char **list, const struct config *config, int source_fd)
 {
 	struct statvfs info;
 
-	if (fstatvfs(source_fd, &info) == 0 && info.f_flag & ST_NOEXEC &&
-	    !has_option(config, "exec"))
+	if (fstatvfs(source_fd, &info))
+		return;
+	if (info.f_flag & ST_NOEXEC && !has_option(config, "exec"))
 		add_missing(list, config, "noexec");
+	if (info.f_flag & ST_RDONLY && !has_option(config, "rw"))
+		add_missing(list, config, "ro");
 }
 
 static void add_uring(char **list)
@@ -66,7 +72,7 @@ struct fuse_args session_args(const struct config *config, const struct mount *m
 	add_missing(&list, config, "default_permissions");
 	if (geteuid() == 0)
 		add_missing(&list, config, "allow_other");
-	add_noexec(&list, config, mount->source_fd);
+	add_as_source(&list, config, mount->source_fd);
 	for (unsigned int i = 0; i < config->mount_options->len; i++)
 		add(&list, g_ptr_array_index(config->mount_options, i));
 	if (io_uring)

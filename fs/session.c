@@ -70,6 +70,7 @@ static void session_drain(struct session *session)
 	}
 	/* With the lock: who else comes here must not go on to free what is in use. */
 	g_message("requests are stuck in %s, ending without them", session->setup->mount->source);
+	mount_abort(session->setup->mount);
 	mount_detach(session->setup->mount);
 	_exit(EXIT_SUCCESS);
 }
@@ -196,6 +197,10 @@ static bool session_start(struct session *session)
 	}
 	session->supervisor = supervisor_new(session->se, setup->mount, setup->report,
 					     session_hangup, session->fs);
+	if (!session->supervisor) {
+		session_fail_at_mountpoint(session, g_strerror(errno));
+		return false;
+	}
 	return true;
 }
 

@@ -4,6 +4,7 @@
 #include "supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,14 +61,18 @@ void supervisor_block_signals(void)
 	sigaction(SIGPIPE, &ignore, NULL);
 }
 
-/* Requests the kernel waits for, -1: unknown, as the control filesystem is not mounted. */
+/* Requests the kernel waits for, -1: unknown. */
 static long supervisor_waiting(const struct mount *mount)
 {
-	g_autofree char *path = g_strdup_printf("/sys/fs/fuse/connections/%u/waiting",
-						minor(mount->own.dev));
-	g_autofree char *text = NULL;
+	int fd = mount_open_control(mount, "waiting", O_RDONLY);
+	char text[32] = "";
+	ssize_t got;
 
-	return g_file_get_contents(path, &text, NULL, NULL) ? strtol(text, NULL, 10) : -1;
+	if (fd < 0)
+		return -1;
+	got = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return got > 0 ? strtol(text, NULL, 10) : -1;
 }
 
 /*
@@ -147,6 +151,7 @@ static void supervisor_out_of_patience(struct supervisor *supervisor)
 {
 	g_message("%s: not all requests have ended, ending without them",
 		  supervisor->mount->mountpoint);
+	mount_abort(supervisor->mount);
 	mount_detach(supervisor->mount);
 	_exit(EXIT_SUCCESS);
 }
@@ -209,6 +214,17 @@ static void supervisor_poll(struct supervisor *supervisor, int what, int fd, sho
 	supervisor->polled[what] = (struct pollfd){.fd = fd, .events = events};
 }
 
+static void supervisor_free(struct supervisor *supervisor)
+{
+	int err = errno, fds[] = { supervisor->signal_fd, supervisor->end_fd, supervisor->closed_fd };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	g_free(supervisor);
+	errno = err;
+}
+
 struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report,
 				  void (*hangup)(void *data), void *data)
 {
@@ -224,6 +240,10 @@ struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, 
 	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
 	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);
+	if (supervisor->signal_fd < 0 || supervisor->end_fd < 0 || supervisor->closed_fd < 0) {
+		supervisor_free(supervisor);
+		return NULL;
+	}
 	supervisor_poll(supervisor, POLL_SIGNAL, supervisor->signal_fd, POLLIN);
 	supervisor_poll(supervisor, POLL_END, supervisor->end_fd, POLLIN);
 	supervisor_poll(supervisor, POLL_CLOSED, supervisor->closed_fd, POLLIN);
@@ -249,9 +269,6 @@ bool supervisor_end(struct supervisor *supervisor)
 	if (supervisor->closer)
 		g_thread_join(supervisor->closer);
 	asked = supervisor->asked;
-	close(supervisor->signal_fd);
-	close(supervisor->end_fd);
-	close(supervisor->closed_fd);
-	g_free(supervisor);
+	supervisor_free(supervisor);
 	return asked;
 }

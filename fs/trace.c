@@ -66,6 +66,25 @@ static void drop_first(struct trace *trace)
 	trace->bytes -= strlen(line);
 }
 
+/* With the lock held. */
+static void drop_all(struct trace *trace)
+{
+	g_queue_clear_full(&trace->lines, g_free);
+	trace->bytes = 0;
+}
+
+void trace_expire(struct trace *trace)
+{
+	if (!atomic_read(trace->until) || trace_is_wanted(trace))
+		return;
+	g_mutex_lock(&trace->lock);
+	if (!trace_is_wanted(trace)) {
+		drop_all(trace);
+		atomic_write(trace->until, 0);
+	}
+	g_mutex_unlock(&trace->lock);
+}
+
 void trace_add(struct trace *trace, const char *program, bool writes, uint64_t size, uint64_t bytes,
 	       const char *path)
 {
@@ -96,8 +115,7 @@ char *trace_read(struct trace *trace, uint64_t since)
 
 	g_mutex_lock(&trace->lock);
 	if (now >= atomic_read(trace->until)) {
-		g_queue_clear_full(&trace->lines, g_free);
-		trace->bytes = 0;
+		drop_all(trace);
 		trace->begun = now;
 	}
 	atomic_write(trace->until, now + WANTED_US);

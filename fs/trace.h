@@ -16,6 +16,9 @@ void trace_free(struct trace *trace); /* NULL is fine */
 /* Whether somebody has asked within the last seconds. */
 bool trace_is_wanted(const struct trace *trace);
 
+/* From time to time: what nobody has fetched for long is freed. */
+void trace_expire(struct trace *trace);
+
 /* program and path may be NULL.  bytes: read, as far as is known. */
 void trace_add(struct trace *trace, const char *program, bool writes, uint64_t size, uint64_t bytes,
 	       const char *path);

@@ -136,6 +136,8 @@ static void deferred_send(struct transport_reply *reply)
 		fuse_reply_write(deferred->req, (size_t)deferred->result);
 	else if (deferred->seeks && deferred->result >= 0)
 		fuse_reply_lseek(deferred->req, deferred->result);
+	else if (deferred->lock && deferred->result >= 0)
+		fuse_reply_lock(deferred->req, deferred->lock);
 	else
 		fuse_reply_err(deferred->req, (int)-deferred->result);
 }

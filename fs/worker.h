@@ -45,6 +45,7 @@ struct deferred {
 	bool waits;     /* for other requests, so that it may not run on a thread that serves them */
 	bool counts;    /* it is answered with a number of bytes */
 	bool seeks;     /* it is answered with an offset */
+	const struct flock *lock; /* it is answered with that; NULL: it is not */
 	int refused;    /* instead of doing anything, answer with this errno; 0: do it */
 	bool later;     /* counted by later_begin() */
 };

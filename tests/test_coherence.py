@@ -116,6 +116,28 @@ def seconds(scratch):
     os.unlink(image)
 
 
+@pytest.mark.daemon
+def test_number_of_a_file_deleted_outside_is_given_again(seconds, mount):
+    """Where there is no birth time the new file looks like the old one, which lanefs remembers."""
+    m = mount(source=seconds)
+    for turn in range(20):
+        write_file(m.backing("f"), b"old")
+        number = os.stat(m.backing("f")).st_ino
+        assert read_file(m.join("f")) == b"old"
+        # All that holds it is let go.
+        wait_for(lambda: m.backing("f") not in m.descriptors()[0], 15, "the end of idleness")
+        os.unlink(m.backing("f"))
+        run("sync", "-f", seconds)
+        write_file(m.backing("f"), b"new")
+        again = os.stat(m.backing("f")).st_ino == number
+        assert read_file(m.join("f")) == b"new"
+        if again:
+            break
+        os.unlink(m.backing("f"))
+    else:
+        pytest.skip("its number was never given again")
+
+
 def write_early_in_a_second(path, data):
     """So that there is time for another change with the same timestamp; that."""
     time.sleep(1.02 - time.time() % 1)
@@ -167,6 +189,23 @@ def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
                 assert time.monotonic() < end, (fill, size, os.fstat(fd).st_size)
                 time.sleep(0.02)
             wait_for(lambda: os.fstat(fd).st_size == size, 1.5, "the size from outside")
+
+
+def test_outside_change_shows_in_a_mapping_of_known_pages(m):
+    """Nothing of it is read again: the open finds all of its pages in the kernel."""
+    size = 64 << 10
+    write_file(m.backing("f"), b"a" * size)
+    time.sleep(0.1)
+    for turn in range(2):
+        assert read_file(m.join("f")) == b"a" * size
+    # By then nobody looks after what is closed.
+    time.sleep(1.2)
+    with open(m.join("f"), "rb") as stream:
+        with mmap.mmap(stream.fileno(), size, prot=mmap.PROT_READ) as view:
+            assert view[:] == b"a" * size
+            with open(m.backing("f"), "r+b") as outside:
+                outside.write(b"b" * size)
+            wait_for(lambda: view[:] == b"b" * size, 1.5, "the change")
 
 
 def test_outside_sees_every_write_at_once(m):

@@ -329,6 +329,27 @@ def test_who_waits_for_the_disk_holds_up_nobody_else(disk, mount):
         os.close(fd)
 
 
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_end_while_the_disk_hangs(mount, disk, transport):
+    """A thread of the daemon that hangs does not keep those who wait for it."""
+    frozen = disk("ext4")
+    m = mount(f"transport={transport}", source=frozen.path)
+    write_file(m.join("f"), b"x")
+    with opened(frozen.path, os.O_RDONLY) as fd:
+        fcntl.ioctl(fd, FIFREEZE, 0)
+        try:
+            with Child(os.mkdir, m.join("d")) as child:
+                time.sleep(0.3)
+                assert child.poll() is None
+                m.process.send_signal(signal.SIGTERM)
+                with pytest.raises(OSError) as caught:
+                    child.result(5)
+                assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+        finally:
+            fcntl.ioctl(fd, FITHAW, 0)
+    assert m.wait_end(5) == 0
+
+
 def test_programs_start_while_others_wait(mount):
     """
     execve(2) closes descriptors of streams, and waits for the FLUSH, while the daemon asks /proc

@@ -13,8 +13,11 @@ import util_sys
 from util import Child, outcome, pattern, read_file, run, sha256, wait_for, write_file, write_large
 from util_cgroup import memory_cgroup
 from util_mount import sanitized
+from util_stream import without_system_call
 
 pytestmark = pytest.mark.daemon
+
+SYS_OPEN_BY_HANDLE_AT = 304
 
 TREE = [(f"d{major:02d}", [f"f{minor:03d}" for minor in range(200)]) for major in range(100)]
 
@@ -138,6 +141,31 @@ def test_everything_is_given_back(mount, passthrough):
     if not sanitized():
         # 6,000 inodes more; what the allocator and the transport's buffers settle at is less.
         assert max(memory[1:]) <= memory[0] + (2 << 20), memory
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("named", [False, True], ids=["tmpfile", "second-name"])
+def test_open_file_without_a_name_and_without_handles(mount, named):
+    """It cannot be found again, so it stays known, however many others are met."""
+    m = mount(nofile=256, enter=lambda: without_system_call(SYS_OPEN_BY_HANDLE_AT, errno.EPERM))
+    assert not m.stats()["handles"]["available"]
+    make_tree(m.backing(), 5)
+    if named:
+        write_file(m.join("a"), b"data")
+        os.link(m.join("a"), m.join("b"))
+        fd = os.open(m.join("a"), os.O_RDWR)
+        assert os.stat(m.join("b")).st_nlink == 2
+        os.unlink(m.join("b"))
+    else:
+        fd = os.open(m.path, os.O_TMPFILE | os.O_RDWR, 0o600)
+        os.write(fd, b"data")
+    assert walk(m.join("d00")) + walk(m.join("d01")) + walk(m.join("d02")) == 600
+    assert os.fstat(fd).st_nlink == named
+    os.ftruncate(fd, 2)
+    assert os.fstat(fd).st_size == 2
+    util_sys.linkat_fd(fd, m.join("c"))
+    os.close(fd)
+    assert read_file(m.join("c")) == b"da"
 
 
 @pytest.mark.limit(120)

@@ -245,6 +245,45 @@ def test_open_file_description_lock(pair):
     wait_for(lambda: try_lock(other, ofd_lock, WRITE) == "taken", 2, "close drops the lock")
 
 
+@pytest.fixture
+def hop():
+    """hop(turn) goes to another processor: over io_uring what comes after may overtake RELEASE."""
+    cpus = os.sched_getaffinity(0)
+    ways = sorted(cpus)
+    yield lambda turn: os.sched_setaffinity(0, {ways[turn % len(ways)]})
+    os.sched_setaffinity(0, cpus)
+
+
+def test_open_file_description_lock_is_gone_once_it_is_closed(m, hop):
+    """Even if its RELEASE is still on its way: for who asks, and for who takes it."""
+    write_file(m.join("f"), b"x")
+    for turn in range(100):
+        first = open(m.join("f"), "r+b")
+        ofd_lock(first.fileno(), WRITE)
+        first.close()
+        hop(turn)
+        with open(m.join("f"), "r+b") as second:
+            if turn % 2:
+                assert lock_conflict(second.fileno(), WRITE, command=fcntl.F_OFD_GETLK) is None
+            ofd_lock(second.fileno(), WRITE)
+
+
+def test_open_file_description_lock_outlives_an_earlier_close(m, hop):
+    """The kernel gives the number of an open file again before it tells of the file's close."""
+    write_file(m.join("f"), b"x")
+    with open(m.join("f"), "r+b") as other:
+        for turn in range(100):
+            first = open(m.join("f"), "r+b")
+            ofd_lock(first.fileno(), WRITE)
+            first.close()
+            hop(turn)
+            with open(m.join("f"), "r+b") as second:
+                ofd_lock(second.fileno(), WRITE)
+                with pytest.raises(OSError) as caught:
+                    ofd_lock(other.fileno(), WRITE)
+                assert caught.value.errno in BUSY
+
+
 def test_flock(pair):
     holder, other = pair
     with open(holder, "r+b") as stream:

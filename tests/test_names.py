@@ -25,6 +25,29 @@ def same(mounted, backing):
         assert getattr(ours, field) == getattr(theirs, field), field
 
 
+@pytest.mark.parametrize("make", ["directory", "file", "tmpfile", "fifo"])
+def test_number_of_an_unnamed_file_is_given_again_at_once(m, make):
+    """Within the tick of a clock not even the birth time tells the new file from the old one."""
+    for turn in range(40):
+        os.close(os.open(m.path, os.O_TMPFILE | os.O_RDWR, 0o600))
+        path = m.join(f"{make}{turn}")
+        if make == "directory":
+            os.mkdir(path)
+            os.mkdir(path + "/below")
+        elif make == "file":
+            write_file(path, b"x")
+            os.truncate(path, 5)
+            os.chmod(path, 0o640)
+        elif make == "fifo":
+            os.mkfifo(path)
+            os.chmod(path, 0o640)
+        else:
+            fd = os.open(m.path, os.O_TMPFILE | os.O_RDWR, 0o600)
+            os.fchmod(fd, 0o640)
+            assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o640
+            os.close(fd)
+
+
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_odd_names(m, name):
     path, backing = os.fsencode(m.path) + b"/" + name, os.fsencode(m.source) + b"/" + name

@@ -362,10 +362,29 @@ def test_ordinary_mount_options(mount, native):
     for action in (lambda: write_file(m.join("f"), b""), lambda: os.mkdir(m.join("d"))):
         with pytest.raises(OSError, match="Read-only"):
             action()
+    assert os.statvfs(m.path).f_flag & os.ST_RDONLY and not os.access(m.path, os.W_OK)
     other = mount("noexec", "nodev", "nosuid")
     run("cp", "/bin/true", other.join("true"))
     with pytest.raises(PermissionError):
         run(other.join("true"))
+
+
+@pytest.mark.daemon
+def test_read_only_source(mount, scratch):
+    """Who asks before it writes is told, as natively."""
+    source = scratch.directory("read-only")
+    write_file(source + "/f", b"x")
+    run("mount", "--bind", "-o", "ro", source, source)
+    try:
+        m = mount(source=source)
+        for path in (source, m.path):
+            assert os.statvfs(path).f_flag & os.ST_RDONLY
+            assert not os.access(path + "/f", os.W_OK)
+            with pytest.raises(OSError, match="Read-only"):
+                write_file(path + "/f", b"y")
+        assert not os.statvfs(mount("rw", source=source).path).f_flag & os.ST_RDONLY
+    finally:
+        run("umount", "-l", source)
 
 
 @pytest.mark.daemon
