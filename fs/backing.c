@@ -29,6 +29,12 @@ union handle_buffer {
 	uint8_t space[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 };
 
+/* Another filesystem than SOURCE's. */
+struct backing_below {
+	uint64_t with;  /* what its inode numbers are mixed with */
+	bool handles;   /* those of it last */
+};
+
 int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx)
 {
 	flags |= AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
@@ -164,13 +170,10 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
  * These make handles that they find only what is in memory by (fs/fat/nfs.c, fs/fuse/inode.c), so that
  * they hold for no longer than a descriptor does.
  */
-static bool handles_last(int fd)
+static bool handles_last(const struct statfs *info)
 {
-	struct statfs info;
-
-	return fstatfs(fd, &info) || (info.f_type != MSDOS_SUPER_MAGIC &&
-				      info.f_type != EXFAT_SUPER_MAGIC &&
-				      info.f_type != FUSE_SUPER_MAGIC);
+	return info->f_type != MSDOS_SUPER_MAGIC && info->f_type != EXFAT_SUPER_MAGIC &&
+	       info->f_type != FUSE_SUPER_MAGIC;
 }
 
 /* An open descriptor for handles of a mount, or -errno. */
@@ -178,7 +181,7 @@ static int open_mount(struct backing *backing, int fd, mode_t mode)
 {
 	int opened;
 
-	if ((!S_ISDIR(mode) && !S_ISREG(mode)) || !handles_last(fd))
+	if (!S_ISDIR(mode) && !S_ISREG(mode))
 		return -EOPNOTSUPP;
 	opened = backing_reopen(backing, fd, O_RDONLY | O_NOATIME);
 	return opened < 0 ? backing_reopen(backing, fd, O_RDONLY) : opened;
@@ -238,15 +241,30 @@ static int backing_read_handle(int fd, union handle_buffer *buffer, int *mount_i
 	return buffer->handle.handle_bytes > BACKING_HANDLE_MAX ? -EOVERFLOW : 0;
 }
 
-void backing_identify(struct backing *backing, int fd, mode_t mode, struct backing_handle *handle)
+static bool has_handles(struct backing *backing, uint64_t dev)
+{
+	const struct backing_below *below;
+	bool handles;
+
+	if (!backing->handles || dev == backing->source_dev)
+		return backing->handles;
+	g_mutex_lock(&backing->lock);
+	below = g_hash_table_lookup(backing->below, &dev);
+	handles = !below || below->handles;
+	g_mutex_unlock(&backing->lock);
+	return handles;
+}
+
+void backing_identify(struct backing *backing, int fd, const struct stat *attr,
+		      struct backing_handle *handle)
 {
 	union handle_buffer buffer;
 	int mount_id, mount;
 
 	handle->bytes = 0;
-	if (!backing->handles || backing_read_handle(fd, &buffer, &mount_id))
+	if (!has_handles(backing, attr->st_dev) || backing_read_handle(fd, &buffer, &mount_id))
 		return;
-	mount = acquire_mount(backing, mount_id, fd, mode);
+	mount = acquire_mount(backing, mount_id, fd, attr->st_mode);
 	if (mount < 0)
 		return;
 	handle->mount = (uint16_t)mount;
@@ -259,9 +277,10 @@ void backing_identify(struct backing *backing, int fd, mode_t mode, struct backi
 static int backing_probe_handles(struct backing *backing)
 {
 	union handle_buffer buffer;
+	struct statfs info;
 	int mount_id, err, fd;
 
-	if (!handles_last(backing->root_fd))
+	if (!fstatfs(backing->root_fd, &info) && !handles_last(&info))
 		return -EOPNOTSUPP;
 	err = backing_read_handle(backing->root_fd, &buffer, &mount_id);
 	if (err)
@@ -308,44 +327,56 @@ static bool is_mixed_alike(GHashTable *below, uint64_t with)
 
 	g_hash_table_iter_init(&iter, below);
 	while (g_hash_table_iter_next(&iter, NULL, &found))
-		if (*(uint64_t *)found == with)
+		if (((struct backing_below *)found)->with == with)
 			return true;
 	return false;
+}
+
+static bool is_met(struct backing *backing, uint64_t dev)
+{
+	bool met;
+
+	g_mutex_lock(&backing->lock);
+	met = g_hash_table_contains(backing->below, &dev);
+	g_mutex_unlock(&backing->lock);
+	return met;
 }
 
 void backing_meet(struct backing *backing, int fd, uint64_t dev)
 {
 	/* Their numbers are mostly small; the sign's bit, which some take it for, is left alone. */
 	const uint64_t upper = G_GUINT64_CONSTANT(0x7fffffff00000000);
+	struct backing_below new = { 0 };
 	struct statfs info;
-	uint64_t with = 0;
 
-	if (dev == backing->source_dev || backing->overlay)
+	if (dev == backing->source_dev || backing->overlay || is_met(backing, dev))
 		return;
-	g_mutex_lock(&backing->lock);
-	if (!g_hash_table_contains(backing->below, &dev)) {
-		if (!fstatfs(fd, &info))
-			memcpy(&with, &info.f_fsid, sizeof(with));
-		with = mix(with) & upper;
-		/* None, or that of a copy. */
-		if (!with || is_mixed_alike(backing->below, with))
-			with = mix(with ^ dev) & upper;
-		g_hash_table_insert(backing->below, g_memdup2(&dev, sizeof(dev)),
-				    g_memdup2(&with, sizeof(with)));
+	/* Without the lock: this may wait. */
+	if (!fstatfs(fd, &info)) {
+		memcpy(&new.with, &info.f_fsid, sizeof(new.with));
+		new.handles = handles_last(&info);
 	}
+	new.with = mix(new.with) & upper;
+	g_mutex_lock(&backing->lock);
+	/* None, or that of a copy. */
+	if (!new.with || is_mixed_alike(backing->below, new.with))
+		new.with = mix(new.with ^ dev) & upper;
+	if (!g_hash_table_contains(backing->below, &dev))
+		g_hash_table_insert(backing->below, g_memdup2(&dev, sizeof(dev)),
+				    g_memdup2(&new, sizeof(new)));
 	g_mutex_unlock(&backing->lock);
 }
 
 uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino)
 {
-	const uint64_t *with;
+	const struct backing_below *below;
 
 	if (dev == backing->source_dev || backing->overlay)
 		return ino;
 	g_mutex_lock(&backing->lock);
-	with = g_hash_table_lookup(backing->below, &dev);
-	if (with)
-		ino ^= *with;
+	below = g_hash_table_lookup(backing->below, &dev);
+	if (below)
+		ino ^= below->with;
 	g_mutex_unlock(&backing->lock);
 	return ino;
 }

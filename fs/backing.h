@@ -46,7 +46,7 @@ struct backing {
 	uint64_t own_dev;   /* st_dev of the mount itself, 0: not known yet; fixed before requests */
 	uint64_t local_dev; /* st_dev of SOURCE if its attributes are always up to date, else 0; fixed */
 	uint64_t source_dev; /* st_dev of SOURCE; fixed */
-	GHashTable *below;  /* by lock, st_dev of other filesystems -> what their inode numbers are mixed with */
+	GHashTable *below;  /* by lock, st_dev of other filesystems -> struct backing_below */
 	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
@@ -96,10 +96,11 @@ void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct 
 
 /*
  * The handle of what the O_PATH descriptor fd refers to; bytes is 0 where there
- * is none.  mode: its st_mode.  A handle counts as a user of its mount until
+ * is none.  attr: of it, after backing_meet().  A handle counts as a user of its mount until
  * backing_release_mount().
  */
-void backing_identify(struct backing *backing, int fd, mode_t mode, struct backing_handle *handle);
+void backing_identify(struct backing *backing, int fd, const struct stat *attr,
+		      struct backing_handle *handle);
 
 void backing_release_mount(struct backing *backing, unsigned int mount);
 

@@ -170,7 +170,7 @@ int inode_fd_get(struct inodes *inodes, struct inode *inode)
 	if (fd == -ESTALE && inode->handle_bytes)
 		inode_set_dead(inodes, inode);
 	if (fd < 0)
-		return fd == -ENOMEM ? -ESTALE : fd;
+		return fd == -ENOMEM && inode->handle_bytes ? -ESTALE : fd;
 	g_mutex_lock(&inodes->lock);
 	if (inode->fd < 0) {
 		inode_set_fd_locked(inodes, inode, fd);

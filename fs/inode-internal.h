@@ -41,7 +41,8 @@ void inode_unindex_locked(struct inodes *inodes, struct inode *inode);
 
 /* Whether its descriptor, which has no users, may be closed to make room. */
 void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);
-void inode_set_dead_locked(struct inodes *inodes, struct inode *inode);
+/* Another object has its key, so it is gone.  To be freed after unlocking, NULL while it is in use. */
+struct inode *inode_displace_locked(struct inodes *inodes, struct inode *inode);
 void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode);
 
 /* fd becomes inode's, which has none. */

@@ -44,18 +44,18 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 			   int fd, struct stat *attr, const struct backing_key *key)
 {
 	struct backing_handle handle;
-	struct inode *fresh, *inode;
+	struct inode *fresh, *inode, *gone = NULL;
 	bool first = false;
 	int close_fd = fd;
 
 	backing_meet(&inodes->backing, fd, attr->st_dev);
-	backing_identify(&inodes->backing, fd, attr->st_mode, &handle);
+	backing_identify(&inodes->backing, fd, attr, &handle);
 	fresh = inode_new(key, attr->st_mode, &handle);
 	g_mutex_lock(&inodes->lock);
 	inode = inodes_find_locked(inodes, key);
 	if (inode && is_another(inode, &handle)) {
-		inode_set_dead_locked(inodes, inode);
-		inode = inodes_find_locked(inodes, key);
+		gone = inode_displace_locked(inodes, inode);
+		inode = NULL;
 	}
 	if (inode) {
 		inode_revive_locked(inodes, inode);
@@ -83,6 +83,8 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 		close(close_fd);
 	if (fresh)
 		inode_free(inodes, fresh);
+	if (gone)
+		inode_free(inodes, gone);
 	if (first)
 		look_again(inodes, inode, attr);
 	return inode;

@@ -178,7 +178,7 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	fd = openat(inodes->backing.root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	backing_identify(&inodes->backing, fd, attr.st_mode, &handle);
+	backing_identify(&inodes->backing, fd, &attr, &handle);
 	inodes->root = inode_new(&key, attr.st_mode, &handle);
 	inodes->root->id = table_add(&inodes->table, inodes->root);
 	g_assert(inodes->root->id == FUSE_ROOT_ID);
@@ -348,10 +348,23 @@ char *inode_path(struct inodes *inodes, struct inode *inode)
 	return g_string_free(path, FALSE);
 }
 
-void inode_set_dead_locked(struct inodes *inodes, struct inode *inode)
+static void inode_set_dead_locked(struct inodes *inodes, struct inode *inode)
 {
 	inode->dead = true;
 	inode_unset_idle_locked(inodes, inode);
+}
+
+struct inode *inode_displace_locked(struct inodes *inodes, struct inode *inode)
+{
+	bool retired = inode->retired;
+
+	inode_revive_locked(inodes, inode);
+	inode_set_dead_locked(inodes, inode);
+	unhash(inodes, inode);
+	if (!retired)
+		return NULL;
+	table_remove(&inodes->table, inode->id);
+	return inode;
 }
 
 void inode_set_dead(struct inodes *inodes, struct inode *inode)

@@ -2,7 +2,7 @@
 #include "locks.h"
 #include "file.h"
 #include "lock-wait.h"
-#include "ofd.h"
+#include "locks-internal.h"
 #include "transport.h"
 #include "worker.h"
 
@@ -46,232 +46,17 @@ static bool lockless_open(struct lanefs *fs, pid_t pid)
 	return opens >= LOCKLESS_OPENS && opens != LOCKLESS_NEVER;
 }
 
-/* A lock is asked for. */
-static void note_locking(struct file *file, fuse_req_t req)
+void locks_note(struct file *file, fuse_req_t req)
 {
 	atomic_write(file->mode->locked, true);
 	lockless_never(file->fs, file->pid);
 	lockless_never(file->fs, fuse_req_ctx(req)->pid);
 }
 
-/* A lock owner on one inode. */
-struct owner {
-	int refs;     /* atomic: the table's and one for each call under way */
-	int fd;       /* fixed, its locks are this open file description's */
-	pid_t pid;    /* mode->lock, the process that locked, for F_GETLK */
-	uint64_t file; /* mode->lock, the number of the open file it locked by last */
-};
-
-static void owner_unref(void *data)
-{
-	struct owner *owner = data;
-
-	if (__atomic_sub_fetch(&owner->refs, 1, __ATOMIC_ACQ_REL))
-		return;
-	close(owner->fd);
-	g_free(owner);
-}
-
-static struct owner *owner_find(struct inode_mode *mode, uint64_t id)
-{
-	struct owner *owner = NULL;
-
-	g_mutex_lock(&mode->lock);
-	if (mode->owners)
-		owner = g_hash_table_lookup(mode->owners, &id);
-	if (owner)
-		atomic_add(owner->refs, 1);
-	g_mutex_unlock(&mode->lock);
-	return owner;
-}
-
-/* Both kinds of lock, as far as the file's permissions let the daemon. */
-static int open_for_locks(struct file *file)
-{
-	struct inodes *inodes = &file->fs->inodes;
-	int fd = inode_open(inodes, file->inode, O_RDWR);
-
-	/* Append-only (chattr +a). */
-	if (fd == -EPERM)
-		fd = inode_open(inodes, file->inode, O_RDWR | O_APPEND);
-	if (fd == -EACCES || fd == -EROFS || fd == -EPERM || fd == -ETXTBSY)
-		fd = inode_open(inodes, file->inode, O_RDONLY);
-	if (fd == -EACCES)
-		fd = inode_open(inodes, file->inode, O_WRONLY);
-	/* It is not the caller who has too many. */
-	return fd == -EMFILE ? -ENFILE : fd;
-}
-
-/* The owner with a reference, made if it is new.  0 or -errno. */
-static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pid_t pid,
-		     struct owner **out)
-{
-	struct owner *owner, *known;
-	int fd;
-
-	*out = owner_find(mode, id);
-	if (*out)
-		return 0;
-	fd = open_for_locks(file);
-	if (fd < 0)
-		return fd;
-	owner = g_new0(struct owner, 1);
-	*owner = (struct owner){ .refs = 2, .fd = fd, .pid = pid };
-	g_mutex_lock(&mode->lock);
-	if (!mode->owners)
-		mode->owners = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, owner_unref);
-	known = g_hash_table_lookup(mode->owners, &id);
-	if (known) {
-		atomic_add(known->refs, 1);
-		*out = known;
-	} else {
-		g_hash_table_insert(mode->owners, g_memdup2(&id, sizeof(id)), owner);
-		*out = owner;
-		owner = NULL;
-	}
-	g_mutex_unlock(&mode->lock);
-	if (owner) {
-		owner->refs = 1;
-		owner_unref(owner);
-	}
-	return 0;
-}
-
-/*
- * Whose the lock is that F_OFD_GETLK reported to asking: the kernel says only -1 for
- * open-file-description locks, which ours are.  One of those that share it, 0 when it is not a
- * lock of the mount.
- */
-static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct flock *reported,
-		       pid_t *pid)
-{
-	GHashTableIter iter;
-	void *id, *value;
-	uint64_t found = 0;
-
-	*pid = 0;
-	g_mutex_lock(&mode->lock);
-	if (mode->owners) {
-		g_hash_table_iter_init(&iter, mode->owners);
-		while (!found && g_hash_table_iter_next(&iter, &id, &value)) {
-			if (*(uint64_t *)id == asking || !ofd_holds(((struct owner *)value)->fd, reported))
-				continue;
-			found = *(uint64_t *)id;
-			*pid = ((struct owner *)value)->pid;
-		}
-	}
-	g_mutex_unlock(&mode->lock);
-	return found;
-}
-
-/*
- * us: for so long the lock of who has closed the file may still be there, and is to be asked for again;
- * in the past where it may not.
- */
-static int64_t grace(struct inode_mode *mode)
+int64_t locks_grace(struct inode_mode *mode)
 {
 	return atomic_read(mode->flocks_closing) ? g_get_monotonic_time() + RELEASE_GRACE_US :
 						   atomic_read(mode->owners_until);
-}
-
-struct posix_get {
-	struct deferred deferred;
-	struct owner *owner;   /* a reference, NULL: none yet */
-	int fd;                /* the owner's, or its own */
-	uint64_t id;
-	int64_t until;         /* us on the monotonic clock */
-	struct flock asked, lock;
-};
-
-/* 0 or -errno, lock what stands in the way of asked. */
-static int get_once(struct posix_get *get, struct file *file)
-{
-	struct inode_mode *mode = inode_mode(file->fs, file->inode);
-
-	get->lock = get->asked;
-	if (fcntl(get->fd, F_OFD_GETLK, &get->lock))
-		return -errno;
-	if (get->lock.l_type != F_UNLCK && get->lock.l_pid == -1)
-		holder(mode, get->id, &get->lock, &get->lock.l_pid);
-	return 0;
-}
-
-static void get_finish(struct posix_get *get)
-{
-	if (get->owner)
-		owner_unref(get->owner);
-	else
-		close(get->fd);
-}
-
-static void get_again(struct work *work)
-{
-	struct posix_get *get = (struct posix_get *)work;
-	int err = 0;
-
-	while (!err && !get->deferred.refused && get->lock.l_type != F_UNLCK &&
-	       g_get_monotonic_time() < get->until) {
-		g_usleep(G_TIME_SPAN_MILLISECOND);
-		err = get_once(get, get->deferred.file);
-	}
-	/* Without a thread to wait on it stays as it was found. */
-	if (get->deferred.refused == ENOLCK)
-		get->deferred.refused = 0;
-	get_finish(get);
-	get->deferred.lock = &get->lock;
-	deferred_reply(&get->deferred, err);
-}
-
-void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *lock)
-{
-	struct inode_mode *mode = inode_mode(file->fs, file->inode);
-	struct posix_get get = { .id = id, .owner = owner_find(mode, id), .asked = *lock };
-	struct posix_get *again;
-	int err;
-
-	get.fd = get.owner ? get.owner->fd : open_for_locks(file);
-	if (get.fd < 0) {
-		fuse_reply_err(req, -get.fd);
-		return;
-	}
-	get.asked.l_pid = 0;
-	err = get_once(&get, file);
-	get.until = grace(mode);
-	if (!err && get.lock.l_type != F_UNLCK && g_get_monotonic_time() < get.until) {
-		again = g_memdup2(&get, sizeof(get));
-		again->deferred.file = file_ref(file);
-		again->deferred.waits = true;
-		deferred_push(file->fs, &again->deferred, req, get_again);
-		return;
-	}
-	get_finish(&get);
-	if (err)
-		fuse_reply_err(req, -err);
-	else
-		fuse_reply_lock(req, &get.lock);
-}
-
-/* The file remembers who locked through it, for RELEASE. */
-static void remember_owner(struct file *file, uint64_t id)
-{
-	g_mutex_lock(&file->lock);
-	if (!file->lock_owners)
-		file->lock_owners = g_array_new(FALSE, FALSE, sizeof(id));
-	for (guint i = 0; i < file->lock_owners->len; i++)
-		if (g_array_index(file->lock_owners, uint64_t, i) == id)
-			goto out;
-	g_array_append_val(file->lock_owners, id);
-out:
-	g_mutex_unlock(&file->lock);
-}
-
-static void forget_owner(struct file *file, uint64_t id)
-{
-	g_mutex_lock(&file->lock);
-	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
-		if (g_array_index(file->lock_owners, uint64_t, i) == id)
-			g_array_remove_index_fast(file->lock_owners, i--);
-	g_mutex_unlock(&file->lock);
 }
 
 static void count_closing(struct file *file)
@@ -280,196 +65,10 @@ static void count_closing(struct file *file)
 		atomic_add(file->mode->flocks_closing, 1);
 }
 
-/* Of what is closed without FLUSH the RELEASE may be on its way at any time. */
-static void note_unflushed(struct file *file)
+void locks_note_unflushed(struct file *file)
 {
 	if (file->unflushed)
 		count_closing(file);
-}
-
-struct posix_wait {
-	struct deferred deferred;
-	struct lock_wait wait;
-	struct file *file;     /* deferred's */
-	uint64_t id;
-	struct owner *owner;   /* a reference; changed with mode->lock held */
-	struct flock lock;
-	int64_t until;         /* us on the monotonic clock, for F_SETLK; 0: F_SETLKW */
-};
-
-/*
- * The process may have closed another descriptor of the file while it waited, which took the
- * owner and all its locks away; the lock that was waited for it gets all the same.
- * False when there is another owner of that name, to be tried with instead.
- */
-static bool keep_owner(struct posix_wait *posix)
-{
-	struct inode_mode *mode = inode_mode(posix->file->fs, posix->file->inode);
-	struct flock unlock = posix->lock;
-	struct owner *known, *orphan = NULL;
-
-	g_mutex_lock(&mode->lock);
-	known = g_hash_table_lookup(mode->owners, &posix->id);
-	if (!known) {
-		g_hash_table_insert(mode->owners, g_memdup2(&posix->id, sizeof(posix->id)),
-				    posix->owner);
-		atomic_add(posix->owner->refs, 1);
-	} else if (known != posix->owner) {
-		orphan = posix->owner;
-		atomic_add(known->refs, 1);
-		posix->owner = known;
-	}
-	g_mutex_unlock(&mode->lock);
-	if (!known)
-		remember_owner(posix->file, posix->id);
-	if (!orphan)
-		return true;
-	unlock.l_type = F_UNLCK;
-	fcntl(orphan->fd, F_OFD_SETLK, &unlock);
-	owner_unref(orphan);
-	return false;
-}
-
-static uint64_t posix_blocker(struct lock_wait *wait)
-{
-	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
-	struct inode_mode *mode = inode_mode(posix->file->fs, posix->file->inode);
-	struct flock conflict = posix->lock;
-	struct owner *owner;
-	pid_t pid;
-	int err;
-
-	g_mutex_lock(&mode->lock);
-	owner = posix->owner;
-	atomic_add(owner->refs, 1);
-	g_mutex_unlock(&mode->lock);
-	err = fcntl(owner->fd, F_OFD_GETLK, &conflict);
-	owner_unref(owner);
-	return err || conflict.l_type == F_UNLCK ? 0 : holder(mode, posix->id, &conflict, &pid);
-}
-
-static int posix_attempt(struct lock_wait *wait)
-{
-	struct posix_wait *posix = (struct posix_wait *)((char *)wait - offsetof(struct posix_wait, wait));
-
-	do {
-		while (fcntl(posix->owner->fd, posix->until ? F_OFD_SETLK : F_OFD_SETLKW, &posix->lock)) {
-			if (!posix->until || (errno != EAGAIN && errno != EACCES) ||
-			    g_get_monotonic_time() >= posix->until)
-				return -errno;
-			g_usleep(G_TIME_SPAN_MILLISECOND);
-		}
-	} while (!keep_owner(posix));
-	return 0;
-}
-
-static void posix_wait_run(struct work *work)
-{
-	struct posix_wait *posix = (struct posix_wait *)work;
-	int err = lock_wait_run(posix->file->fs->lock_waits, &posix->wait,
-				posix->deferred.refused);
-
-	transport_unhold(posix->deferred.queue);
-	owner_unref(posix->owner);
-	deferred_reply(&posix->deferred, err);
-}
-
-/* Before it was handed over. */
-static void posix_wait_abandon(struct posix_wait *posix)
-{
-	transport_unhold(transport_current());
-	owner_unref(posix->owner);
-	file_unref(posix->file);
-	g_free(posix);
-}
-
-void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct flock *lock, bool wait)
-{
-	struct inode_mode *mode = inode_mode(file->fs, file->inode);
-	struct flock ofd = *lock;
-	struct posix_wait *posix;
-	struct owner *owner;
-	int64_t until;
-	bool again;
-	int err;
-
-	note_locking(file, req);
-	err = owner_get(file, mode, id, fuse_req_ctx(req)->pid, &owner);
-	if (err) {
-		fuse_reply_err(req, -err);
-		return;
-	}
-	remember_owner(file, id);
-	note_unflushed(file);
-	g_mutex_lock(&mode->lock);
-	/* The request is of a thread, but the lock of its process (fuse_lk_fill()). */
-	if (lock->l_pid > 0)
-		owner->pid = lock->l_pid;
-	if (lock->l_type != F_UNLCK)
-		owner->file = file->id;
-	g_mutex_unlock(&mode->lock);
-	ofd.l_pid = 0;
-	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
-	until = grace(mode);
-	again = (err == EAGAIN || err == EACCES) && (wait || g_get_monotonic_time() < until);
-	if (again && !transport_hold(transport_current())) {
-		again = false;
-		err = wait ? ENOLCK : err;
-	}
-	if (!again) {
-		owner_unref(owner);
-		fuse_reply_err(req, err);
-		return;
-	}
-	posix = g_new0(struct posix_wait, 1);
-	posix->file = posix->deferred.file = file_ref(file);
-	posix->deferred.waits = true;
-	posix->id = id;
-	posix->owner = owner;
-	posix->lock = ofd;
-	posix->wait.attempt = posix_attempt;
-	if (wait)
-		posix->wait.blocker = posix_blocker;
-	else
-		posix->until = until;
-	posix->wait.owner = id;
-	err = lock_wait_enter(file->fs->lock_waits, &posix->wait, req);
-	if (err) {
-		posix_wait_abandon(posix);
-		fuse_reply_err(req, -err);
-		return;
-	}
-	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
-}
-
-/* by: only when that open file was the last to lock, 0: whichever was. */
-static void drop_owner(struct file *file, uint64_t id, uint64_t by)
-{
-	struct flock unlock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-	struct inode_mode *mode = inode_mode(file->fs, file->inode);
-	struct owner *owner = NULL;
-
-	g_mutex_lock(&mode->lock);
-	if (mode->owners)
-		owner = g_hash_table_lookup(mode->owners, &id);
-	if (owner && by && owner->file && owner->file != by)
-		owner = NULL;
-	if (owner) {
-		atomic_add(owner->refs, 1);
-		g_hash_table_remove(mode->owners, &id);
-	}
-	g_mutex_unlock(&mode->lock);
-	if (!owner)
-		return;
-	/* Another thread of the process may wait for a lock, and so hold the owner. */
-	fcntl(owner->fd, F_OFD_SETLK, &unlock);
-	owner_unref(owner);
-}
-
-void locks_drop_owner(struct file *file, uint64_t id)
-{
-	forget_owner(file, id);
-	drop_owner(file, id, 0);
 }
 
 struct flock_wait {
@@ -506,8 +105,8 @@ static void flock_wait_run(struct work *work)
 
 /*
  * The kernel sends RELEASE, and with it the unlock, after close(2) has returned.
- * A LOCK_NB, or an F_OFD_SETLK, that is refused meanwhile would tell a program that a lock is held whose holder
- * is gone, so it is tried again while a closed holder's RELEASE is due.
+ * A LOCK_NB, or an F_OFD_SETLK, that is refused meanwhile would tell a program that a lock is held
+ * whose holder is gone, so it is tried again while a closed holder's RELEASE is due.
  */
 void locks_flock(struct file *file, fuse_req_t req, int operation)
 {
@@ -521,11 +120,11 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 		fuse_reply_err(req, -fd);
 		return;
 	}
-	note_locking(file, req);
+	locks_note(file, req);
 	err = flock(fd, operation | LOCK_NB) ? errno : 0;
 	if (!err)
 		atomic_write(file->flocked, !(operation & LOCK_UN));
-	note_unflushed(file);
+	locks_note_unflushed(file);
 	wait = err == EWOULDBLOCK && (!(operation & LOCK_NB) || atomic_read(mode->flocks_closing));
 	if (wait && !transport_hold(transport_current())) {
 		wait = false;
@@ -536,7 +135,7 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 		return;
 	}
 	atomic_write(file->flocked, true);
-	note_unflushed(file);
+	locks_note_unflushed(file);
 	f = g_new0(struct flock_wait, 1);
 	f->file = f->deferred.file = file_ref(file);
 	f->deferred.waits = true;
@@ -563,31 +162,19 @@ bool locks_can_skip_flush(struct file *file)
 
 void locks_closing(struct file *file)
 {
-	bool owners;
-
-	if (atomic_read(file->flocked)) {
+	if (atomic_read(file->flocked))
 		count_closing(file);
-		return;
-	}
-	g_mutex_lock(&file->lock);
-	owners = file->lock_owners && file->lock_owners->len;
-	g_mutex_unlock(&file->lock);
-	/* Or those of others who have it open still, which are not to make each other wait for ever. */
-	if (owners)
+	else if (locks_has_owners(file))
+		/* Or those of others who have it open still, which are not to make each other wait for ever. */
 		atomic_write(file->mode->owners_until, g_get_monotonic_time() + RELEASE_GRACE_US);
 }
 
-/*
- * The owner of an open-file-description lock is the open file, which no FLUSH names; those
- * of processes were dropped by theirs.  The kernel's number of an open file may be another's by now,
- * which has locked before the RELEASE of this one came.
- */
+/* The owner of an open-file-description lock is the open file, which no FLUSH names. */
 void locks_closed(struct file *file)
 {
 	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
 
-	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
-		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i), file->id);
+	locks_drop_owners(file);
 	/* Requests in flight may hold the file a little longer; the lock goes now. */
 	if (fd >= 0 && atomic_read(file->flocked))
 		flock(fd, LOCK_UN);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -298,10 +299,15 @@ int mount_open_control(const struct mount *mount, const char *name, int flags)
 	return fd;
 }
 
-void mount_abort(const struct mount *mount)
+void mount_abort(const struct mount *mount, int fuse_fd)
 {
-	int fd = mount_open_control(mount, "abort", O_WRONLY);
+	/* POLLERR when it is over (fs/fuse/dev.c, fuse_dev_poll): its number may be another's by now. */
+	struct pollfd polled = { .fd = fuse_fd };
+	int fd;
 
+	if (poll(&polled, 1, 0) != 0)
+		return;
+	fd = mount_open_control(mount, "abort", O_WRONLY);
 	if (fd < 0 || write(fd, "1", 1) != 1)
 		g_warning("%s: who waits for it may wait on", mount->mountpoint);
 	if (fd >= 0)

@@ -48,9 +48,10 @@ int mount_open_control(const struct mount *mount, const char *name, int flags);
 
 /*
  * Ends the connection, so that whoever waits for an answer gets an error.  For when this process ends with
- * threads that hang in the kernel: they keep /dev/fuse open, and while it is the kernel waits.
+ * threads that hang in the kernel: they keep /dev/fuse open, and while it is the kernel waits.  fuse_fd is
+ * that descriptor.
  */
-void mount_abort(const struct mount *mount);
+void mount_abort(const struct mount *mount, int fuse_fd);
 
 /*
  * Takes our mount off MOUNTPOINT, lazily, if it is the one seen there and no

@@ -261,11 +261,26 @@ static void make_absolute(GPtrArray *files)
 	}
 }
 
+/* A pipe or a terminal is at its end by now, which would be an empty file. */
+static bool can_read_again(const struct options *options, GError **error)
+{
+	for (unsigned int i = 0; i < options->files->len; i++) {
+		const char *file = g_ptr_array_index(options->files, i);
+
+		if (g_file_test(file, G_FILE_TEST_IS_REGULAR) || !g_file_test(file, G_FILE_TEST_EXISTS))
+			continue;
+		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
+			    "%s: not a regular file, so it cannot be read again; accepted: a file", file);
+		return false;
+	}
+	return true;
+}
+
 struct config *options_reload(const struct options *options, GError **error)
 {
 	struct config *config = config_new();
 
-	if (load_config(config, options, error))
+	if (can_read_again(options, error) && load_config(config, options, error))
 		return config;
 	config_free(config);
 	return NULL;

@@ -42,7 +42,7 @@ struct watch_out {
 	GArray *pages;              /* the same, what of them may be taken out of mappings */
 	struct mapped mapped;       /* by its worker while it runs, zeros until the first has */
 	unsigned int record;        /* the same, which the ranges are by */
-	int64_t until;              /* atomic, us, while it runs: it is worth waiting for until then */
+	int64_t until;              /* atomic, us: it is worth waiting for until then; 0: it is queued */
 	int64_t asked;              /* us, thread only: when it was last wanted */
 	bool running;               /* atomic, it waits for a worker, or one is at it */
 };
@@ -110,6 +110,7 @@ struct residency {
 	bool reconsider;            /* lock */
 	GQueue outs;                /* lock, of struct watch with a reference: struct watch_out to run */
 	unsigned int out_workers;   /* lock, that run them */
+	int64_t out_moved;          /* atomic, us: when one of them was last begun or done */
 	int64_t out_rest;           /* atomic, us: until then nobody is asked who only may map something */
 	bool stop;                  /* lock */
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */

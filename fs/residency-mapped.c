@@ -32,9 +32,6 @@
 /* At once: the process cannot change its mappings meanwhile. */
 #define PIECE ((uint64_t)2 << 20)
 
-/* Descriptors of processes that are kept, of all files. */
-#define PIDFDS_MOST 64
-
 static unsigned int pidfds; /* atomic, open ones */
 
 struct process {
@@ -208,13 +205,12 @@ bool mapped_look(struct mapped *mapped, const struct mapped_file *file)
 	return mapped->areas;
 }
 
-void mapped_rest(struct mapped *mapped)
+void mapped_rest(struct mapped *mapped, unsigned int most)
 {
-	if (__atomic_load_n(&pidfds, __ATOMIC_RELAXED) <= PIDFDS_MOST)
+	if (__atomic_load_n(&pidfds, __ATOMIC_RELAXED) <= most)
 		return;
 	for (guint i = 0; i < mapped->processes->len; i++)
 		process_forget(process_at(mapped, i));
-	mapped->looked = 0;
 }
 
 /* What an area has of a range.  0 or -errno. */

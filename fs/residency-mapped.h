@@ -61,8 +61,11 @@ bool mapped_look(struct mapped *mapped, const struct mapped_file *file);
  */
 int64_t mapped_page_out(struct mapped *mapped, const GArray *ranges);
 
-/* Gives up its descriptors of processes where many are held in all: mapped_look() looks again. */
-void mapped_rest(struct mapped *mapped);
+/*
+ * Gives up its descriptors of processes where more than that are held in all: until mapped_look() looks
+ * again nothing is taken out.
+ */
+void mapped_rest(struct mapped *mapped, unsigned int most);
 
 /* Whether process_madvise(2) is there. */
 bool mapped_is_possible(void);

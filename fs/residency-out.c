@@ -10,13 +10,18 @@
 #include <linux/capability.h>
 #include <sys/resource.h>
 
-/* A worker that takes longer waits for a process: meanwhile it is as if nobody could be asked. */
+/*
+ * A worker that takes longer waits for a process, and when none has got on for that long so does who is
+ * queued: meanwhile it is as if nobody could be asked.
+ */
 #define PATIENCE_US ((int64_t)G_USEC_PER_SEC)
-/* And so for who waits for one. */
-#define QUEUE_PATIENCE_US ((int64_t)10 * G_USEC_PER_SEC)
 #define WORKERS_MOST 4
-/* Asking whether anybody maps what is closed, with nothing to take out, is to take that much less. */
+/*
+ * Asking whether anybody maps what is closed, with nothing to take out, is to take that much less of the
+ * time; what is left of it is to be found within seconds all the same.
+ */
 #define REST 20
+#define REST_MOST_US ((int64_t)G_USEC_PER_SEC)
 
 const char *out_refused(void)
 {
@@ -54,6 +59,13 @@ struct out_worker {
 	struct residency *residency;
 };
 
+static void out_end(struct watch_out *out)
+{
+	g_array_unref(out->ranges);
+	g_array_unref(out->pages);
+	__atomic_store_n(&out->running, false, __ATOMIC_RELEASE);
+}
+
 static void out_run(struct watch *watch)
 {
 	struct watch_out *out = &watch->out;
@@ -78,13 +90,12 @@ static void out_run(struct watch *watch)
 			  g_strerror((int)-bytes));
 	}
 	waited_for = drop_paged_out(watch, out, out->mapped.areas);
-	mapped_rest(&out->mapped);
+	mapped_rest(&out->mapped, residency->fds_max);
 	took = g_get_monotonic_time() - started;
 	if (!out->ranges->len)
-		atomic_write(residency->out_rest, started + took * REST);
-	g_array_unref(out->ranges);
-	g_array_unref(out->pages);
-	__atomic_store_n(&out->running, false, __ATOMIC_RELEASE);
+		atomic_write(residency->out_rest, started + MIN(took * REST, REST_MOST_US));
+	atomic_write(residency->out_moved, g_get_monotonic_time());
+	out_end(out);
 	if (waited_for)
 		residency_schedule(watch, g_get_monotonic_time());
 	watch_unref(watch);
@@ -111,8 +122,14 @@ static void worker_run(struct work *work)
 	struct watch *watch;
 
 	setpriority(PRIO_PROCESS, 0, RESIDENCY_NICE);
-	while ((watch = next_out(worker->residency)))
-		out_run(watch);
+	while ((watch = next_out(worker->residency))) {
+		if (!__atomic_load_n(&fs->stopping, __ATOMIC_SEQ_CST)) {
+			out_run(watch);
+		} else {
+			out_end(&watch->out);
+			watch_unref(watch);
+		}
+	}
 	setpriority(PRIO_PROCESS, 0, nice);
 	g_free(worker);
 	later_end(fs);
@@ -144,6 +161,8 @@ static bool queue(struct watch *watch)
 	g_queue_push_tail(&residency->outs, watch);
 	start = residency->out_workers < WORKERS_MOST;
 	residency->out_workers += start;
+	if (start)
+		atomic_write(residency->out_moved, g_get_monotonic_time());
 	g_mutex_unlock(&residency->lock);
 	if (!start || start_worker(residency))
 		return true;
@@ -157,8 +176,12 @@ static bool queue(struct watch *watch)
 
 bool out_is_running(const struct watch *watch, int64_t now)
 {
-	return __atomic_load_n(&watch->out.running, __ATOMIC_ACQUIRE) &&
-	       now < atomic_read(watch->out.until);
+	int64_t until;
+
+	if (!__atomic_load_n(&watch->out.running, __ATOMIC_ACQUIRE))
+		return false;
+	until = atomic_read(watch->out.until);
+	return now < (until ? until : atomic_read(watch->residency->out_moved) + PATIENCE_US);
 }
 
 bool out_push(struct watch *watch, const GArray *ranges, int64_t now)
@@ -182,14 +205,12 @@ bool out_push(struct watch *watch, const GArray *ranges, int64_t now)
 		g_array_append_vals(out->ranges, ranges->data, ranges->len);
 		residency_plan_leave(&watch->plan, ranges, out->pages);
 	}
-	atomic_write(out->until, now + QUEUE_PATIENCE_US);
+	atomic_write(out->until, 0);
 	atomic_write(out->running, true);
 	atomic_add(watch->refs, 1);
 	if (queue(watch))
 		return true;
-	g_array_unref(out->ranges);
-	g_array_unref(out->pages);
-	atomic_write(out->running, false);
+	out_end(out);
 	watch_unref(watch);
 	return false;
 }

@@ -75,11 +75,12 @@ static void decide(struct watch *watch)
 
 static void sample_due(struct residency *residency)
 {
+	int64_t now = g_get_monotonic_time();
 	struct watch *watch;
 
 	do {
 		g_mutex_lock(&residency->lock);
-		watch = residency->stop ? NULL : take_due(residency, g_get_monotonic_time());
+		watch = residency->stop ? NULL : take_due(residency, now);
 		g_mutex_unlock(&residency->lock);
 		if (watch)
 			sample(watch);

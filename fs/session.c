@@ -70,7 +70,7 @@ static void session_drain(struct session *session)
 	}
 	/* With the lock: who else comes here must not go on to free what is in use. */
 	g_message("requests are stuck in %s, ending without them", session->setup->mount->source);
-	mount_abort(session->setup->mount);
+	mount_abort(session->setup->mount, fuse_session_fd(session->se));
 	mount_detach(session->setup->mount);
 	_exit(EXIT_SUCCESS);
 }

@@ -151,7 +151,7 @@ static void supervisor_out_of_patience(struct supervisor *supervisor)
 {
 	g_message("%s: not all requests have ended, ending without them",
 		  supervisor->mount->mountpoint);
-	mount_abort(supervisor->mount);
+	mount_abort(supervisor->mount, fuse_session_fd(supervisor->se));
 	mount_detach(supervisor->mount);
 	_exit(EXIT_SUCCESS);
 }

@@ -34,10 +34,16 @@ static bool is_acl(const char *name)
 	return !strcmp(name, XATTR_ACL) || !strcmp(name, XATTR_DEFAULT_ACL);
 }
 
-/* acl=off: as on a filesystem that has none.  Whether it was answered. */
-static bool refuse_acl(struct lanefs *fs, fuse_req_t req, const char *name)
+/*
+ * acl=off: as on a filesystem that has none.  Who may use another of "system." is for the filesystem to
+ * say (xattr_permission() in fs/xattr.c), and the backing one would say it of the daemon.  Whether it was
+ * answered.
+ */
+static bool refuse_system(struct lanefs *fs, fuse_req_t req, const char *name)
 {
-	if (fs->config->acl || !is_acl(name))
+	if (strncmp(name, XATTR_SYSTEM_PREFIX, XATTR_SYSTEM_PREFIX_LEN))
+		return false;
+	if (is_acl(name) ? fs->config->acl : !fuse_req_ctx(req)->uid)
 		return false;
 	fuse_reply_err(req, EOPNOTSUPP);
 	return true;
@@ -52,7 +58,7 @@ void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	ssize_t length;
 	int fd, err;
 
-	if (refuse_acl(fs, req, name))
+	if (refuse_system(fs, req, name))
 		return;
 	if (own) {
 		err = own->compute(fs, req, inode, own->name, rest, &value);
@@ -115,7 +121,7 @@ void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const cha
 	struct creds_drop drop;
 	int fd, err;
 
-	if (refuse_acl(fs, req, name) || computed_obey(fs, req, inode, name))
+	if (refuse_system(fs, req, name) || computed_obey(fs, req, inode, name))
 		return;
 	err = computed_find(name, NULL) ? -EPERM : check_stored(inode, name, value, size);
 	if (err) {
@@ -142,7 +148,7 @@ void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const 
 	char path[BACKING_PROC_PATH_MAX];
 	int fd, err;
 
-	if (refuse_acl(fs, req, name))
+	if (refuse_system(fs, req, name))
 		return;
 	if (computed_find(name, NULL)) {
 		fuse_reply_err(req, EPERM);

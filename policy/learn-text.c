@@ -26,6 +26,9 @@ const char *learn_shape_name(enum learn_shape shape)
 	return shape_names[shape];
 }
 
+/* So many hexadecimal digits are the number of a container. */
+#define ID_LEAST 12
+
 static void take_extension(struct learn_key *key, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -35,20 +38,41 @@ static void take_extension(struct learn_key *key, const char *path)
 	if (!dot || dot == path || dot[-1] == '/')
 		return;
 	length = strlen(++dot);
-	if (!length || length >= sizeof(key->extension))
+	/* That of a part or a date is another each time, and says nothing of the kind of file. */
+	if (!length || length >= sizeof(key->extension) || strspn(dot, "0123456789") == length)
 		return;
 	for (size_t i = 0; i < length; i++)
 		key->extension[i] = g_ascii_tolower(dot[i]);
 }
 
+/* The length of what names one container or run of many at the beginning of name, 0: nothing does. */
+static size_t id_length(const char *name)
+{
+	size_t length = strspn(name, "0123456789abcdef");
+
+	return length >= ID_LEAST && strcspn(name, "0123456789") < length ? length : 0;
+}
+
 void learn_group_name(char group[static LEARN_GROUP], const char *path)
 {
-	const char *slash = path ? strrchr(path, '/') : NULL;
+	const char *name = path ? strrchr(path, '/') : NULL;
+	size_t used = 0, id;
 
 	memset(group, 0, LEARN_GROUP);
 	/* What a user starts has a group of its own each time, and the user's number says whose it is. */
-	if (slash && !g_str_has_prefix(path, "/user.slice/"))
-		g_strlcpy(group, slash + 1, LEARN_GROUP);
+	if (!name || g_str_has_prefix(path, "/user.slice/"))
+		return;
+	name++;
+	/* Of systemd-run(1). */
+	if (g_str_has_prefix(name, "run-") && strrchr(name, '.')) {
+		used = g_strlcpy(group, "run-*", LEARN_GROUP);
+		name = strrchr(name, '.');
+	}
+	while (*name && used + 1 < LEARN_GROUP) {
+		id = id_length(name);
+		group[used++] = id ? '*' : *name;
+		name += id ? id : 1;
+	}
 }
 
 void learn_key_init(struct learn_key *key, const char *program, const char *path, uint64_t size)

@@ -337,9 +337,14 @@ static void note_rate(struct learn_entry *entry, const struct learn_sample *samp
 
 void learn_note(struct learn *learn, const struct learn_key *key, const struct learn_sample *sample)
 {
-	struct learn_entry *entry = learn_use(learn, key);
-	enum learn_shape before = entry_shape(entry);
+	struct learn_entry *entry;
+	enum learn_shape before;
 
+	/* Nothing is known of it, and it is not to push out what is. */
+	if (learn_shape_of(sample) == SHAPE_UNKNOWN && !g_hash_table_contains(learn->entries, key))
+		return;
+	entry = learn_use(learn, key);
+	before = entry_shape(entry);
 	note_shape(entry, sample);
 	/* What another way of reading measured says nothing. */
 	if (entry_shape(entry) != before) {

@@ -21,6 +21,9 @@ static void test_keys(void)
 		{ "a/.hidden", GIB, "", 3 },
 		{ "x.tar.gz", 8 * GIB - 1, "gz", 3 },
 		{ "x.", 8 * GIB, "", 4 },
+		{ "shard.00017", GIB, "", 3 },
+		{ "backup.20261101", GIB, "", 3 },
+		{ "x.mp3", GIB, "mp3", 3 },
 		{ "x.abcdefghij", INT64_MAX, "abcdefghij", 4 },
 		{ "x.abcdefghijk", 0, "", 0 },
 		{ NULL, 0, "", 0 },
@@ -45,7 +48,12 @@ static void test_groups(void)
 		{ "/", "" },
 		{ "/system.slice/nginx.service", "nginx.service" },
 		{ "/user.slice/user-1000.slice/session-7.scope", "" },
-		{ "/docker/0123456789abcdef0123456789abcdef", "0123456789abcdef0123456" },
+		{ "/docker/0123456789abcdef0123456789abcdef", "*" },
+		{ "/system.slice/docker-0123456789abcdef0123456789abcdef.scope", "docker-*.scope" },
+		{ "/system.slice/run-r0f3b4a5c6d7e8f90123456789abcdef0.service", "run-*.service" },
+		{ "/system.slice/run-u1234.service", "run-*.service" },
+		{ "/system.slice/worker@12.service", "worker@12.service" },
+		{ "/system.slice/a-feedfacecafebabe.service", "a-feedfacecafebabe.serv" },
 	};
 
 	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -273,15 +273,14 @@ def test_open_file_description_lock_outlives_an_earlier_close(m, hop):
     write_file(m.join("f"), b"x")
     with open(m.join("f"), "r+b") as other:
         for turn in range(100):
-            first = open(m.join("f"), "r+b")
-            ofd_lock(first.fileno(), WRITE)
-            first.close()
-            hop(turn)
-            with open(m.join("f"), "r+b") as second:
-                ofd_lock(second.fileno(), WRITE)
-                with pytest.raises(OSError) as caught:
-                    ofd_lock(other.fileno(), WRITE)
-                assert caught.value.errno in BUSY
+            with open(m.join("f"), "r+b") as stream:
+                ofd_lock(stream.fileno(), WRITE)
+                for _ in range(2):
+                    with pytest.raises(OSError) as caught:
+                        ofd_lock(other.fileno(), WRITE)
+                    assert caught.value.errno in BUSY
+            if not turn % 3:
+                hop(turn // 3)
 
 
 def test_flock(pair):

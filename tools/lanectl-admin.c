@@ -34,6 +34,8 @@ static void act_on_all(struct lanectl *ctl, mount_action action, void *data)
 {
 	g_autoptr(GPtrArray) probes = probe_mounts(ctl->mounts, PROBE_TIMEOUT);
 
+	if (!probes->len)
+		lanectl_fail(ctl, ctl->command->name, "no lanefs is mounted here");
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 
