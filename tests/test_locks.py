@@ -10,11 +10,12 @@ import time
 import pytest
 
 import util_sys
-from util import Child, wait_for, write_file
+from util import Child, Peer, wait_for, write_file
 from util_sys import lock_conflict, ofd_lock, posix_lock
 
 READ, WRITE, UNLOCK = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
 BUSY = (errno.EAGAIN, errno.EACCES)
+PEER = None
 
 
 @pytest.fixture(params=["mount-mount", "mount-backing", "backing-mount"])
@@ -25,29 +26,38 @@ def pair(request, m):
     return [ways[way] for way in request.param.split("-")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def peer():
+    """Another process, from before there are mounts that it could keep busy."""
+    global PEER
+    PEER = Peer()
+    yield
+    PEER.close()
+
+
+def _ask(path, kind, start, length):
+    with open(path, "r+b") as stream:
+        return lock_conflict(stream.fileno(), kind, start, length)
+
+
 def conflict(path, kind, start, length):
     """In another process: what stands in the way of that POSIX lock."""
-    def ask():
-        with open(path, "r+b") as stream:
-            return lock_conflict(stream.fileno(), kind, start, length)
+    return PEER.call(_ask, path, kind, start, length)
 
-    with Child(ask) as child:
-        return child.result()
+
+def _attempt(path, function, *args):
+    with open(path, "r+b") as stream:
+        try:
+            function(stream.fileno(), *args)
+        except OSError as error:
+            assert error.errno in BUSY, error
+            return "busy"
+        return "taken"
 
 
 def try_lock(path, function, *args):
     """In another process: 'taken' or 'busy'."""
-    def attempt():
-        with open(path, "r+b") as stream:
-            try:
-                function(stream.fileno(), *args)
-            except OSError as error:
-                assert error.errno in BUSY, error
-                return "busy"
-            return "taken"
-
-    with Child(attempt) as child:
-        return child.result()
+    return PEER.call(_attempt, path, function, *args)
 
 
 def test_posix_lock(pair):

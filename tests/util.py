@@ -11,10 +11,13 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
 import pytest
+
+import util_sys
 
 NOBODY = 65534
 USER_A, USER_B = 5001, 5002
@@ -166,10 +169,68 @@ class Child:
         self.close()
 
 
-def as_user(uid, function, *args, **kwargs):
-    """function(*args) as that user; raises what it raised."""
-    with Child(function, *args, uid=uid, **kwargs) as child:
-        return child.result()
+class Peer:
+    """A forked process that calls functions one after the other: where many short calls from another
+    process are wanted, a Child for each would take most of the time.  What is called, and what comes
+    back, goes by pickle, so functions go by name."""
+
+    def __init__(self):
+        self._asks, self._answers = os.pipe(), os.pipe()
+        self._child = Child(self._serve)
+
+    def _serve(self):
+        with os.fdopen(self._asks[0], "rb") as asks, os.fdopen(self._answers[1], "wb") as answers:
+            os.close(self._asks[1])
+            while True:
+                try:
+                    function, args = pickle.load(asks)
+                except EOFError:
+                    return
+                try:
+                    outcome = True, function(*args)
+                except Exception as error:
+                    outcome = False, error
+                pickle.dump(outcome, answers)
+                answers.flush()
+
+    def call(self, function, *args, seconds=30):
+        os.write(self._asks[1], pickle.dumps((function, args)))
+        if not select.select([self._answers[0]], [], [], patience(seconds))[0]:
+            raise AssertionError(f"no answer from process {self._child.pid}")
+        # Far less than a pipe holds.
+        good, value = pickle.loads(os.read(self._answers[0], 1 << 16))
+        if good:
+            return value
+        raise value
+
+    def close(self):
+        self._child.close()
+        for end in self._asks + self._answers:
+            os.close(end)
+
+
+def as_user(uid, function, *args, gid=None, groups=(), umask=None):
+    """function(*args) as that user; raises what it raised.
+
+    In a thread: to the kernel, though not to the C library, whose it is is a thread's own.
+    """
+    answer = []
+
+    def run_as():
+        try:
+            util_sys.become(uid, uid if gid is None else gid, groups, umask)
+            answer.append((True, function(*args)))
+        except BaseException as error:
+            answer.append((False, error))
+
+    thread = threading.Thread(target=run_as, daemon=True)
+    thread.start()
+    thread.join(patience(30))
+    assert answer, f"no result as user {uid}"
+    good, value = answer[0]
+    if good:
+        return value
+    raise value
 
 
 def outcome(function, *args):

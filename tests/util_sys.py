@@ -28,6 +28,7 @@ FS_APPEND_FL, FS_IMMUTABLE_FL, FS_NODUMP_FL, FS_NOATIME_FL = 0x20, 0x10, 0x40, 0
 
 PAGE = mmap.PAGESIZE
 SYS_CACHESTAT = 451
+CLONE_FS = 0x200
 
 
 def _check(value, what=None):
@@ -232,6 +233,19 @@ class Directory:
 
     def __exit__(self, *_):
         self.close()
+
+
+def become(uid, gid, groups, umask):
+    """This thread alone, and its children, for good; umask None: as it was."""
+    setgroups, setresgid, setresuid = {"x86_64": (116, 119, 117)}.get(os.uname().machine,
+                                                                      (159, 149, 147))
+    if umask is not None:
+        _check(libc.unshare(CLONE_FS))
+        os.umask(umask)
+    ids = (ctypes.c_uint32 * len(groups))(*groups)
+    _check(libc.syscall(setgroups, len(groups), ids))
+    _check(libc.syscall(setresgid, gid, gid, gid))
+    _check(libc.syscall(setresuid, uid, uid, uid))
 
 
 def _flock_record(kind, start, length):
