@@ -179,9 +179,11 @@ static bool handles_last(const struct statfs *info)
 /* An open descriptor for handles of a mount, or -errno. */
 static int open_mount(struct backing *backing, int fd, mode_t mode)
 {
+	struct statfs info;
 	int opened;
 
-	if (!S_ISDIR(mode) && !S_ISREG(mode))
+	/* A number of a filesystem that is gone may be another's by now. */
+	if ((!S_ISDIR(mode) && !S_ISREG(mode)) || fstatfs(fd, &info) || !handles_last(&info))
 		return -EOPNOTSUPP;
 	opened = backing_reopen(backing, fd, O_RDONLY | O_NOATIME);
 	return opened < 0 ? backing_reopen(backing, fd, O_RDONLY) : opened;

@@ -63,20 +63,12 @@ static int open_for_locks(struct file *file)
 	return fd == -EMFILE ? -ENFILE : fd;
 }
 
-/* With mode->lock held. */
-static void owner_locks_by(struct owner *owner, struct file *file, bool locks, uint64_t *before)
-{
-	*before = owner->file;
-	if (locks)
-		owner->file = file->id;
-}
-
 /*
- * The owner with a reference, made if it is new.  locks: that file is now the one it locks by, *before
- * was.  0 or -errno.
+ * The owner with a reference, made if it is new.  locks: that file is now the one it locks by.  0 or
+ * -errno.
  */
 static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pid_t pid, bool locks,
-		     struct owner **out, uint64_t *before)
+		     struct owner **out)
 {
 	struct owner *owner, *known = NULL;
 	int fd;
@@ -86,7 +78,8 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 		known = g_hash_table_lookup(mode->owners, &id);
 	if (known) {
 		atomic_add(known->refs, 1);
-		owner_locks_by(known, file, locks, before);
+		if (locks)
+			known->file = file->id;
 	}
 	g_mutex_unlock(&mode->lock);
 	*out = known;
@@ -109,7 +102,8 @@ static int owner_get(struct file *file, struct inode_mode *mode, uint64_t id, pi
 		*out = owner;
 		owner = NULL;
 	}
-	owner_locks_by(*out, file, locks, before);
+	if (locks)
+		(*out)->file = file->id;
 	g_mutex_unlock(&mode->lock);
 	if (owner) {
 		owner->refs = 1;
@@ -354,13 +348,12 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	struct flock ofd = *lock;
 	struct posix_wait *posix;
 	struct owner *owner;
-	uint64_t before;
 	int64_t until;
 	bool again;
 	int err;
 
 	locks_note(file, req);
-	err = owner_get(file, mode, id, fuse_req_ctx(req)->pid, lock->l_type != F_UNLCK, &owner, &before);
+	err = owner_get(file, mode, id, fuse_req_ctx(req)->pid, lock->l_type != F_UNLCK, &owner);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
@@ -380,12 +373,6 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	if (again && !transport_hold(transport_current())) {
 		again = false;
 		err = wait ? ENOLCK : err;
-	}
-	if (err && !again) {
-		g_mutex_lock(&mode->lock);
-		if (owner->file == file->id)
-			owner->file = before;
-		g_mutex_unlock(&mode->lock);
 	}
 	if (!again) {
 		owner_unref(owner);
@@ -454,12 +441,13 @@ bool locks_has_owners(struct file *file)
 }
 
 /*
- * Those of processes were dropped by their FLUSH, but where there was none.  The kernel's number of an
+ * Those of processes were dropped by their FLUSH, but where there was none.  What has locked under the
+ * same number by another open file since keeps all of it until that is closed: the kernel's number of an
  * open file may be another's by now, which has locked before the RELEASE of this one came.
  */
 void locks_drop_owners(struct file *file)
 {
 	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
 		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i),
-			   file->unflushed ? 0 : file->id);
+			   file->id);
 }

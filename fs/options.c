@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define OPTIONS_ERROR options_error_quark()
@@ -261,16 +262,20 @@ static void make_absolute(GPtrArray *files)
 	}
 }
 
-/* A pipe or a terminal is at its end by now, which would be an empty file. */
+/* A pipe or a terminal is at its end by now, or was never ours: that would be an empty file. */
 static bool can_read_again(const struct options *options, GError **error)
 {
 	for (unsigned int i = 0; i < options->files->len; i++) {
 		const char *file = g_ptr_array_index(options->files, i);
+		struct stat attr;
 
-		if (g_file_test(file, G_FILE_TEST_IS_REGULAR) || !g_file_test(file, G_FILE_TEST_EXISTS))
+		if (strncmp(file, "/dev/", 5) && strncmp(file, "/proc/", 6) &&
+		    (stat(file, &attr) || !S_ISFIFO(attr.st_mode)))
+			continue;
+		if (!strcmp(file, "/dev/null"))
 			continue;
 		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
-			    "%s: not a regular file, so it cannot be read again; accepted: a file", file);
+			    "%s: cannot be read again; accepted: a regular file", file);
 		return false;
 	}
 	return true;

@@ -93,7 +93,8 @@ static void out_run(struct watch *watch)
 	mapped_rest(&out->mapped, residency->fds_max);
 	took = g_get_monotonic_time() - started;
 	if (!out->ranges->len)
-		atomic_write(residency->out_rest, started + MIN(took * REST, REST_MOST_US));
+		atomic_write(residency->out_rest,
+			     started + took + MIN(took * REST, REST_MOST_US));
 	atomic_write(residency->out_moved, g_get_monotonic_time());
 	out_end(out);
 	if (waited_for)

@@ -177,6 +177,7 @@ class Peer:
     def __init__(self):
         self._asks, self._answers = os.pipe(), os.pipe()
         self._child = Child(self._serve)
+        self._late = False
 
     def _serve(self):
         with os.fdopen(self._asks[0], "rb") as asks, os.fdopen(self._answers[1], "wb") as answers:
@@ -194,11 +195,14 @@ class Peer:
                 answers.flush()
 
     def call(self, function, *args, seconds=30):
+        assert not self._late, "an answer is late, and the next would be taken for it"
         os.write(self._asks[1], pickle.dumps((function, args)))
+        self._late = True
         if not select.select([self._answers[0]], [], [], patience(seconds))[0]:
             raise AssertionError(f"no answer from process {self._child.pid}")
         # Far less than a pipe holds.
         good, value = pickle.loads(os.read(self._answers[0], 1 << 16))
+        self._late = False
         if good:
             return value
         raise value
@@ -226,6 +230,7 @@ def as_user(uid, function, *args, gid=None, groups=(), umask=None):
     thread = threading.Thread(target=run_as, daemon=True)
     thread.start()
     thread.join(patience(30))
+    util_sys.set_dumpable()
     assert answer, f"no result as user {uid}"
     good, value = answer[0]
     if good:

@@ -29,6 +29,7 @@ FS_APPEND_FL, FS_IMMUTABLE_FL, FS_NODUMP_FL, FS_NOATIME_FL = 0x20, 0x10, 0x40, 0
 PAGE = mmap.PAGESIZE
 SYS_CACHESTAT = 451
 CLONE_FS = 0x200
+PR_SET_DUMPABLE = 4
 
 
 def _check(value, what=None):
@@ -246,6 +247,11 @@ def become(uid, gid, groups, umask):
     _check(libc.syscall(setgroups, len(groups), ids))
     _check(libc.syscall(setresgid, gid, gid, gid))
     _check(libc.syscall(setresuid, uid, uid, uid))
+
+
+def set_dumpable():
+    """What become() has taken from the whole process: others may look at it."""
+    _check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
 
 
 def _flock_record(kind, start, length):
