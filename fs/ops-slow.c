@@ -202,6 +202,7 @@ void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
 union ioctl_value {
 	unsigned int flags;
 	struct fsxattr fsx;
+	long version;
 	char bytes[sizeof(struct fsxattr)];
 };
 
@@ -233,6 +234,7 @@ void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, 
 	case FS_IOC_SETFLAGS:
 	case FS_IOC_FSGETXATTR:
 	case FS_IOC_FSSETXATTR:
+	case FS_IOC_GETVERSION:
 		break;
 	default:
 		fuse_reply_err(req, ENOTTY);

@@ -222,6 +222,13 @@ def test_inode_numbers_are_the_backing_ones(m, f):
             assert entry.inode() == os.stat(m.join(entry.name)).st_ino
 
 
+def test_generation(m, f):
+    """FS_IOC_GETVERSION, as lsattr -v shows it."""
+    native = run("lsattr", "-v", m.backing("f")).stdout.split()[:2]
+    assert native[0].isdecimal()
+    assert run("lsattr", "-v", f).stdout.split()[:2] == native
+
+
 def test_inode_flags(m, f):
     with open(f, "rb") as stream, open(m.backing("f"), "rb") as backing:
         before = util_sys.get_flags(stream.fileno())
