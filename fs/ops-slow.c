@@ -202,7 +202,7 @@ void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
 union ioctl_value {
 	unsigned int flags;
 	struct fsxattr fsx;
-	long version;
+	int version;
 	char bytes[sizeof(struct fsxattr)];
 };
 
@@ -234,7 +234,10 @@ void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, 
 	case FS_IOC_SETFLAGS:
 	case FS_IOC_FSGETXATTR:
 	case FS_IOC_FSSETXATTR:
+		break;
 	case FS_IOC_GETVERSION:
+		/* Its number says long, but what is given and taken is an int. */
+		out_size = MIN(out_size, sizeof(value.version));
 		break;
 	default:
 		fuse_reply_err(req, ENOTTY);
