@@ -329,11 +329,13 @@ def test_who_waits_for_the_disk_holds_up_nobody_else(disk, mount):
         os.close(fd)
 
 
-@pytest.mark.parametrize("transport", ["dev", "io_uring"])
-def test_end_while_the_disk_hangs(mount, disk, transport):
-    """A thread of the daemon that hangs does not keep those who wait for it."""
+def test_end_while_the_disk_hangs(mount, disk):
+    """
+    A thread of the daemon that hangs does not keep those who wait for it.  Over io_uring the kernel may
+    do that to who was next to be served by that thread (fs/fuse/dev_uring.c, ent_w_req_queue).
+    """
     frozen = disk("ext4")
-    m = mount(f"transport={transport}", source=frozen.path)
+    m = mount("transport=dev", source=frozen.path)
     write_file(m.join("f"), b"x")
     with opened(frozen.path, os.O_RDONLY) as fd:
         fcntl.ioctl(fd, FIFREEZE, 0)
@@ -342,6 +344,11 @@ def test_end_while_the_disk_hangs(mount, disk, transport):
                 time.sleep(0.3)
                 assert child.poll() is None
                 m.process.send_signal(signal.SIGTERM)
+                try:
+                    wait_for(lambda: child.poll() is not None, 5, "the end of the wait")
+                except AssertionError as error:
+                    with open(f"/proc/{child.pid}/stack") as stack:
+                        raise AssertionError(f"{m.threads()}, {stack.read()}") from error
                 with pytest.raises(OSError) as caught:
                     child.result(5)
                 assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
