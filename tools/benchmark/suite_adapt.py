@@ -94,8 +94,8 @@ def run(bench):
          bench.on(source):
         bench.progress.say(f"making files and databases of {sizes.show(size)}")
         make_files(bench, source, size, lesson)
-        for state in condition.conditions(bench, "adapt"):
-            for program in programs.ALL:
+        for program in programs.ALL:
+            for state in condition.conditions(bench, "adapt"):
                 key = {"suite": "adapt", "case": program.name, "condition": state.name,
                        "device": options.device}
                 one = Adapting(bench, source, state, program)

@@ -50,8 +50,8 @@ def run(bench):
          bench.on(source):
         bench.file(os.path.join(source, "file"), options.file_size)
         bench.file(os.path.join(source, "warm"), 1 << 20)
-        for state in condition.conditions(bench, "random"):
-            for block in BLOCKS:
+        for block in BLOCKS:
+            for state in condition.conditions(bench, "random"):
                 key = {"suite": "random", "case": f"random {sizes.show(block)}",
                        "condition": state.name, "device": options.device}
                 yield from compare.compare(bench, key, names_for(options, block, state.name),
