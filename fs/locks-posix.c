@@ -448,6 +448,5 @@ bool locks_has_owners(struct file *file)
 void locks_drop_owners(struct file *file)
 {
 	for (guint i = 0; file->lock_owners && i < file->lock_owners->len; i++)
-		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i),
-			   file->id);
+		drop_owner(file, g_array_index(file->lock_owners, uint64_t, i), file->id);
 }

@@ -262,17 +262,25 @@ static void make_absolute(GPtrArray *files)
 	}
 }
 
-/* A pipe or a terminal is at its end by now, or was never ours: that would be an empty file. */
+/* A pipe or a terminal is at its end by now, and descriptors were the caller's: an empty file. */
+static bool is_there_to_stay(const char *file)
+{
+	struct stat attr;
+
+	if (g_str_has_prefix(file, "/dev/fd/") || g_str_has_prefix(file, "/proc/") ||
+	    !strcmp(file, "/dev/stdin"))
+		return false;
+	if (stat(file, &attr) || !strcmp(file, "/dev/null"))
+		return true;
+	return !S_ISFIFO(attr.st_mode) && !S_ISCHR(attr.st_mode);
+}
+
 static bool can_read_again(const struct options *options, GError **error)
 {
 	for (unsigned int i = 0; i < options->files->len; i++) {
 		const char *file = g_ptr_array_index(options->files, i);
-		struct stat attr;
 
-		if (strncmp(file, "/dev/", 5) && strncmp(file, "/proc/", 6) &&
-		    (stat(file, &attr) || !S_ISFIFO(attr.st_mode)))
-			continue;
-		if (!strcmp(file, "/dev/null"))
+		if (is_there_to_stay(file))
 			continue;
 		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
 			    "%s: cannot be read again; accepted: a regular file", file);

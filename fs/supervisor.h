@@ -28,7 +28,8 @@ struct supervisor;
 void supervisor_block_signals(void);
 
 /*
- * After the mount, before the loop; NULL, with errno, when there are no descriptors for it.  report: the descriptor of background.h, or -1.
+ * After the mount, before the loop; NULL, with errno, when there are no descriptors for it.
+ * report: the descriptor of background.h, or -1.
  * hangup: what SIGHUP does; must not wait.
  */
 struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report,

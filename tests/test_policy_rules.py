@@ -100,6 +100,19 @@ def test_bad_reload_changes_nothing(mount, config, text, message):
     assert m.attribute("config") == before
 
 
+def test_reload_of_a_pipe_changes_nothing(mount, config):
+    """It was read to its end at the start: now it would be an empty file."""
+    path = config.path + ".pipe"
+    os.mkfifo(path)
+    with Child(write_file, path, b"[policy]\nthreshold=5M\n"):
+        m = mount(argv=("-c", path))
+    before = m.attribute("config")
+    assert '"5M"' in before
+    done = ctl("reload", m.path, check=False)
+    assert done.returncode == 1 and "cannot be read again" in done.stderr
+    assert m.attribute("config") == before
+
+
 def test_reload_keeps_what_a_mount_has(mount, config):
     m = mount("pool=16M", argv=("-c", config.path))
     config.write("[mount]\npool=32M\nattr-timeout=9\n[policy]\nthreshold=3M\n")
