@@ -99,9 +99,9 @@ void plan_change(void)
 		plan_truncate(change, FTRUNCATE, random_below(random, config.limit));
 	else if (choice < 77)
 		plan_truncate(change, OPEN_TRUNCATED, 0);
-	else if (choice < 80)
+	else if (choice < 80 && shared->size < config.limit)	/* fallocate(2) refuses to allocate nothing */
 		plan_truncate(change, ALLOCATE, config.limit - random_below(
-			random, config.limit - shared->size + 1));
+			random, config.limit - shared->size));
 	else if (choice < 90)
 		plan_punch(change);
 	else
