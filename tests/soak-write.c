@@ -146,6 +146,12 @@ void append(struct worker *worker, const struct op *op)
 	off_t end;
 	int fd;
 
+	/*
+	 * Behind what a writer outside has just added, the descriptor's position is the kernel's, which counts
+	 * from the size it knows; only the bytes are where they belong.
+	 */
+	if (worker->config->outside && IS_SIZED(op->name))
+		return;
 	mount_path(worker, names[op->name], path);
 	fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
 	if (fd < 0) {
