@@ -170,11 +170,11 @@ static void reload_run(struct work *work)
 	deferred_reply(deferred, deferred->refused || live_reload(deferred->fs) ? 0 : -EINVAL);
 }
 
-bool computed_obey(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name)
+bool computed_obey(struct lanefs *fs, fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct deferred *deferred;
 
-	if (strcmp(name, XATTR_PREFIX "reload") || inode != fs->inodes.root)
+	if (strcmp(name, XATTR_PREFIX "reload") || ino != FUSE_ROOT_ID)
 		return false;
 	if (!may_administer(req)) {
 		fuse_reply_err(req, EPERM);

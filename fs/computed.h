@@ -19,4 +19,4 @@ struct computed {
 const struct computed *computed_find(const char *name, const char **rest);
 
 /* Whether setting the attribute is a command; req is answered then, now or later. */
-bool computed_obey(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name);
+bool computed_obey(struct lanefs *fs, fuse_req_t req, fuse_ino_t ino, const char *name);

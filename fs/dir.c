@@ -11,6 +11,9 @@
 
 #define BUFFER_SIZE (32 << 10)
 
+/* How long entries are looked up, in us, on a thread that others wait for. */
+#define BRIEF_US 1000
+
 struct dir {
 	struct lanefs *fs;    /* fixed */
 	struct inode *inode;  /* fixed, a reference */
@@ -138,9 +141,12 @@ static size_t add_plus(struct lanefs *fs, fuse_req_t req, struct dir *dir, char 
 	return fuse_add_direntry_plus(req, out, room, entry->d_name, &param, entry->d_off);
 }
 
-/* With dir->lock held.  The bytes filled, or -errno when not even one entry could be read. */
+/*
+ * With dir->lock held.  The bytes filled, or -errno when not even one entry could be read.  until: when, in
+ * us on the monotonic clock, what there is will do.
+ */
 static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *out, size_t size,
-		    off_t offset, bool plus)
+		    off_t offset, bool plus, int64_t until)
 {
 	struct dirent64 *entry;
 	size_t used = 0, added;
@@ -153,25 +159,21 @@ static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *ou
 			break;
 		used += added;
 		take_entry(dir, entry);
+		if (plus && g_get_monotonic_time() > until)
+			break;
 	}
 	return err && !used ? err : (ssize_t)used;
 }
 
-void dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset, bool plus)
+ssize_t dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, char *out, size_t size,
+		 off_t offset, bool plus, bool brief)
 {
 	struct dir *dir = table_get(&fs->dirs, id);
-	g_autofree char *out = g_try_malloc(size);
+	int64_t until = brief ? g_get_monotonic_time() + BRIEF_US : G_MAXINT64;
 	ssize_t used;
 
-	if (!out) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
 	g_mutex_lock(&dir->lock);
-	used = fill(fs, req, dir, out, size, offset, plus);
+	used = fill(fs, req, dir, out, size, offset, plus, until);
 	g_mutex_unlock(&dir->lock);
-	if (used < 0)
-		fuse_reply_err(req, (int)-used);
-	else
-		fuse_reply_buf(req, out, (size_t)used);
+	return used;
 }

@@ -19,8 +19,12 @@ void dir_release(struct lanefs *fs, uint64_t id);
 /* A directory the kernel had open when the session ended. */
 void dir_free(void *dir);
 
-/* READDIR and READDIRPLUS; replies. */
-void dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset, bool plus);
+/*
+ * READDIR and READDIRPLUS: the bytes filled of size, 0 at the end, or -errno.  brief: it may be a part when
+ * looking entries up takes long.
+ */
+ssize_t dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, char *out, size_t size,
+		 off_t offset, bool plus, bool brief);
 
 /* Its descriptor, valid until RELEASEDIR. */
 int dir_fd(struct lanefs *fs, uint64_t id);

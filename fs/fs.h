@@ -66,6 +66,7 @@ struct lanefs {
 	struct bufpool *pool;           /* fixed */
 	struct ring *ring;              /* fixed */
 	struct worker *worker;          /* fixed */
+	int64_t calls_watched, calls_slow; /* atomic, until when, us on the monotonic clock; see call.c */
 	struct reaper *reaper;          /* fixed */
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */

@@ -63,6 +63,17 @@ static int open_for_locks(struct file *file)
 	return fd == -EMFILE ? -ENFILE : fd;
 }
 
+/* To ask needs no right to write, and no lease or program is to notice. */
+static int open_to_ask(struct file *file)
+{
+	struct inodes *inodes = &file->fs->inodes;
+	int fd = inode_open(inodes, file->inode, O_RDONLY);
+
+	if (fd == -EACCES)
+		fd = inode_open(inodes, file->inode, O_WRONLY);
+	return fd == -EMFILE ? -ENFILE : fd;
+}
+
 /*
  * The owner with a reference, made if it is new.  locks: that file is now the one it locks by.  0 or
  * -errno.
@@ -169,6 +180,11 @@ static void get_finish(struct posix_get *get)
 		close(get->fd);
 }
 
+static void get_answer(struct deferred *deferred)
+{
+	fuse_reply_lock(deferred->req, &((struct posix_get *)deferred)->lock);
+}
+
 static void get_again(struct work *work)
 {
 	struct posix_get *get = (struct posix_get *)work;
@@ -184,7 +200,7 @@ static void get_again(struct work *work)
 		get->deferred.refused = 0;
 	transport_unhold(get->deferred.queue);
 	get_finish(get);
-	get->deferred.lock = &get->lock;
+	get->deferred.answer = get_answer;
 	deferred_reply(&get->deferred, err);
 }
 
@@ -195,7 +211,7 @@ void locks_get(struct file *file, fuse_req_t req, uint64_t id, struct flock *loc
 	struct posix_get *again;
 	int err;
 
-	get.fd = get.owner ? get.owner->fd : open_for_locks(file);
+	get.fd = get.owner ? get.owner->fd : open_to_ask(file);
 	if (get.fd < 0) {
 		fuse_reply_err(req, -get.fd);
 		return;

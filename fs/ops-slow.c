@@ -144,7 +144,7 @@ void slow_copy(struct file *in, off_t off_in, struct file *out, off_t off_out, f
 	copy = g_new0(struct copy, 1);
 	copy->deferred.file = file_ref(in);
 	copy->deferred.other = file_ref(out);
-	copy->deferred.counts = true;
+	copy->deferred.answer = deferred_answer_bytes;
 	copy->fd_in = fd_in;
 	copy->fd_out = fd_out;
 	copy->off_in = off_in;
@@ -176,6 +176,11 @@ static void seek_run(struct work *work)
 	deferred_reply(&seek->deferred, file_seek(file, seek->offset, seek->whence));
 }
 
+static void seek_answer(struct deferred *deferred)
+{
+	fuse_reply_lseek(deferred->req, deferred->result);
+}
+
 void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
 {
 	struct seek *seek;
@@ -186,7 +191,8 @@ void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
 	    transport_hold(transport_current())) {
 		seek = g_new0(struct seek, 1);
 		seek->deferred.file = file_ref(file);
-		seek->deferred.seeks = seek->deferred.waits = true;
+		seek->deferred.waits = true;
+		seek->deferred.answer = seek_answer;
 		seek->offset = offset;
 		seek->whence = whence;
 		deferred_push(file->fs, &seek->deferred, req, seek_run);

@@ -3,29 +3,20 @@
  * Every FUSE request enters here; the table at the end is the index.  A handler has the work done
  * and replies once, now or later; then FORGET or RELEASE may have freed what it was about.
  */
-#include "attr.h"
+#include "computed.h"
 #include "dir.h"
 #include "file.h"
 #include "kernel-pages.h"
 #include "locks.h"
-#include "names.h"
+#include "metadata.h"
 #include "observe.h"
-#include "open.h"
-#include "reaper.h"
 #include "ops-slow.h"
+#include "reaper.h"
 #include "session-init.h"
 #include "transport.h"
-#include "xattr.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/limits.h>
-
-/* The daemon's limit on descriptors is not the caller's. */
-static void reply_err(fuse_req_t req, int err)
-{
-	fuse_reply_err(req, err == -EMFILE ? ENFILE : -err);
-}
 
 static struct lanefs *fs_of(fuse_req_t req)
 {
@@ -33,63 +24,14 @@ static struct lanefs *fs_of(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
-/* NULL, answered with ESTALE, for an id that names nothing. */
-static struct inode *inode_of(fuse_req_t req, fuse_ino_t ino)
-{
-	struct inode *inode = inodes_peek(&fs_of(req)->inodes, ino);
-
-	if (!inode)
-		fuse_reply_err(req, ESTALE);
-	return inode;
-}
-
 static struct file *file_of(fuse_req_t req, const struct fuse_file_info *fi)
 {
 	return file_get(fs_of(req), fi->fh);
 }
 
-static void reply_entry(fuse_req_t req, int err, struct inode *inode, const struct stat *attr)
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fuse_entry_param entry;
-	struct lanefs *fs = fs_of(req);
-
-	if (err) {
-		reply_err(req, err);
-		return;
-	}
-	attr_entry(fs, inode, attr, &entry);
-	/* A reply that did not arrive has given the kernel no lookup. */
-	if (fuse_reply_entry(req, &entry))
-		inodes_forget(&fs->inodes, entry.ino, 1);
-}
-
-static void reply_attr(fuse_req_t req, int err, struct inode *inode, struct stat *attr)
-{
-	struct lanefs *fs = fs_of(req);
-
-	if (err) {
-		reply_err(req, err);
-		return;
-	}
-	attr->st_ino = backing_ino(&fs->inodes.backing, attr->st_dev, attr->st_ino);
-	fuse_reply_attr(req, attr, attr_timeout(fs, inode, attr));
-}
-
-static void op_lookup(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
-{
-	struct lanefs *fs = fs_of(req);
-	/* By file handle, also of what the kernel has forgotten. */
-	struct inode *inode, *parent = inodes_get(&fs->inodes, parent_ino);
-	struct stat attr;
-	int err;
-
-	if (!parent) {
-		fuse_reply_err(req, ESTALE);
-		return;
-	}
-	err = inodes_lookup(&fs->inodes, parent, name, &inode, &attr);
-	inode_unref(&fs->inodes, parent);
-	reply_entry(req, err, inode, &attr);
+	call_do(req, &(struct call){ .run = metadata_lookup, .ino = parent, .name = name });
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
@@ -109,164 +51,85 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct inode *inode = inode_of(req, ino);
-	struct stat attr;
-	int err;
-
-	if (!inode)
-		return;
-	err = attr_get(fs_of(req), inode, &attr);
-	reply_attr(req, err, inode, &attr);
+	call_do(req, &(struct call){ .run = metadata_getattr, .ino = ino });
 }
 
 static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
 {
-	struct inode *inode = inode_of(req, ino);
-	struct statx stx;
-	struct stat attr;
-	int err;
-
-	if (!inode)
-		return;
-	err = attr_statx(fs_of(req), inode, (unsigned int)mask, flags, &stx);
-	if (err) {
-		reply_err(req, err);
-		return;
-	}
-	backing_stat_from_statx(&stx, &attr, NULL);
-	stx.stx_ino = backing_ino(&fs_of(req)->inodes.backing, attr.st_dev, stx.stx_ino);
-	fuse_reply_statx(req, 0, &stx, attr_timeout(fs_of(req), inode, &attr));
+	call_do(req, &(struct call){ .run = metadata_statx, .ino = ino, .flags = flags,
+				     .mask = (unsigned int)mask });
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi)
 {
-	struct inode *inode = inode_of(req, ino);
-	struct stat result;
-	int err;
+	struct call call = { .run = metadata_setattr, .ino = ino, .attr = *attr, .flags = to_set };
 
-	if (!inode)
-		return;
-	err = attr_set(fs_of(req), req, inode, fi ? file_of(req, fi) : NULL, attr, to_set, &result);
-	reply_attr(req, err, inode, &result);
+	if (fi) {
+		call.has_file = true;
+		call.file = *fi;
+	}
+	call_do(req, &call);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-	struct inode *inode = inode_of(req, ino);
-	char target[PATH_MAX + 1];
-	int err;
-
-	if (!inode)
-		return;
-	err = names_readlink(fs_of(req), inode, target);
-	if (err)
-		reply_err(req, err);
-	else
-		fuse_reply_readlink(req, target);
-}
-
-static void make(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode, dev_t rdev,
-		 const char *target)
-{
-	struct inode *inode = NULL, *parent = inode_of(req, parent_ino);
-	struct stat attr;
-	int err;
-
-	if (!parent)
-		return;
-	err = names_make(fs_of(req), req, parent, name, mode, rdev, target, &inode, &attr);
-	reply_entry(req, err, inode, &attr);
+	call_do(req, &(struct call){ .run = metadata_readlink, .ino = ino });
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	make(req, parent, name, mode, rdev, NULL);
+	call_do(req, &(struct call){ .run = metadata_make, .ino = parent, .name = name,
+				     .mode = mode, .rdev = rdev });
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	make(req, parent, name, S_IFDIR | (mode & ~S_IFMT), 0, NULL);
+	call_do(req, &(struct call){ .run = metadata_make, .ino = parent, .name = name,
+				     .mode = S_IFDIR | (mode & ~S_IFMT) });
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	make(req, parent, name, S_IFLNK, 0, target);
+	call_do(req, &(struct call){ .run = metadata_make, .ino = parent, .name = name,
+				     .mode = S_IFLNK, .other_name = target });
 }
 
-static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent_ino, const char *name)
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-	struct inode *inode = inode_of(req, ino);
-	struct inode *parent = inode ? inode_of(req, parent_ino) : NULL;
-	struct stat attr;
-	int err;
-
-	if (!parent)
-		return;
-	err = names_link(fs_of(req), inode, parent, name, &attr);
-	reply_entry(req, err, inode, &attr);
+	call_do(req, &(struct call){ .run = metadata_link, .ino = parent, .name = name,
+				     .other_ino = ino });
 }
 
-static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct inode *parent = inode_of(req, parent_ino);
-
-	if (parent)
-		reply_err(req, names_unlink(fs_of(req), parent, name, 0));
+	call_do(req, &(struct call){ .run = metadata_unlink, .ino = parent, .name = name });
 }
 
-static void op_rmdir(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct inode *parent = inode_of(req, parent_ino);
-
-	if (parent)
-		reply_err(req, names_unlink(fs_of(req), parent, name, AT_REMOVEDIR));
+	call_do(req, &(struct call){ .run = metadata_unlink, .ino = parent, .name = name,
+				     .flags = AT_REMOVEDIR });
 }
 
-static void op_rename(fuse_req_t req, fuse_ino_t old_ino, const char *old_name, fuse_ino_t new_ino,
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		      const char *new_name, unsigned int flags)
 {
-	struct inode *old_parent = inode_of(req, old_ino);
-	struct inode *new_parent = old_parent ? inode_of(req, new_ino) : NULL;
-
-	if (new_parent)
-		reply_err(req, names_rename(fs_of(req), req, old_parent, old_name, new_parent,
-					    new_name, flags));
+	call_do(req, &(struct call){ .run = metadata_rename, .ino = parent, .name = name,
+				     .other_ino = new_parent, .other_name = new_name,
+				     .flags = (int)flags });
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct inode *inode = inode_of(req, ino);
-	struct file *file;
-	int err;
-
-	if (!inode)
-		return;
-	err = open_inode(fs_of(req), req, inode, fi, &file);
-	if (err)
-		reply_err(req, err);
-	else if (fuse_reply_open(req, fi))
-		open_undo(file);
+	call_do(req, &(struct call){ .run = metadata_open, .ino = ino, .file = *fi });
 }
 
-/* name NULL: TMPFILE */
-static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
-	struct inode *parent = inode_of(req, parent_ino);
-	struct fuse_entry_param entry;
-	struct file *file;
-	int err;
-
-	if (!parent)
-		return;
-	err = open_create(fs_of(req), req, parent, name, mode, fi, &entry, &file);
-	if (err) {
-		reply_err(req, err);
-	} else if (fuse_reply_create(req, &entry, fi)) {
-		open_undo(file);
-		inodes_forget(&fs_of(req)->inodes, entry.ino, 1);
-	}
+	call_do(req, &(struct call){ .run = metadata_create, .ino = parent, .name = name,
+				     .mode = mode, .file = *fi });
 }
 
 static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
@@ -299,22 +162,12 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct file *file = file_of(req, fi);
-
-	observe_flush(file);
-	locks_drop_owner(file, fi->lock_owner);
-	locks_closing(file);
-	reply_err(req, file_flush(file));
+	call_do(req, &(struct call){ .run = metadata_flush, .file = *fi });
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct file *file = file_of(req, fi);
-
-	locks_closed(file);
-	observe_release(file);
-	open_undo(file);
-	fuse_reply_err(req, 0);
+	call_do(req, &(struct call){ .run = metadata_release, .file = *fi });
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -324,30 +177,25 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct inode *inode = inode_of(req, ino);
-	uint64_t id;
-	int err;
+	call_do(req, &(struct call){ .run = metadata_opendir, .ino = ino, .file = *fi });
+}
 
-	if (!inode)
-		return;
-	err = dir_open(fs_of(req), inode, &id);
-	fi->fh = id;
-	if (err)
-		reply_err(req, err);
-	else if (fuse_reply_open(req, fi))
-		dir_release(fs_of(req), id);
+static void read_entries(fuse_req_t req, size_t size, off_t offset, const struct fuse_file_info *fi, bool plus)
+{
+	call_do(req, &(struct call){ .run = metadata_readdir, .size = size, .offset = offset,
+				     .file = *fi, .plus = plus });
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		       struct fuse_file_info *fi)
 {
-	dir_read(fs_of(req), req, fi->fh, size, offset, false);
+	read_entries(req, size, offset, fi, false);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 			   struct fuse_file_info *fi)
 {
-	dir_read(fs_of(req), req, fi->fh, size, offset, true);
+	read_entries(req, size, offset, fi, true);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -363,50 +211,31 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	struct inode *inode = inode_of(req, ino);
-	struct statvfs result;
-	int err;
-
-	if (!inode)
-		return;
-	err = attr_statfs(fs_of(req), inode, &result);
-	if (err)
-		reply_err(req, err);
-	else
-		fuse_reply_statfs(req, &result);
+	call_do(req, &(struct call){ .run = metadata_statfs, .ino = ino });
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
 			size_t size, int flags)
 {
-	struct inode *inode = inode_of(req, ino);
-
-	if (inode)
-		xattr_set(fs_of(req), req, inode, name, value, size, flags);
+	if (!computed_obey(fs_of(req), req, ino, name))
+		call_do(req, &(struct call){ .run = metadata_setxattr, .ino = ino, .name = name,
+					     .data = value, .size = size, .flags = flags });
 }
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	struct inode *inode = inode_of(req, ino);
-
-	if (inode)
-		xattr_get(fs_of(req), req, inode, name, size);
+	call_do(req, &(struct call){ .run = metadata_getxattr, .ino = ino, .name = name,
+				     .size = size });
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	struct inode *inode = inode_of(req, ino);
-
-	if (inode)
-		xattr_list(fs_of(req), req, inode, size);
+	call_do(req, &(struct call){ .run = metadata_listxattr, .ino = ino, .size = size });
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	struct inode *inode = inode_of(req, ino);
-
-	if (inode)
-		xattr_remove(fs_of(req), req, inode, name);
+	call_do(req, &(struct call){ .run = metadata_removexattr, .ino = ino, .name = name });
 }
 
 static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
@@ -429,14 +258,16 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 		     struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
 		     size_t out_size)
 {
-	struct inode *inode = inode_of(req, ino);
+	struct inode *inode = inodes_peek(&fs_of(req)->inodes, ino);
 	int fd;
 
-	if (!inode)
+	if (!inode) {
+		fuse_reply_err(req, ESTALE);
 		return;
+	}
 	fd = flags & FUSE_IOCTL_DIR ? dir_fd(fs_of(req), fi->fh) : file_fd(file_of(req, fi));
 	if (fd < 0)
-		reply_err(req, fd);
+		fuse_reply_err(req, fd == -EMFILE ? ENFILE : -fd);
 	else
 		slow_ioctl(fs_of(req), req, inode, fd, cmd, in, in_size, out_size);
 }

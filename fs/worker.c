@@ -128,18 +128,24 @@ void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 	run(&deferred->work);
 }
 
+void deferred_answer_bytes(struct deferred *deferred)
+{
+	fuse_reply_write(deferred->req, (size_t)deferred->result);
+}
+
+void deferred_answer(struct deferred *deferred)
+{
+	if (deferred->result >= 0 && deferred->answer)
+		deferred->answer(deferred);
+	else if (deferred->result >= 0)
+		fuse_reply_err(deferred->req, 0);
+	else	/* The daemon's limit on descriptors is not the caller's. */
+		fuse_reply_err(deferred->req, deferred->result == -EMFILE ? ENFILE : (int)-deferred->result);
+}
+
 static void deferred_send(struct transport_reply *reply)
 {
-	struct deferred *deferred = (struct deferred *)((char *)reply - offsetof(struct deferred, reply));
-
-	if (deferred->counts && deferred->result >= 0)
-		fuse_reply_write(deferred->req, (size_t)deferred->result);
-	else if (deferred->seeks && deferred->result >= 0)
-		fuse_reply_lseek(deferred->req, deferred->result);
-	else if (deferred->lock && deferred->result >= 0)
-		fuse_reply_lock(deferred->req, deferred->lock);
-	else
-		fuse_reply_err(deferred->req, (int)-deferred->result);
+	deferred_answer((struct deferred *)((char *)reply - offsetof(struct deferred, reply)));
 }
 
 static void deferred_sent(struct transport_reply *reply)
@@ -148,6 +154,8 @@ static void deferred_sent(struct transport_reply *reply)
 	struct lanefs *fs = deferred->fs;
 	bool later = deferred->later;
 
+	if (deferred->ended)
+		deferred->ended(deferred);
 	if (deferred->file)
 		file_unref_later(deferred->file);
 	if (deferred->other)

@@ -43,9 +43,10 @@ struct deferred {
 	struct transport_queue *queue;
 	struct file *file, *other; /* references for as long as it takes, NULL: none */
 	bool waits;     /* for other requests, so that it may not run on a thread that serves them */
-	bool counts;    /* it is answered with a number of bytes */
-	bool seeks;     /* it is answered with an offset */
-	const struct flock *lock; /* it is answered with that; NULL: it is not */
+	/* Answers req where result is not negative; NULL: without a value. */
+	void (*answer)(struct deferred *deferred);
+	/* After the answer, before it is freed, with nothing held; may not block.  NULL: nothing. */
+	void (*ended)(struct deferred *deferred);
 	int refused;    /* instead of doing anything, answer with this errno; 0: do it */
 	bool later;     /* counted by later_begin() */
 };
@@ -64,8 +65,14 @@ bool deferred_begin(struct lanefs *fs, struct deferred *deferred, fuse_req_t req
 void deferred_push(struct lanefs *fs, struct deferred *deferred, fuse_req_t req,
 		   void (*run)(struct work *work));
 
+/* An answer: result as a number of bytes. */
+void deferred_answer_bytes(struct deferred *deferred);
+
+/* The answer, with the transport's queue held.  That of a deferred request is deferred_reply(). */
+void deferred_answer(struct deferred *deferred);
+
 /*
- * The one reply of a deferred request: -errno, else the bytes or 0; what refused says instead.  Then,
+ * The one reply of a deferred request: -errno, or what answer says; what refused says instead.  Then,
  * now or later, the files lose their references and deferred is freed with g_free().
  */
 void deferred_reply(struct deferred *deferred, ssize_t result);

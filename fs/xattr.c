@@ -18,17 +18,6 @@
 /* A value of our own may have grown, by digits of a counter, when who asked for its size comes back. */
 #define GROWTH 512
 
-/* The protocol's answer to GETXATTR and LISTXATTR: the size alone when size is 0. */
-static void reply_value(fuse_req_t req, const char *value, size_t length, size_t size)
-{
-	if (!size)
-		fuse_reply_xattr(req, length);
-	else if (length > size)
-		fuse_reply_err(req, ERANGE);
-	else
-		fuse_reply_buf(req, value, length);
-}
-
 static bool is_acl(const char *name)
 {
 	return !strcmp(name, XATTR_ACL) || !strcmp(name, XATTR_DEFAULT_ACL);
@@ -36,58 +25,50 @@ static bool is_acl(const char *name)
 
 /*
  * acl=off: as on a filesystem that has none.  Who may use another of "system." is for the filesystem to
- * say (xattr_permission() in fs/xattr.c), and the backing one would say it of the daemon.  Whether it was
- * answered.
+ * say (xattr_permission() in fs/xattr.c), and the backing one would say it of the daemon.
  */
-static bool refuse_system(struct lanefs *fs, fuse_req_t req, const char *name)
+static bool is_refused(struct lanefs *fs, fuse_req_t req, const char *name)
 {
 	if (strncmp(name, XATTR_SYSTEM_PREFIX, XATTR_SYSTEM_PREFIX_LEN))
 		return false;
-	if (is_acl(name) ? fs->config->acl : !fuse_req_ctx(req)->uid)
-		return false;
-	fuse_reply_err(req, EOPNOTSUPP);
-	return true;
+	return !(is_acl(name) ? fs->config->acl : !fuse_req_ctx(req)->uid);
 }
 
-void xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name, size_t size)
+static ssize_t get_computed(struct lanefs *fs, fuse_req_t req, struct inode *inode,
+			    const struct computed *own, const char *rest, size_t size, char **value)
+{
+	int err = own->compute(fs, req, inode, own->name, rest, value);
+
+	if (err)
+		return err;
+	return (ssize_t)strlen(*value) + (size ? 0 : GROWTH);
+}
+
+ssize_t xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+		  size_t size, char **value)
 {
 	const char *rest;
 	const struct computed *own = computed_find(name, &rest);
-	g_autofree char *value = NULL;
 	char path[BACKING_PROC_PATH_MAX];
 	ssize_t length;
-	int fd, err;
+	int fd;
 
-	if (refuse_system(fs, req, name))
-		return;
-	if (own) {
-		err = own->compute(fs, req, inode, own->name, rest, &value);
-		if (err)
-			fuse_reply_err(req, -err);
-		else
-			reply_value(req, value, size ? strlen(value) : strlen(value) + GROWTH, size);
-		return;
-	}
-	value = g_try_malloc(MAX(size, 1));
-	if (!value) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
+	if (is_refused(fs, req, name))
+		return -EOPNOTSUPP;
+	if (own)
+		return get_computed(fs, req, inode, own, rest, size, value);
+	*value = g_try_malloc(MAX(size, 1));
+	if (!*value)
+		return -ENOMEM;
 	fd = inode_fd_get(&fs->inodes, inode);
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
-	}
-	length = getxattr(backing_proc_path(fd, path), name, value, size);
-	err = errno;
+	if (fd < 0)
+		return fd;
+	length = getxattr(backing_proc_path(fd, path), name, *value, size);
 	/* Of a filesystem without ACLs, which the kernel takes for a failed check (fs/fuse/acl.c). */
-	if (length < 0 && err == EOPNOTSUPP && is_acl(name))
-		err = ENODATA;
-	inode_fd_put(&fs->inodes, inode);
 	if (length < 0)
-		fuse_reply_err(req, err);
-	else
-		reply_value(req, value, (size_t)length, size);
+		length = errno == EOPNOTSUPP && is_acl(name) ? -ENODATA : -errno;
+	inode_fd_put(&fs->inodes, inode);
+	return length;
 }
 
 /* A value of lanefs's own stored attributes.  0 or -errno. */
@@ -114,55 +95,47 @@ static void stored_changed(struct lanefs *fs, struct inode *inode, const char *n
 		residency_reconsider(fs, S_ISREG(inode->type) ? inode : NULL);
 }
 
-void xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
-	       const char *value, size_t size, int flags)
+int xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
+	      const char *value, size_t size, int flags)
 {
 	char path[BACKING_PROC_PATH_MAX];
 	struct creds_drop drop;
 	int fd, err;
 
-	if (refuse_system(fs, req, name) || computed_obey(fs, req, inode, name))
-		return;
+	if (is_refused(fs, req, name))
+		return -EOPNOTSUPP;
 	err = computed_find(name, NULL) ? -EPERM : check_stored(inode, name, value, size);
-	if (err) {
-		fuse_reply_err(req, -err);
-		return;
-	}
+	if (err)
+		return err;
 	fd = inode_fd_get(&fs->inodes, inode);
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
-	}
+	if (fd < 0)
+		return fd;
 	/* Changing the access ACL clears set-group-ID for a caller outside the group (posix_acl_update_mode). */
 	drop = creds_drop_for(fs, req, fd, !strcmp(name, XATTR_ACL) && fuse_req_ctx(req)->uid);
 	creds_drop_enter(&drop);
-	err = setxattr(backing_proc_path(fd, path), name, value, size, flags) ? errno : 0;
+	err = setxattr(backing_proc_path(fd, path), name, value, size, flags) ? -errno : 0;
 	creds_drop_leave(&drop);
 	inode_fd_put(&fs->inodes, inode);
 	stored_changed(fs, inode, name);
-	fuse_reply_err(req, err);
+	return err;
 }
 
-void xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name)
+int xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name)
 {
 	char path[BACKING_PROC_PATH_MAX];
 	int fd, err;
 
-	if (refuse_system(fs, req, name))
-		return;
-	if (computed_find(name, NULL)) {
-		fuse_reply_err(req, EPERM);
-		return;
-	}
+	if (is_refused(fs, req, name))
+		return -EOPNOTSUPP;
+	if (computed_find(name, NULL))
+		return -EPERM;
 	fd = inode_fd_get(&fs->inodes, inode);
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
-	}
-	err = removexattr(backing_proc_path(fd, path), name) ? errno : 0;
+	if (fd < 0)
+		return fd;
+	err = removexattr(backing_proc_path(fd, path), name) ? -errno : 0;
 	inode_fd_put(&fs->inodes, inode);
 	stored_changed(fs, inode, name);
-	fuse_reply_err(req, err);
+	return err;
 }
 
 /*
@@ -188,28 +161,22 @@ static size_t hide_names(const struct lanefs *fs, char *list, size_t length, boo
 	return kept;
 }
 
-void xattr_list(struct lanefs *fs, fuse_req_t req, struct inode *inode, size_t size)
+ssize_t xattr_list(struct lanefs *fs, fuse_req_t req, struct inode *inode, char **list)
 {
-	g_autofree char *list = g_try_malloc(XATTR_LIST_MAX);
 	char path[BACKING_PROC_PATH_MAX];
 	ssize_t length;
-	int fd, err;
+	int fd;
 
-	if (!list) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
+	*list = g_try_malloc(XATTR_LIST_MAX);
+	if (!*list)
+		return -ENOMEM;
 	fd = inode_fd_get(&fs->inodes, inode);
-	if (fd < 0) {
-		fuse_reply_err(req, -fd);
-		return;
-	}
-	length = listxattr(backing_proc_path(fd, path), list, XATTR_LIST_MAX);
-	err = errno;
-	inode_fd_put(&fs->inodes, inode);
+	if (fd < 0)
+		return fd;
+	length = listxattr(backing_proc_path(fd, path), *list, XATTR_LIST_MAX);
 	if (length < 0)
-		fuse_reply_err(req, err);
-	else
-		reply_value(req, list, hide_names(fs, list, (size_t)length, !fuse_req_ctx(req)->uid),
-			    size);
+		length = -errno;
+	inode_fd_put(&fs->inodes, inode);
+	return length < 0 ? length :
+		(ssize_t)hide_names(fs, *list, (size_t)length, !fuse_req_ctx(req)->uid);
 }

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "call.h"
+#include "fs.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/*
+ * A call this long, in us, was either preempted or waited.  Which, is looked at for a while after one, as
+ * asking the kernel costs more than all else here.
+ */
+#define LONG_US 500
+#define WATCH_US (10 * G_USEC_PER_SEC)
+
+/* How long one that waited sends others to the workers. */
+#define SLOW_US (1 * G_USEC_PER_SEC)
+
+/* How often this thread has slept: voluntary context switches. */
+static long sleeps_of_thread(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nvcsw;
+}
+
+static void run(struct call *call)
+{
+	struct lanefs *fs = call->deferred.fs;
+	int64_t begin = g_get_monotonic_time(), end;
+	bool watched = begin < atomic_read(fs->calls_watched);
+	long sleeps = watched ? sleeps_of_thread() : 0;
+
+	call->run(call);
+	end = g_get_monotonic_time();
+	if (end - begin < LONG_US)
+		return;
+	if (watched && sleeps_of_thread() > sleeps)
+		atomic_write(fs->calls_slow, end + SLOW_US);
+	atomic_write(fs->calls_watched, end + WATCH_US);
+}
+
+static void run_elsewhere(struct work *work)
+{
+	struct call *call = (struct call *)work;
+
+	/* The mount is stopping, and this is the thread that received it. */
+	call->deferred.refused = 0;
+	run(call);
+	deferred_reply(&call->deferred, call->deferred.result);
+}
+
+static void ended_elsewhere(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	if (call->undo && call->lost)
+		call->undo(call);
+	g_free((char *)call->name);
+	g_free((char *)call->other_name);
+	g_free((void *)call->data);
+	g_free(call->value);
+}
+
+static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call)
+{
+	struct call *copy = g_memdup2(call, sizeof(*call));
+
+	copy->name = g_strdup(call->name);
+	copy->other_name = g_strdup(call->other_name);
+	copy->data = g_memdup2(call->data, call->size);
+	copy->deferred.ended = ended_elsewhere;
+	deferred_push(fs, &copy->deferred, req, run_elsewhere);
+}
+
+void call_do(fuse_req_t req, struct call *call)
+{
+	struct lanefs *fs = fuse_req_userdata(req);
+	bool shared = transport_current();
+
+	transport_ordered();
+	if (shared && g_get_monotonic_time() < atomic_read(fs->calls_slow)) {
+		hand_over(fs, req, call);
+		return;
+	}
+	call->deferred.fs = fs;
+	call->deferred.req = req;
+	call->brief = shared;
+	run(call);
+	deferred_answer(&call->deferred);
+	if (call->undo && call->lost)
+		call->undo(call);
+	g_free(call->value);
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+#include "metadata.h"
+#include "attr.h"
+#include "dir.h"
+#include "file.h"
+#include "locks.h"
+#include "names.h"
+#include "observe.h"
+#include "open.h"
+#include "xattr.h"
+
+#include <errno.h>
+#include <linux/limits.h>
+
+static struct lanefs *fs_of(const struct call *call)
+{
+	return call->deferred.fs;
+}
+
+/* NULL, to be answered with ESTALE, for an id that names nothing. */
+static struct inode *inode_of(struct call *call, fuse_ino_t ino)
+{
+	struct inode *inode = inodes_peek(&fs_of(call)->inodes, ino);
+
+	if (!inode)
+		call->deferred.result = -ESTALE;
+	return inode;
+}
+
+static void answer_entry(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	call->lost = fuse_reply_entry(deferred->req, &call->entry);
+}
+
+/* The kernel was given no lookup. */
+static void undo_entry(struct call *call)
+{
+	inodes_forget(&fs_of(call)->inodes, call->entry.ino, 1);
+}
+
+static void entry_result(struct call *call, int err, struct inode *inode)
+{
+	call->deferred.result = err;
+	if (err)
+		return;
+	attr_entry(fs_of(call), inode, &call->attr, &call->entry);
+	call->deferred.answer = answer_entry;
+	call->undo = undo_entry;
+}
+
+static void answer_attr(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	fuse_reply_attr(deferred->req, &call->attr, call->timeout);
+}
+
+static void attr_result(struct call *call, int err, struct inode *inode)
+{
+	struct stat *attr = &call->attr;
+
+	call->deferred.result = err;
+	if (err)
+		return;
+	attr->st_ino = backing_ino(&fs_of(call)->inodes.backing, attr->st_dev, attr->st_ino);
+	call->timeout = attr_timeout(fs_of(call), inode, attr);
+	call->deferred.answer = answer_attr;
+}
+
+void metadata_lookup(struct call *call)
+{
+	struct lanefs *fs = fs_of(call);
+	/* By file handle, also of what the kernel has forgotten. */
+	struct inode *inode, *parent = inodes_get(&fs->inodes, call->ino);
+	int err;
+
+	if (!parent) {
+		call->deferred.result = -ESTALE;
+		return;
+	}
+	err = inodes_lookup(&fs->inodes, parent, call->name, &inode, &call->attr);
+	inode_unref(&fs->inodes, parent);
+	entry_result(call, err, inode);
+}
+
+void metadata_getattr(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (inode)
+		attr_result(call, attr_get(fs_of(call), inode, &call->attr), inode);
+}
+
+static void answer_statx(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	fuse_reply_statx(deferred->req, 0, &call->statx, call->timeout);
+}
+
+void metadata_statx(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+	struct statx *stx = &call->statx;
+	struct stat attr;
+
+	if (!inode)
+		return;
+	call->deferred.result = attr_statx(fs_of(call), inode, call->mask, call->flags, stx);
+	if (call->deferred.result)
+		return;
+	backing_stat_from_statx(stx, &attr, NULL);
+	stx->stx_ino = backing_ino(&fs_of(call)->inodes.backing, attr.st_dev, stx->stx_ino);
+	call->timeout = attr_timeout(fs_of(call), inode, &attr);
+	call->deferred.answer = answer_statx;
+}
+
+void metadata_setattr(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+	struct file *file = call->has_file ? file_get(fs_of(call), call->file.fh) : NULL;
+	const struct stat asked = call->attr;
+
+	if (inode)
+		attr_result(call, attr_set(fs_of(call), call->deferred.req, inode, file, &asked,
+					   call->flags, &call->attr), inode);
+}
+
+static void answer_readlink(struct deferred *deferred)
+{
+	fuse_reply_readlink(deferred->req, ((struct call *)deferred)->value);
+}
+
+void metadata_readlink(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (!inode)
+		return;
+	call->value = g_malloc(PATH_MAX + 1);
+	call->deferred.result = names_readlink(fs_of(call), inode, call->value);
+	call->deferred.answer = answer_readlink;
+}
+
+void metadata_make(struct call *call)
+{
+	struct inode *inode = NULL, *parent = inode_of(call, call->ino);
+	int err;
+
+	if (!parent)
+		return;
+	err = names_make(fs_of(call), call->deferred.req, parent, call->name, call->mode,
+			 call->rdev, call->other_name, &inode, &call->attr);
+	entry_result(call, err, inode);
+}
+
+void metadata_link(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->other_ino);
+	struct inode *parent = inode ? inode_of(call, call->ino) : NULL;
+
+	if (parent)
+		entry_result(call, names_link(fs_of(call), inode, parent, call->name, &call->attr),
+			     inode);
+}
+
+void metadata_unlink(struct call *call)
+{
+	struct inode *parent = inode_of(call, call->ino);
+
+	if (parent)
+		call->deferred.result = names_unlink(fs_of(call), parent, call->name, call->flags);
+}
+
+void metadata_rename(struct call *call)
+{
+	struct inode *old_parent = inode_of(call, call->ino);
+	struct inode *new_parent = old_parent ? inode_of(call, call->other_ino) : NULL;
+
+	if (new_parent)
+		call->deferred.result = names_rename(fs_of(call), call->deferred.req, old_parent,
+						     call->name, new_parent, call->other_name,
+						     (unsigned int)call->flags);
+}
+
+static void answer_open(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	call->lost = fuse_reply_open(deferred->req, &call->file);
+}
+
+static void undo_open(struct call *call)
+{
+	open_undo(call->opened);
+}
+
+void metadata_open(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (!inode)
+		return;
+	call->deferred.result = open_inode(fs_of(call), call->deferred.req, inode, &call->file,
+					   &call->opened);
+	call->deferred.answer = answer_open;
+	call->undo = undo_open;
+}
+
+static void answer_create(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	call->lost = fuse_reply_create(deferred->req, &call->entry, &call->file);
+}
+
+static void undo_create(struct call *call)
+{
+	undo_open(call);
+	undo_entry(call);
+}
+
+void metadata_create(struct call *call)
+{
+	struct inode *parent = inode_of(call, call->ino);
+
+	if (!parent)
+		return;
+	call->deferred.result = open_create(fs_of(call), call->deferred.req, parent, call->name,
+					    call->mode, &call->file, &call->entry, &call->opened);
+	call->deferred.answer = answer_create;
+	call->undo = undo_create;
+}
+
+void metadata_flush(struct call *call)
+{
+	struct file *file = file_get(fs_of(call), call->file.fh);
+
+	observe_flush(file);
+	locks_drop_owner(file, call->file.lock_owner);
+	locks_closing(file);
+	call->deferred.result = file_flush(file);
+}
+
+void metadata_release(struct call *call)
+{
+	struct file *file = file_get(fs_of(call), call->file.fh);
+
+	locks_closed(file);
+	observe_release(file);
+	open_undo(file);
+}
+
+static void undo_opendir(struct call *call)
+{
+	dir_release(fs_of(call), call->file.fh);
+}
+
+void metadata_opendir(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (!inode)
+		return;
+	call->deferred.result = dir_open(fs_of(call), inode, &call->file.fh);
+	call->deferred.answer = answer_open;
+	call->undo = undo_opendir;
+}
+
+static void answer_value(struct deferred *deferred)
+{
+	struct call *call = (struct call *)deferred;
+
+	fuse_reply_buf(deferred->req, call->value, (size_t)deferred->result);
+}
+
+void metadata_readdir(struct call *call)
+{
+	call->value = g_try_malloc(call->size);
+	if (call->value)
+		call->deferred.result = dir_read(fs_of(call), call->deferred.req, call->file.fh,
+						 call->value, call->size, call->offset,
+						 call->plus, call->brief);
+	else
+		call->deferred.result = -ENOMEM;
+	call->deferred.answer = answer_value;
+}
+
+static void answer_statfs(struct deferred *deferred)
+{
+	const struct statvfs *result = (struct statvfs *)((struct call *)deferred)->value;
+
+	fuse_reply_statfs(deferred->req, result);
+}
+
+void metadata_statfs(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+	struct statvfs *result;
+
+	if (!inode)
+		return;
+	result = g_new(struct statvfs, 1);
+	call->value = (char *)result;
+	call->deferred.result = attr_statfs(fs_of(call), inode, result);
+	call->deferred.answer = answer_statfs;
+}
+
+void metadata_setxattr(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (inode)
+		call->deferred.result = xattr_set(fs_of(call), call->deferred.req, inode,
+						  call->name, call->data, call->size, call->flags);
+}
+
+/* The protocol's answer to GETXATTR and LISTXATTR: the size alone to who gives none. */
+static void answer_xattr(struct deferred *deferred)
+{
+	const struct call *call = (struct call *)deferred;
+
+	if (!call->size)
+		fuse_reply_xattr(deferred->req, (size_t)deferred->result);
+	else if ((size_t)deferred->result > call->size)
+		fuse_reply_err(deferred->req, ERANGE);
+	else
+		answer_value(deferred);
+}
+
+void metadata_getxattr(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (!inode)
+		return;
+	call->deferred.result = xattr_get(fs_of(call), call->deferred.req, inode, call->name,
+					  call->size, &call->value);
+	call->deferred.answer = answer_xattr;
+}
+
+void metadata_listxattr(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (!inode)
+		return;
+	call->deferred.result = xattr_list(fs_of(call), call->deferred.req, inode, &call->value);
+	call->deferred.answer = answer_xattr;
+}
+
+void metadata_removexattr(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (inode)
+		call->deferred.result = xattr_remove(fs_of(call), call->deferred.req, inode,
+						     call->name);
+}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""A backing filesystem that takes its time, and who must not wait for it."""
+import os
+import signal
+import statistics
+import time
+
+import pytest
+
+from util import Child, read_file, run, write_file
+
+CPU = max(os.sched_getaffinity(0))
+WAIT = 0.05
+NAMES = 400
+
+
+def stat_all(root):
+    for i in range(NAMES):
+        os.stat(f"{root}/{i}/f")
+
+
+def list_all(root):
+    for i in range(NAMES):
+        os.listdir(f"{root}/{i}")
+
+
+def make_all(root):
+    for i in range(NAMES):
+        os.mkdir(f"{root}/{i}/new")
+
+
+def keep_stopping(pid):
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(WAIT)
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(WAIT / 10)
+
+
+def read_times(path, seconds):
+    """Of opening, reading and closing it, over and over."""
+    times = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        begin = time.monotonic()
+        assert read_file(path) == b"hot"
+        times.append(time.monotonic() - begin)
+        time.sleep(0.002)
+    return times
+
+
+@pytest.fixture
+def beside_slow(mount, scratch):
+    """A mount of a directory with a file "hot" and a filesystem "cold" below, and the process that serves
+    that one."""
+    source = scratch.directory("source")
+    os.mkdir(f"{source}/cold")
+    write_file(f"{source}/hot", b"hot")
+    slow = mount("transport=dev", "attr-timeout=0")
+    for i in range(NAMES):
+        os.mkdir(slow.backing(str(i)))
+        write_file(slow.backing(f"{i}/f"), b"cold")
+    run("mount", "--bind", slow.path, f"{source}/cold")
+    before = os.sched_getaffinity(0)
+    try:
+        m = mount("transport=io_uring", source=source)
+        os.sched_setaffinity(0, {CPU})
+        yield m, slow.pid
+    finally:
+        os.sched_setaffinity(0, before)
+        run("umount", "-l", f"{source}/cold")
+
+
+@pytest.mark.parametrize("use", [stat_all, list_all, make_all])
+def test_hot_file_beside_a_cold_tree(beside_slow, use):
+    """Who runs on the same processor has the same queue of io_uring, which one thread serves."""
+    m, slow = beside_slow
+    assert read_file(m.join("hot")) == b"hot"
+    with Child(keep_stopping, slow) as stopper:
+        with Child(use, m.join("cold")) as user:
+            times = read_times(m.join("hot"), 2)
+            assert user.poll() is None, user.result()
+            # The first that waits is what tells.
+            assert statistics.median(times) < WAIT / 5
+            assert sum(time > WAIT / 2 for time in times) <= 6
+            stopper.close()
+            os.kill(slow, signal.SIGCONT)
+            user.result()
