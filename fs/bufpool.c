@@ -41,24 +41,18 @@ struct bufpool {
 	GQueue waiting;               /* of struct bufpool_wait, for such memory */
 };
 
-/* Huge pages the administrator has set aside, else what madvise() can find; 0 or -1. */
+/*
+ * Transparent huge pages, not those the administrator has set aside (MAP_HUGETLB): a device is as fast with
+ * either, those are somebody's, a database's say, and where a control group or another process has taken
+ * them by the time of the first fault, that is SIGBUS.  0 or -1.
+ */
 static int bufpool_map(struct bufpool *pool)
 {
 	size_t size = pool->count * BUFPOOL_SLAB;
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 
-	pool->mapped = size;
-	pool->mapping = MAP_FAILED;
-	if (pool->count >= HUGE_LEAST)
-		pool->mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0);
-	if (pool->mapping != MAP_FAILED && !((uintptr_t)pool->mapping & (BUFPOOL_SLAB - 1))) {
-		pool->memory = pool->mapping;
-		return 0;
-	}
-	if (pool->mapping != MAP_FAILED)
-		munmap(pool->mapping, size);
 	pool->mapped = size + BUFPOOL_SLAB;
-	pool->mapping = mmap(NULL, pool->mapped, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1, 0);
+	pool->mapping = mmap(NULL, pool->mapped, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (pool->mapping == MAP_FAILED)
 		return -1;
 	pool->memory = (char *)(((uintptr_t)pool->mapping + BUFPOOL_SLAB - 1) &

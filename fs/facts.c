@@ -172,8 +172,8 @@ static void look_resident(struct lanefs *fs, struct inode *inode, struct facts *
 	/* Of a file that is being written that may be just what was written. */
 	if (facts->moving && (facts->policy.open_flags & O_ACCMODE) != O_RDONLY)
 		return;
-	/* Asking what is in memory moves no time of access. */
-	fd = inode_open(&fs->inodes, inode, O_RDONLY);
+	/* Asking what is in memory moves no time of access, and does not wait for a lease (O_NONBLOCK). */
+	fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NONBLOCK);
 	if (fd < 0)
 		return;
 	facts->policy.resident = residency_sample(fd, facts->policy.size);

@@ -283,20 +283,21 @@ bool inode_is_forgotten(struct inodes *inodes, struct inode *inode)
 	return forgotten;
 }
 
-void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name)
-{
-	if (inode == inodes->root)
-		return;
-	g_mutex_lock(&inodes->lock);
-	inode_set_name_locked(inode, parent, name);
-	g_mutex_unlock(&inodes->lock);
-}
-
 void inode_lost_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name)
 {
 	g_mutex_lock(&inodes->lock);
 	if (inode->parent == parent && g_strcmp0(inode->name, name) == 0)
 		forget_name(inode);
+	g_mutex_unlock(&inodes->lock);
+}
+
+void inode_moved_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name,
+		      uint64_t new_parent, const char *new_name)
+{
+	g_mutex_lock(&inodes->lock);
+	if (inode->parent == parent && g_strcmp0(inode->name, name) == 0)
+		forget_name(inode);
+	inode_set_name_locked(inode, new_parent, new_name);
 	g_mutex_unlock(&inodes->lock);
 }
 

@@ -158,8 +158,9 @@ void inodes_close_idle(struct inodes *inodes);
 /* Closes the idle descriptors: for when the process has run out of them. */
 void inodes_shed(struct inodes *inodes);
 
-/* Its name changed (rename, link).  name is copied; NULL with parent 0: unknown. */
-void inode_set_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name);
+/* A rename, of one name of perhaps several.  new_name is copied. */
+void inode_moved_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name,
+		      uint64_t new_parent, const char *new_name);
 
 /* That name is gone; another may be left. */
 void inode_lost_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name);

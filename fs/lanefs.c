@@ -4,6 +4,7 @@
 #include "lanefs.h"
 #include "bufpool.h"
 #include "caller.h"
+#include "caps.h"
 #include "dir.h"
 #include "drop-behind.h"
 #include "kernel-pages.h"
@@ -24,6 +25,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
@@ -85,7 +87,7 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	fs->memory = memory_total();
 	fs->memory_limit = memory_limit();
 	fs->started = g_get_monotonic_time();
-	fs->root_daemon = geteuid() == 0;
+	fs->root_daemon = geteuid() == 0 && caps_have(CAP_SETUID) && caps_have(CAP_SETGID);
 	fs->noatime = has_mount_option(config, "noatime");
 	fs->log_opens = !g_log_writer_default_would_drop(G_LOG_LEVEL_DEBUG, "lanefs-open");
 	g_mutex_init(&fs->reload_lock);
@@ -143,6 +145,8 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	/* The daemon acts for callers of other groups, and must not be in one itself. */
 	if (fs->root_daemon)
 		setgroups(0, NULL);
+	else if (!geteuid())
+		g_warning("without CAP_SETUID and CAP_SETGID what other users create belongs to root");
 	fs->pool = bufpool_new(MAX(BUFPOOL_SLAB, MIN(fs->config->pool, fs->memory_limit / 4)));
 	/* glibc keeps freed memory by thread, half a MiB each: half of a small control group. */
 	if (fs->memory_limit < MEMORY_SHARED)

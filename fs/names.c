@@ -26,6 +26,27 @@ static int make(int dir_fd, const char *name, mode_t mode, dev_t rdev, const cha
 	return result ? -errno : 0;
 }
 
+/*
+ * Set-ID bits a new file of the caller's may have, where the daemon may do what the caller may not:
+ * those of the directory's group are for its members (mode_strip_sgid() in fs/inode.c; before Linux 6.0
+ * only the backing filesystem asked, of the daemon), and what belongs to the daemon's user gets none.
+ */
+static mode_t allowed_mode(struct lanefs *fs, fuse_req_t req, int dir_fd, mode_t mode)
+{
+	const mode_t of_group = S_ISGID | S_IXGRP;
+	const uid_t uid = fuse_req_ctx(req)->uid;
+	struct stat dir;
+
+	if (S_ISDIR(mode))
+		return mode;
+	if (!fs->root_daemon && uid != geteuid())
+		return mode & ~(mode_t)(S_ISUID | S_ISGID);
+	if ((mode & of_group) == of_group && uid && !backing_stat(dir_fd, "", &dir, NULL) &&
+	    dir.st_mode & S_ISGID && !creds_in_group(req, dir.st_gid))
+		mode &= ~(mode_t)S_ISGID;
+	return mode;
+}
+
 int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
 	       mode_t mode, dev_t rdev, const char *target, struct inode **out, struct stat *attr)
 {
@@ -34,6 +55,7 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 
 	if (dir_fd < 0)
 		return dir_fd;
+	mode = allowed_mode(fs, req, dir_fd, mode);
 	creds_enter(fs, req);
 	err = make(dir_fd, name, mode, rdev, target);
 	creds_leave(fs, req);
@@ -192,9 +214,10 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 	err = rename_as(fs, req, old_fd, old_name, new_fd, new_name, flags);
 	/* Renaming one hard link onto another of the same file does nothing at all. */
 	if (!err && moved && moved != victim) {
-		inode_set_name(&fs->inodes, moved, new_parent->id, new_name);
+		inode_moved_name(&fs->inodes, moved, old_parent->id, old_name, new_parent->id, new_name);
 		if (exchanged)
-			inode_set_name(&fs->inodes, exchanged, old_parent->id, old_name);
+			inode_moved_name(&fs->inodes, exchanged, new_parent->id, new_name,
+					 old_parent->id, old_name);
 	}
 	release_victim(fs, victim, new_parent, new_name, !err && victim != moved, last);
 	release_moved(fs, moved);
@@ -243,6 +266,7 @@ static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char
 {
 	int fd;
 
+	mode = allowed_mode(fs, req, dir_fd, mode);
 	creds_enter(fs, req);
 	fd = name ? openat(dir_fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) :
 		    openat(dir_fd, ".", flags | O_TMPFILE | O_CLOEXEC, mode);

@@ -62,6 +62,15 @@ static struct inode *directory_of(struct notify *notify, int watch)
 	return dir;
 }
 
+/* With the lock held. */
+static void forget_watch_locked(struct notify *notify, int watch, struct inode *dir)
+{
+	if (g_hash_table_remove(notify->inotify.watches, GINT_TO_POINTER(watch)))
+		atomic_sub(notify->counts.watches, 1);
+	if (dir)
+		__atomic_store_n(&dir->watched, 0, __ATOMIC_RELAXED);
+}
+
 static void forget_watch(struct notify *notify, int watch)
 {
 	struct inodes *inodes = &notify->fs->inodes;
@@ -71,19 +80,28 @@ static void forget_watch(struct notify *notify, int watch)
 	g_mutex_lock(&notify->inotify.lock);
 	id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
 	dir = id ? inodes_get(inodes, *id) : NULL;
-	if (g_hash_table_remove(notify->inotify.watches, GINT_TO_POINTER(watch)))
-		atomic_sub(notify->counts.watches, 1);
-	if (dir)
-		__atomic_store_n(&dir->watched, 0, __ATOMIC_RELAXED);
+	forget_watch_locked(notify, watch, dir);
 	g_mutex_unlock(&notify->inotify.lock);
 	inode_unref(inodes, dir);
 }
 
-/* A lookup before IN_IGNORED is read is not to find the directory watched. */
+/* Of a directory that the kernel does not know, if it has not looked it up again meanwhile. */
 static void remove_watch(struct notify *notify, int watch)
 {
-	forget_watch(notify, watch);
-	inotify_rm_watch(notify->inotify.fd, watch);
+	struct inodes *inodes = &notify->fs->inodes;
+	struct inode *dir;
+	uint64_t *id;
+
+	g_mutex_lock(&notify->inotify.lock);
+	id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
+	dir = id ? inodes_get(inodes, *id) : NULL;
+	if (!dir || inode_is_forgotten(inodes, dir)) {
+		/* A lookup before IN_IGNORED is read is not to find the directory watched. */
+		forget_watch_locked(notify, watch, dir);
+		inotify_rm_watch(notify->inotify.fd, watch);
+	}
+	g_mutex_unlock(&notify->inotify.lock);
+	inode_unref(inodes, dir);
 }
 
 /* Gives up the watches on directories that the kernel does not know any more. */
@@ -114,53 +132,58 @@ static void warn_once(struct notify *notify, int err)
 	g_once_init_leave(&notify->inotify.warned, 1);
 }
 
-/* The new watch, or -errno. */
+/*
+ * 0 or -errno.  A directory that was forgotten and is known again gets the watch it had: that is not to be
+ * removed between its being told and its being entered.
+ */
 static int add_watch(struct notify *notify, struct inode *dir)
 {
+	struct notify_inotify *own = &notify->inotify;
 	struct inodes *inodes = &notify->fs->inodes;
 	char path[BACKING_PROC_PATH_MAX];
-	int fd = inode_fd_get(inodes, dir), watch;
+	int fd = inode_fd_get(inodes, dir), watch, err = 0;
 
 	if (fd < 0)
 		return fd;
-	watch = inotify_add_watch(notify->inotify.fd, backing_proc_path(fd, path), MASK);
-	if (watch < 0)
-		watch = -errno;
+	g_mutex_lock(&own->lock);
+	watch = inotify_add_watch(own->fd, backing_proc_path(fd, path), MASK);
+	if (watch < 0) {
+		err = -errno;
+	} else {
+		if (g_hash_table_insert(own->watches, GINT_TO_POINTER(watch),
+					g_memdup2(&dir->id, sizeof(dir->id))))
+			atomic_add(notify->counts.watches, 1);
+		__atomic_store_n(&dir->watched, 1, __ATOMIC_RELAXED);
+	}
+	g_mutex_unlock(&own->lock);
 	inode_fd_put(inodes, dir);
-	return watch;
+	return err;
 }
 
 void notify_inotify_watch(struct notify *notify, struct inode *dir)
 {
 	struct notify_inotify *own = &notify->inotify;
 	int64_t now = g_get_monotonic_time();
-	uint64_t *id;
 	bool full;
-	int watch;
+	int err;
 
 	g_mutex_lock(&own->lock);
 	full = now < own->full_until;
 	g_mutex_unlock(&own->lock);
-	watch = full ? -ENOSPC : add_watch(notify, dir);
-	if (watch == -ENOSPC && !full) {
+	err = full ? -ENOSPC : add_watch(notify, dir);
+	if (err == -ENOSPC && !full) {
 		sweep(notify);
-		watch = add_watch(notify, dir);
+		err = add_watch(notify, dir);
 	}
-	g_mutex_lock(&own->lock);
-	if (watch >= 0) {
-		id = g_new(uint64_t, 1);
-		*id = dir->id;
-		if (g_hash_table_insert(own->watches, GINT_TO_POINTER(watch), id))
-			atomic_add(notify->counts.watches, 1);
-		__atomic_store_n(&dir->watched, 1, __ATOMIC_RELAXED);
-	} else if (!full && watch == -ENOSPC) {
-		own->full_until = now + FULL_US;
-	}
-	g_mutex_unlock(&own->lock);
-	if (watch >= 0)
+	if (!err)
 		return;
+	if (err == -ENOSPC && !full) {
+		g_mutex_lock(&own->lock);
+		own->full_until = now + FULL_US;
+		g_mutex_unlock(&own->lock);
+	}
 	atomic_add(notify->counts.unwatched, 1);
-	warn_once(notify, -watch);
+	warn_once(notify, -err);
 }
 
 /*

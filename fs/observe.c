@@ -262,7 +262,7 @@ void observe_release(struct file *file)
 	strewn = may_be_strewn(observed);
 	if (!mapped && !strewn)
 		return;
-	fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY);
+	fd = inode_open(&file->fs->inodes, file->inode, O_RDONLY | O_NONBLOCK);
 	if (fd < 0)
 		return;
 	if (mapped && resident_bytes(fd, observed->size) > observed->resident + others)

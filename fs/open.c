@@ -35,11 +35,15 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, pid_t opener, st
 		err = dir_fd;
 	}
 	inode_unref(&fs->inodes, parent);
-	if (!err && !memcmp(&key, &inode->key, sizeof(key)))
+	if (!err && !memcmp(&key, &inode->key, sizeof(key))) {
+		/* Who was sent to look again did, and found another; of the next change it is told anew. */
+		if (atomic_read(inode->stale_opener))
+			atomic_write(inode->stale_opener, 0);
 		return 0;
+	}
 	/*
-	 * Once to each: the kernel tries again, and finds by the name what is there now; what was
-	 * opened without one (/proc/PID/fd, a file handle) comes here again and must get through.
+	 * Once to the last who came: the kernel tries again, and finds by the name what is there now; what
+	 * was opened without one (/proc/PID/fd, a file handle) comes here again and must get through.
 	 */
 	if (__atomic_exchange_n(&inode->stale_opener, (uint32_t)opener + 1, __ATOMIC_RELAXED) !=
 	    (uint32_t)opener + 1)

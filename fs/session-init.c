@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #define G_LOG_DOMAIN "lanefs"
 
+#include "caps.h"
 #include "session-init.h"
 #include "fs.h"
 
+#include <linux/capability.h>
 #include <sys/stat.h>
 
 /* Requests of read-ahead and of asynchronous direct I/O the kernel may have under way at once. */
@@ -42,7 +44,7 @@ static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
 		fs->no_passthrough = "passthrough=off";
 	else if (!(conn->capable_ext & FUSE_CAP_PASSTHROUGH))
 		fs->no_passthrough = "the kernel (before 6.9) has no FUSE passthrough";
-	else if (!fs->root_daemon)
+	else if (!caps_have(CAP_SYS_ADMIN))
 		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN";
 	else if (in_user_namespace())
 		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN outside of user namespaces";

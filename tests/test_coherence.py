@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import util_sys
 from util import Child, patience, pattern, read_file, run, wait_for, write_file
 
 LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
@@ -73,6 +74,27 @@ def test_outside_change_is_seen_at_the_next_open(m):
     for fill, size in ((b"b", 50000), (b"c", 70000), (b"d", 10), (b"e", 50000)):
         write_file(m.backing("f"), fill * size)
         assert read_file(m.join("f")) == fill * size
+
+
+@pytest.mark.parametrize("unlinked", [False, True])
+def test_replaced_outside_under_one_of_two_names(m, unlinked):
+    """OPEN does not say by which name."""
+    write_file(m.backing("a"), b"old")
+    os.link(m.backing("a"), m.backing("b"))
+    assert read_file(m.join("a")) == read_file(m.join("b")) == b"old"
+    if unlinked:
+        os.unlink(m.join("b"))
+    write_file(m.backing("new"), b"new")
+    os.replace(m.backing("new"), m.backing("a"))
+    assert read_file(m.join("a")) == b"new"
+
+
+def test_two_files_exchanged_outside_again_and_again(m):
+    for name in ("f", "g"):
+        write_file(m.backing(name), name.encode())
+    for turn in range(6):
+        assert read_file(m.join("f")) == b"fg"[turn % 2:turn % 2 + 1]
+        util_sys.renameat2(m.backing("f"), m.backing("g"), util_sys.RENAME_EXCHANGE)
 
 
 @pytest.fixture

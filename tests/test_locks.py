@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """flock, POSIX and open-file-description locks, shared with users of the backing file."""
+import contextlib
 import errno
 import fcntl
 import os
@@ -24,6 +25,38 @@ def pair(request, m):
     write_file(m.backing("f"), b"x" * 1000)
     ways = {"mount": m.join("f"), "backing": m.backing("f")}
     return [ways[way] for way in request.param.split("-")]
+
+
+@contextlib.contextmanager
+def lease(path, kind):
+    """As Samba takes it; who may wait for it waits for lease-break-time, 45 s."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fd = os.open(path, os.O_RDONLY if kind == READ else os.O_RDWR)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
+        yield fd
+    finally:
+        os.close(fd)
+        signal.signal(signal.SIGIO, before)
+
+
+@pytest.mark.daemon
+def test_asking_for_a_lock_breaks_no_lease(m):
+    write_file(m.backing("f"), b"x")
+    with open(m.join("f"), "rb") as stream, lease(m.backing("f"), READ) as fd:
+        assert lock_conflict(stream.fileno(), READ) is None
+        assert fcntl.fcntl(fd, fcntl.F_GETLEASE) == READ
+
+
+@pytest.mark.daemon
+def test_looks_wait_for_no_lease(m):
+    with open(m.backing("f"), "wb") as stream:
+        stream.truncate(200 << 20)
+    os.stat(m.join("f"))
+    with lease(m.backing("f"), WRITE):
+        begin = time.monotonic()
+        assert os.getxattr(m.join("f"), "user.lanefs.lane")
+        assert time.monotonic() - begin < 20
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Permissions and ownership: exactly those of a native directory, for every user."""
+import ctypes
 import errno
 import os
 import stat
@@ -13,6 +14,8 @@ from util import (GROUP_X, NOBODY, USER_A, USER_B, Child, as_user, need, outcome
                   read_file, run, write_file)
 
 # A version 2 capability blob: cap_net_raw, effective and permitted.
+# linux/prctl.h, linux/capability.h
+PR_CAPBSET_DROP, CAP_SETGID, CAP_SETUID = 24, 6, 7
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
 
@@ -115,6 +118,33 @@ def test_set_gid_is_not_for_those_outside_the_group(m, open_dir, native):
         assert as_user(USER_A, make, open_dir, groups=groups, umask=0) == expected
         os.unlink(native + "/f")
         os.unlink(open_dir + "/f")
+
+
+def drop_from_bounding_set(*capabilities):
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in capabilities:
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("missing", [CAP_SETUID, CAP_SETGID])
+def test_daemon_that_cannot_act_for_others(mount, missing):
+    """What they create belongs to root, and so it must not be theirs to run as root."""
+    m = mount(enter=lambda: drop_from_bounding_set(missing))
+    m.allowed.append("CAP_SETUID")
+    assert "what other users create belongs to root" in m.log()
+    os.chmod(m.path, 0o777)
+
+    def make():
+        os.close(os.open(m.join("f"), os.O_CREAT | os.O_WRONLY, 0o6755))
+        os.mknod(m.join("g"), stat.S_IFREG | 0o6755)
+    as_user(USER_A, make, umask=0)
+    for name in ("f", "g"):
+        assert owner(m.join(name)) == (0, 0)
+        assert stat.S_IMODE(os.stat(m.backing(name)).st_mode) == 0o755
+    os.close(os.open(m.join("own"), os.O_CREAT | os.O_WRONLY, 0o4755))
+    assert stat.S_IMODE(os.stat(m.join("own")).st_mode) == 0o4755 & ~os.umask(os.umask(0))
 
 
 def suid_changes():
