@@ -233,6 +233,7 @@ static int set_times(int fd, const struct stat *attr, int to_set)
 #define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | \
 		   FUSE_SET_ATTR_MTIME_NOW)
+#define SET_ANY (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_SIZE | SET_OWNER | SET_TIMES)
 #define SET_KILL (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
 
 static int set_all(struct lanefs *fs, int fd, struct file *file, const struct stat *attr,
@@ -241,7 +242,7 @@ static int set_all(struct lanefs *fs, int fd, struct file *file, const struct st
 	int err = 0;
 
 	/* chown(2) with nothing to change: the set-ID bits go and ctime moves. */
-	if (!(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_SIZE | SET_OWNER | SET_TIMES)))
+	if (!(to_set & SET_ANY))
 		return set_owner(fd, attr, 0);
 	if (to_set & FUSE_SET_ATTR_MODE)
 		err = set_mode(fd, attr->st_mode);
@@ -264,12 +265,32 @@ static bool must_drop_setid(fuse_req_t req, int fd, int to_set)
 {
 	struct stat attr;
 
-	if (!(to_set & SET_KILL))
+	if (to_set & SET_ANY && !(to_set & SET_KILL))
 		return false;
-	if (!(to_set & SET_OWNER))
+	if (to_set & SET_ANY && !(to_set & SET_OWNER))
 		return true;
 	return fuse_req_ctx(req)->uid && !backing_stat(fd, "", &attr, NULL) &&
 	       !creds_in_group(req, attr.st_gid);
+}
+
+/*
+ * chown(2) with nothing to change, of a file with set-ID bits: the kernel asks nobody whether the caller may
+ * clear them, as it leaves that to the filesystem (FUSE_HANDLE_KILLPRIV_V2), where elsewhere it takes the
+ * owner (setattr_prepare() in fs/attr.c).  Who writes, which clears them without being the owner, sends the
+ * same, with the file open.
+ */
+static bool may_clear_setid(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd)
+{
+	const uid_t uid = fuse_req_ctx(req)->uid;
+	struct stat attr;
+	bool clears;
+
+	if (!uid || S_ISDIR(inode->type) || backing_stat(fd, "", &attr, NULL) || uid == attr.st_uid)
+		return true;
+	clears = attr.st_mode & S_ISUID ||
+		 (attr.st_mode & S_ISGID &&
+		  (attr.st_mode & S_IXGRP || !creds_in_group(req, attr.st_gid)));
+	return !clears || inode_mode_is_writable(fs, inode);
 }
 
 int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file *file,
@@ -281,6 +302,10 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
 		return fd;
+	if (!(to_set & SET_ANY) && !may_clear_setid(fs, req, inode, fd)) {
+		inode_fd_put(&fs->inodes, inode);
+		return -EPERM;
+	}
 	drop = creds_drop_for(fs, req, fd, must_drop_setid(req, fd, to_set));
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		window_changed(fs, inode, attr->st_size, -1);

@@ -24,11 +24,15 @@ struct dir {
 	char buffer[BUFFER_SIZE] __attribute__((aligned(8))); /* by lock */
 };
 
-int dir_open(struct lanefs *fs, struct inode *inode, uint64_t *id)
+int dir_open(struct lanefs *fs, struct inode *inode, int flags, uint64_t *id)
 {
+	const int noatime = flags & O_NOATIME || fs->noatime ? O_NOATIME : 0;
 	struct dir *dir;
-	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_DIRECTORY);
+	int fd = inode_open_to_keep(&fs->inodes, inode, O_RDONLY | O_DIRECTORY | noatime);
 
+	/* It is for the owner and CAP_FOWNER; where it is refused the atime moves. */
+	if (fd == -EPERM && noatime)
+		fd = inode_open_to_keep(&fs->inodes, inode, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
 	dir = g_malloc(sizeof(*dir));

@@ -12,8 +12,8 @@
 
 struct dir;
 
-/* 0 and the handle's id, or -errno. */
-int dir_open(struct lanefs *fs, struct inode *inode, uint64_t *id);
+/* 0 and the handle's id, or -errno.  flags: as for open(2), of which O_NOATIME counts. */
+int dir_open(struct lanefs *fs, struct inode *inode, int flags, uint64_t *id);
 void dir_release(struct lanefs *fs, uint64_t id);
 
 /* A directory the kernel had open when the session ended. */

@@ -99,10 +99,10 @@ static int open_flags(const struct file *file)
 /* O_NOATIME is for the owner and CAP_FOWNER; where it is refused the atime moves. */
 static int open_noatime(struct file *file, int flags)
 {
-	int fd = inode_open(&file->fs->inodes, file->inode, flags);
+	int fd = inode_open_to_keep(&file->fs->inodes, file->inode, flags);
 
 	if (fd == -EPERM && (flags & O_NOATIME))
-		fd = inode_open(&file->fs->inodes, file->inode, flags & ~O_NOATIME);
+		fd = inode_open_to_keep(&file->fs->inodes, file->inode, flags & ~O_NOATIME);
 	/* It is not the caller who has too many. */
 	return fd == -EMFILE ? -ENFILE : fd;
 }

@@ -226,3 +226,31 @@ int inode_open(struct inodes *inodes, struct inode *inode, int flags)
 	INODES_RETRY_SHED(inodes, fd, open_once(inodes, inode, flags));
 	return fd;
 }
+
+/* Descriptors are given out from the lowest, so that a high one says how few are left. */
+static int keep(const struct inodes *inodes, int fd, int flags)
+{
+	if (fd < 0 || (unsigned int)fd < inodes->fds_files[!!(flags & O_DIRECTORY)])
+		return fd;
+	close(fd);
+	return -EMFILE;
+}
+
+int inode_open_to_keep(struct inodes *inodes, struct inode *inode, int flags)
+{
+	int fd;
+
+	INODES_RETRY_SHED(inodes, fd, keep(inodes, open_once(inodes, inode, flags), flags));
+	return fd;
+}
+
+int inodes_ask_for_fd(struct inodes *inodes, int any_fd)
+{
+	int fd;
+
+	INODES_RETRY_SHED(inodes, fd, keep(inodes, fcntl(any_fd, F_DUPFD_CLOEXEC, 0), 0));
+	if (fd < 0)
+		return -EMFILE;
+	close(fd);
+	return 0;
+}

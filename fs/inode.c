@@ -127,6 +127,7 @@ void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *nam
 	if (inode->parent == parent && g_strcmp0(inode->name, name) == 0)
 		return;
 	inode->several_names |= inode->name && name;
+	inode->nameless = false;
 	g_free(inode->name);
 	inode->name = g_strdup(name);
 	inode->parent = parent;
@@ -157,8 +158,9 @@ static void finish_unref(struct inodes *inodes, struct unref todo)
 		inode_free(inodes, todo.free);
 }
 
-int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_max)
+int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_most)
 {
+	const unsigned int reserve = CLAMP(fds_most / 16, 2, 256);
 	struct backing_handle handle;
 	struct backing_key key;
 	struct stat attr;
@@ -168,7 +170,9 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	g_mutex_init(&inodes->lock);
 	table_init(&inodes->table);
 	inodes->by_key = g_hash_table_new(inode_hash, inode_equal);
-	inodes->fds_max = fds_max;
+	inodes->fds_max = CLAMP(fds_most / 4, 16, 16384);
+	inodes->fds_files[0] = fds_most - reserve;
+	inodes->fds_files[1] = fds_most - reserve / 2;
 	err = backing_init(&inodes->backing, source_fd, noatime);
 	if (err)
 		return err;
@@ -301,6 +305,13 @@ void inode_moved_name(struct inodes *inodes, struct inode *inode, uint64_t paren
 	g_mutex_unlock(&inodes->lock);
 }
 
+void inode_set_nameless(struct inodes *inodes, struct inode *inode)
+{
+	g_mutex_lock(&inodes->lock);
+	inode->nameless = true;
+	g_mutex_unlock(&inodes->lock);
+}
+
 bool inode_get_name(struct inodes *inodes, struct inode *inode, struct inode **parent, char **name)
 {
 	struct inode *dir = NULL;
@@ -394,7 +405,7 @@ bool inode_is_leaving(struct inodes *inodes, struct inode *inode)
 	bool leaving;
 
 	g_mutex_lock(&inodes->lock);
-	leaving = inode->dead || inode->moving;
+	leaving = inode->dead || inode->moving || inode->nameless;
 	g_mutex_unlock(&inodes->lock);
 	return leaving;
 }

@@ -48,6 +48,7 @@ struct inode {
 	bool retired;            /* L */
 	bool dead;               /* L, the last link is gone */
 	bool several_names;      /* L, it was seen under more than one */
+	bool nameless;           /* L, made by O_TMPFILE and not linked since */
 	/* In a word of their own: the compiler may read neighbours of what L protects with it. */
 	uint64_t told;           /* atomic, version of the attributes the kernel was last given */
 	union {
@@ -80,12 +81,17 @@ struct inodes {
 	GQueue retained;         /* L, oldest first */
 	unsigned int fds;        /* L, descriptors in inodes */
 	unsigned int fds_max;    /* fixed */
+	unsigned int fds_files[2]; /* fixed, from those numbers on they are not for open files, directories */
 	uint32_t round;          /* L, counts calls of inodes_close_idle() */
 	struct inode *root;      /* fixed */
 };
 
-/* source_fd, noatime: as for backing_init().  fds_max: descriptors that may be kept.  0 or -errno. */
-int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_max);
+/*
+ * source_fd, noatime: as for backing_init().  fds_most: descriptors the process may have, of which a quarter
+ * is kept for inodes, and the last are not for open files: who opens very many leaves what others need to
+ * rename, remove or list something.  0 or -errno.
+ */
+int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_most);
 void inodes_finish(struct inodes *inodes);
 
 /* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE. */
@@ -149,6 +155,15 @@ void inode_fd_put(struct inodes *inodes, struct inode *inode);
 int inode_open(struct inodes *inodes, struct inode *inode, int flags);
 
 /*
+ * The same for a descriptor that an open file keeps.  -EMFILE also when only those are left that
+ * requests need for a moment.
+ */
+int inode_open_to_keep(struct inodes *inodes, struct inode *inode, int flags);
+
+/* 0 when there is a descriptor for that, or -EMFILE.  any_fd: one that is open. */
+int inodes_ask_for_fd(struct inodes *inodes, int any_fd);
+
+/*
  * Closes the descriptors that have been idle since the last call but one, of inodes that
  * are found by handle: kept for ever they would hold the blocks of files that are deleted behind
  * the mount.  To be called every few seconds.
@@ -161,6 +176,9 @@ void inodes_shed(struct inodes *inodes);
 /* A rename, of one name of perhaps several.  new_name is copied. */
 void inode_moved_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name,
 		      uint64_t new_parent, const char *new_name);
+
+/* Made by O_TMPFILE: without a name, and yet not deleted. */
+void inode_set_nameless(struct inodes *inodes, struct inode *inode);
 
 /* That name is gone; another may be left. */
 void inode_lost_name(struct inodes *inodes, struct inode *inode, uint64_t parent, const char *name);

@@ -25,6 +25,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
@@ -38,14 +39,11 @@
 /* With less memory than this, what threads have freed is shared among them. */
 #define MEMORY_SHARED (64 << 20)
 
-/* A quarter of what the process may have: the rest is for open files. */
-static unsigned int descriptors_to_keep(void)
+static unsigned int descriptors_most(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return 64;
-	return (unsigned int)CLAMP(limit.rlim_cur / 4, 16, 16384);
+	return getrlimit(RLIMIT_NOFILE, &limit) ? 256 : (unsigned int)MIN(limit.rlim_cur, INT_MAX);
 }
 
 static bool has_mount_option(const struct config *config, const char *option)
@@ -96,7 +94,7 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	start_learning(fs, config);
 	table_init(&fs->files);
 	table_init(&fs->dirs);
-	err = inodes_init(&fs->inodes, source_fd, fs->noatime, descriptors_to_keep());
+	err = inodes_init(&fs->inodes, source_fd, fs->noatime, descriptors_most());
 	if (err) {
 		g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(-err), "%s: %s", source,
 			    g_strerror(-err));

@@ -50,15 +50,15 @@ static struct owner *owner_find(struct inode_mode *mode, uint64_t id)
 static int open_for_locks(struct file *file)
 {
 	struct inodes *inodes = &file->fs->inodes;
-	int fd = inode_open(inodes, file->inode, O_RDWR);
+	int fd = inode_open_to_keep(inodes, file->inode, O_RDWR);
 
 	/* Append-only (chattr +a). */
 	if (fd == -EPERM)
-		fd = inode_open(inodes, file->inode, O_RDWR | O_APPEND);
+		fd = inode_open_to_keep(inodes, file->inode, O_RDWR | O_APPEND);
 	if (fd == -EACCES || fd == -EROFS || fd == -EPERM || fd == -ETXTBSY)
-		fd = inode_open(inodes, file->inode, O_RDONLY);
+		fd = inode_open_to_keep(inodes, file->inode, O_RDONLY);
 	if (fd == -EACCES)
-		fd = inode_open(inodes, file->inode, O_WRONLY);
+		fd = inode_open_to_keep(inodes, file->inode, O_WRONLY);
 	/* It is not the caller who has too many. */
 	return fd == -EMFILE ? -ENFILE : fd;
 }

@@ -264,7 +264,8 @@ void metadata_opendir(struct call *call)
 
 	if (!inode)
 		return;
-	call->deferred.result = dir_open(fs_of(call), inode, &call->file.fh);
+	call->deferred.result = dir_open(fs_of(call), inode, call->file.flags,
+					 &call->file.fh);
 	call->deferred.answer = answer_open;
 	call->undo = undo_opendir;
 }

@@ -333,6 +333,19 @@ bool inode_mode_may_hold_stores(struct lanefs *fs, struct inode *inode)
 	return may;
 }
 
+bool inode_mode_is_writable(struct lanefs *fs, struct inode *inode)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	bool writable;
+
+	if (!mode)
+		return false;
+	g_mutex_lock(&mode->lock);
+	writable = mode->writable > 0;
+	g_mutex_unlock(&mode->lock);
+	return writable;
+}
+
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);

@@ -123,5 +123,8 @@ bool inode_mode_may_hold_stores(struct lanefs *fs, struct inode *inode);
 /* Whether it has opens at all. */
 bool inode_mode_is_open(struct lanefs *fs, struct inode *inode);
 
+/* Whether somebody has it open for writing. */
+bool inode_mode_is_writable(struct lanefs *fs, struct inode *inode);
+
 /* Why the kernel refused passthrough for this very file, NULL when it did not. */
 const char *inode_mode_refused(struct lanefs *fs, struct inode *inode);

@@ -280,6 +280,16 @@ static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char
 	return fd == -EEXIST && !(flags & O_EXCL) ? -ESTALE : fd;
 }
 
+/* Takes back what was made just now as fd, if the name is still its. */
+static void unmake(int dir_fd, const char *name, int fd)
+{
+	struct stat made, now;
+
+	if (!fstat(fd, &made) && !fstatat(dir_fd, name, &now, AT_SYMLINK_NOFOLLOW) &&
+	    made.st_dev == now.st_dev && made.st_ino == now.st_ino)
+		unlinkat(dir_fd, name, 0);
+}
+
 int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
 		 int flags, mode_t mode, struct inode **out, struct stat *attr)
 {
@@ -288,6 +298,12 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 	dir_fd = inode_fd_get(&fs->inodes, parent);
 	if (dir_fd < 0)
 		return dir_fd;
+	/* Before there is anything that was not to be. */
+	err = inodes_ask_for_fd(&fs->inodes, dir_fd);
+	if (err) {
+		inode_fd_put(&fs->inodes, parent);
+		return err;
+	}
 	/* O_EXCL means something else for an unnamed file, and that is the application's too. */
 	flags &= CREATE_FLAGS;
 	fd = create_once(fs, req, dir_fd, name, flags, mode);
@@ -295,13 +311,26 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 		inodes_shed(&fs->inodes);
 		fd = create_once(fs, req, dir_fd, name, flags, mode);
 	}
-	inode_fd_put(&fs->inodes, parent);
-	if (fd < 0)
-		return fd;
-	err = inodes_adopt(&fs->inodes, name ? parent : NULL, name, fd, out, attr);
-	if (err) {
+	err = fd < 0 ? fd : inodes_adopt(&fs->inodes, name ? parent : NULL, name, fd, out, attr);
+	if (err && fd >= 0) {
+		if (name)
+			unmake(dir_fd, name, fd);
 		close(fd);
-		return err;
 	}
+	inode_fd_put(&fs->inodes, parent);
+	if (err)
+		return err;
+	if (!name)
+		inode_set_nameless(&fs->inodes, *out);
 	return fd;
+}
+
+void names_unmake(struct lanefs *fs, struct inode *parent, const char *name, int fd)
+{
+	int dir_fd = inode_fd_get(&fs->inodes, parent);
+
+	if (dir_fd < 0)
+		return;
+	unmake(dir_fd, name, fd);
+	inode_fd_put(&fs->inodes, parent);
 }

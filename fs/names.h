@@ -32,3 +32,6 @@ int names_readlink(struct lanefs *fs, struct inode *inode, char *target);
  */
 int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
 		 int flags, mode_t mode, struct inode **out, struct stat *attr);
+
+/* Takes that back, if the name is still what fd refers to. */
+void names_unmake(struct lanefs *fs, struct inode *parent, const char *name, int fd);

@@ -252,6 +252,9 @@ int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const c
 	file = file_new(fs, inode, fi->flags, fd);
 	err = open_file(file, req, &attr, fi);
 	if (err) {
+		/* open(2) that fails has made nothing. */
+		if (name)
+			names_unmake(fs, parent, name, fd);
 		file_unref(file);
 		inodes_forget(&fs->inodes, inode->id, 1);
 		return err;

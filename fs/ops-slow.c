@@ -127,6 +127,9 @@ static void copy_run(struct work *work)
 		copied = copied < 0 ? -errno : copied;
 		creds_drop_leave(&copy->drop);
 		window_changed(copy->deferred.fs, copy->deferred.other->inode, begin, length);
+		/* Of the source atime has moved. */
+		if (copied > 0)
+			attr_forget(copy->deferred.fs, copy->deferred.file->inode);
 	}
 	deferred_reply(&copy->deferred, copied);
 }
@@ -234,6 +237,8 @@ void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, 
 		const void *in, size_t in_size, size_t out_size)
 {
 	union ioctl_value value = { .bytes = { 0 } };
+	struct creds_drop drop;
+	int err;
 
 	switch (cmd) {
 	case FS_IOC_GETFLAGS:
@@ -259,8 +264,13 @@ void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, 
 		fuse_reply_err(req, EPERM);
 		return;
 	}
-	if (ioctl(fd, cmd, &value)) {
-		fuse_reply_err(req, errno);
+	/* Some filesystems clear set-ID bits of who changes flags (xfs). */
+	drop = creds_drop_for(fs, req, fd, in_size && fuse_req_ctx(req)->uid);
+	creds_drop_enter(&drop);
+	err = ioctl(fd, cmd, &value) ? errno : 0;
+	creds_drop_leave(&drop);
+	if (err) {
+		fuse_reply_err(req, err);
 		return;
 	}
 	/* ctime has moved. */

@@ -79,6 +79,20 @@ def test_more_open_files_than_descriptors(mount, passthrough):
             except OSError as error:
                 assert error.errno in (errno.ENFILE, errno.ENOMEM), error
                 refused += 1
+        # What keeps no descriptor goes on, and what fails has made nothing.
+        made = []
+        with pytest.raises(OSError) as failed:
+            for index in range(400):
+                made.append(os.open(m.join(f"made{index}"), os.O_CREAT | os.O_WRONLY))
+        assert failed.value.errno in (errno.ENFILE, errno.ENOMEM)
+        assert not os.path.exists(m.backing(f"made{len(made)}"))
+        os.mkdir(m.join("d"))
+        os.rename(m.join("d"), m.join("e"))
+        os.chmod(m.join("e"), 0o700)
+        assert os.listdir(m.join("e")) == []
+        os.rmdir(m.join("e"))
+        for fd in made:
+            os.close(fd)
         for index, fd in fds:
             assert os.read(fd, 10) == b"%d" % index
             os.close(fd)

@@ -331,6 +331,20 @@ def test_tmpfile(m):
     same(m.join("named"), m.backing("named"))
 
 
+def test_unnamed_file_changed_by_path_descriptor(m):
+    """It is not open, and has no name: that does not mean that it is gone."""
+    fd = os.open(m.path, os.O_TMPFILE | os.O_RDWR, 0o600)
+    path = os.open(f"/proc/self/fd/{fd}", os.O_PATH)
+    os.close(fd)
+    os.chmod(f"/proc/self/fd/{path}", 0o640)
+    os.chown(f"/proc/self/fd/{path}", 1, 2)
+    os.truncate(f"/proc/self/fd/{path}", 10)
+    util_sys.linkat_fd(path, m.join("linked"))
+    found = os.stat(m.join("linked"))
+    assert (found.st_uid, found.st_gid, found.st_size, found.st_nlink) == (1, 2, 10, 1)
+    os.close(path)
+
+
 def test_tmpfile_exclusive_gets_no_name(m):
     fd = os.open(m.path, os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
     with pytest.raises(FileNotFoundError):

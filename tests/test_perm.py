@@ -2,6 +2,7 @@
 """Permissions and ownership: exactly those of a native directory, for every user."""
 import ctypes
 import errno
+import fcntl
 import os
 import stat
 import struct
@@ -15,6 +16,7 @@ from util import (GROUP_X, NOBODY, USER_A, USER_B, Child, as_user, need, outcome
 
 # A version 2 capability blob: cap_net_raw, effective and permitted.
 # linux/prctl.h, linux/capability.h
+FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_NODUMP = 0x801C581F, 0x401C5820, 0x80
 PR_CAPBSET_DROP, CAP_SETGID, CAP_SETUID = 24, 6, 7
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
@@ -145,6 +147,53 @@ def test_daemon_that_cannot_act_for_others(mount, missing):
         assert stat.S_IMODE(os.stat(m.backing(name)).st_mode) == 0o755
     os.close(os.open(m.join("own"), os.O_CREAT | os.O_WRONLY, 0o4755))
     assert stat.S_IMODE(os.stat(m.join("own")).st_mode) == 0o4755 & ~os.umask(os.umask(0))
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6777, 0o2644, 0o755])
+def test_chown_with_nothing_to_change(m, open_dir, native, mode):
+    """Clears set-ID bits, for the owner only."""
+    def change(path, owner_id):
+        write_file(path, b"x")
+        os.chown(path, owner_id, GROUP_X)
+        os.chmod(path, mode)
+        found = []
+        for groups in ((), (GROUP_X,)):
+            found += [as_user(USER_A, outcome, os.chown, path, -1, -1, groups=groups),
+                      stat.S_IMODE(os.stat(path).st_mode)]
+        with open(path, "rb") as stream:
+            found.append(as_user(USER_A, outcome, os.chown, stream.fileno(), -1, -1))
+        os.unlink(path)
+        return found
+
+    os.chmod(native, 0o777)
+    for owner_id in (0, USER_A, USER_B):
+        assert change(open_dir + "/f", owner_id) == change(native + "/f", owner_id)
+
+
+@pytest.mark.daemon
+def test_flags_clear_set_id_as_natively(mount, scratch):
+    """xfs does that to who may not set the bits."""
+    m = mount(backing="xfs")
+    native = scratch.directory("native", "xfs")
+
+    def change(path):
+        with open(path, "rb") as stream:
+            attributes = bytearray(28)
+            fcntl.ioctl(stream.fileno(), FS_IOC_FSGETXATTR, attributes)
+            struct.pack_into("I", attributes, 0, FS_XFLAG_NODUMP)
+            fcntl.ioctl(stream.fileno(), FS_IOC_FSSETXATTR, bytes(attributes))
+        return stat.S_IMODE(os.stat(path).st_mode)
+
+    for uid in (0, USER_A):
+        found = []
+        for path in (native, m.path):
+            os.chmod(path, 0o777)
+            write_file(path + "/f", b"x")
+            os.chown(path + "/f", uid, GROUP_X)
+            os.chmod(path + "/f", 0o6755)
+            found.append(as_user(uid, change, path + "/f"))
+            os.unlink(path + "/f")
+        assert found[0] == found[1]
 
 
 def suid_changes():

@@ -58,6 +58,26 @@ def test_open_with_noatime(m):
     assert atime(m) == OLD_NS
 
 
+def test_list_with_noatime(m):
+    path = m.join("d")
+    os.mkdir(path)
+    os.mkdir(path + "/e")
+    util_sys.utimensat(path, OLD, (OLD[0] + 100, 0))
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOATIME)
+    assert os.listdir(fd) == ["e"]
+    os.close(fd)
+    assert atime(m, "d") == OLD_NS
+    assert os.listdir(path) == ["e"]
+    assert atime(m, "d") > OLD_NS
+
+
+def test_copy_moves_atime(m):
+    with open(aged(m), "rb") as source, open(m.join("g"), "wb") as target:
+        os.fstat(source.fileno())
+        assert os.copy_file_range(source.fileno(), target.fileno(), 1000) == 1000
+    assert atime(m) == os.stat(m.backing("f")).st_atime_ns
+
+
 def test_looking_does_not_move_atime(m):
     """stat, xattrs, an open without a read: none of them is an access."""
     path = aged(m)
