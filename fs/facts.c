@@ -215,10 +215,9 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	/* What may write is not sent through the lane direct to have a look, and in shadow nothing is. */
 	facts->policy.no_trials = facts->live->config->shadow ||
 				  (facts->policy.open_flags & O_ACCMODE) != O_RDONLY;
-	/* When little of a hot file is found, memory did not keep it. */
+	/* When little of what was read of a hot file is found, memory did not keep it. */
 	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, room,
-		   resident >= 0 && resident < 0.5, facts->opening,
-		   &facts->policy);
+		   resident < 0 ? -1 : 1 - MIN(resident, 1), facts->opening, &facts->policy);
 	if (facts->supposed)
 		facts->policy.heat = (struct heat_view){ 0 };
 }

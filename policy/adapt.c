@@ -76,9 +76,9 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out)
 }
 
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
-		uint64_t room, bool absent, bool opening, struct policy_facts *facts)
+		uint64_t room, double gone, bool opening, struct policy_facts *facts)
 {
-	struct heat_open open = { .id = id, .size = size, .absent = absent };
+	struct heat_open open = { .id = id, .size = size, .gone = gone };
 	bool fits, learns;
 
 	opening = opening && !is_frozen(adapt);

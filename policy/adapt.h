@@ -27,10 +27,10 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out);
 /*
  * Fills in what is known and how hot it is.  opening: it is for an open, which is
  * counted, else for a question what one would find.  room: bytes of page cache the opener may have, UINT64_MAX: as the
- * mount.  absent: little of it was found in memory.
+ * mount.  gone: the share of it that was not found in memory, 0..1; negative: not known.
  */
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
-		uint64_t room, bool absent, bool opening, struct policy_facts *facts);
+		uint64_t room, double gone, bool opening, struct policy_facts *facts);
 
 /* As learn_suppose(), before adapt_look(). */
 void adapt_suppose(struct adapt *adapt, struct learn_key *key, bool any_user);

@@ -21,6 +21,7 @@ struct heat_file {
 	uint64_t last;        /* heat->clock when it was opened last, looks left out */
 	uint64_t distance;    /* between the last two such opens, FAR: there was one */
 	uint64_t used;        /* bytes read of it since */
+	uint64_t most;        /* ... by one open */
 	unsigned int opens;
 	unsigned int looks;   /* since one that was more than a look */
 	unsigned int returns; /* in a row, within reach */
@@ -139,10 +140,18 @@ static void count_return(const struct heat *heat, struct heat_file *file)
 	}
 }
 
+/* Little is there of what would be if memory had kept it: who reads only a part leaves no more. */
+static bool is_absent(const struct heat_file *file, const struct heat_open *open)
+{
+	double there = (1 - open->gone) * (double)file->size;
+
+	return open->gone >= 0 && 2 * there < (double)MIN(file->most, file->size);
+}
+
 /* An open of it, in file alone.  Whether it counts, or is only a look. */
 static bool count_open(const struct heat *heat, struct heat_file *file, const struct heat_open *open)
 {
-	if (open->absent && file->held) {
+	if (file->held && is_absent(file, open)) {
 		/* Somebody else needed the memory. */
 		file->penalty = file->patience;
 		file->patience = MIN(2 * file->patience, PENALTY_MOST);
@@ -155,7 +164,7 @@ static bool count_open(const struct heat *heat, struct heat_file *file, const st
 	if (file->opens > 1)
 		count_return(heat, file);
 	file->last = heat->clock;
-	file->used = 0;
+	file->used = file->most = 0;
 	return true;
 }
 
@@ -180,6 +189,8 @@ static void take_place(struct heat *heat, struct heat_file *file)
 		while (heat->room - MIN(heat->held_bytes, heat->room) < file->size)
 			cool_last(heat);
 		file->held = true;
+		/* What was read before it had a place need not have stayed. */
+		file->most = 0;
 		heat->held_bytes += file->size;
 	}
 	g_queue_push_head_link(&heat->held, &file->held_link);
@@ -209,6 +220,7 @@ bool heat_find(struct heat *heat, uint64_t id, uint64_t size)
 	if (!fits(heat, file, heat->held_bytes))
 		return false;
 	take_place(heat, file);
+	file->most = size;
 	file->returns = MAX(file->returns, RETURNS_TO_HEAT);
 	return true;
 }
@@ -218,8 +230,10 @@ void heat_read(struct heat *heat, uint64_t id, uint64_t bytes)
 	struct heat_file *file = g_hash_table_lookup(heat->by_id, &id);
 
 	heat->clock += bytes;
-	if (file)
-		file->used += bytes;
+	if (!file)
+		return;
+	file->used += bytes;
+	file->most = MAX(file->most, bytes);
 }
 
 static enum heat_lack lack(const struct heat *heat, const struct heat_file *file)

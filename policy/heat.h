@@ -35,7 +35,7 @@ void heat_look(const struct heat *heat, uint64_t id, uint64_t size, struct heat_
 struct heat_open {
 	uint64_t id, size;
 	bool strewn;  /* to be read here and there: it counts however little was read of it */
-	bool absent;  /* little of it was found in memory */
+	double gone;  /* the share of it that was not found in memory, 0..1; negative: not known */
 };
 
 /* What heat_look() says after heat_note(), without that.  Changes nothing. */

@@ -196,7 +196,7 @@ static void open_and_close(struct adapt *adapt, uint64_t id, struct policy_facts
 	struct learn_key key;
 
 	learn_key_init(&key, "dd", "a.iso", 8 * MIB);
-	adapt_look(adapt, &key, id, 8 * MIB, UINT64_MAX, false, true, facts);
+	adapt_look(adapt, &key, id, 8 * MIB, UINT64_MAX, 0, true, facts);
 	adapt_close(adapt, &key, id, 8 * MIB, &sample);
 }
 
@@ -238,16 +238,16 @@ static void test_room_of_the_opener(void)
 		open_and_close(adapt, 1, &facts);
 	g_assert_true(facts.heat.hot);
 	learn_key_init(&key, "dd", "a.iso", 8 * MIB);
-	adapt_look(adapt, &key, 1, 8 * MIB, 8 * MIB, false, false, &facts);
+	adapt_look(adapt, &key, 1, 8 * MIB, 8 * MIB, 0, false, &facts);
 	g_assert_false(facts.heat.hot);
-	adapt_look(adapt, &key, 1, 8 * MIB, 14 * MIB, false, false, &facts);
+	adapt_look(adapt, &key, 1, 8 * MIB, 14 * MIB, 0, false, &facts);
 	g_assert_true(facts.heat.hot);
 	/* A question changes nothing, and tells what an open would find. */
-	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, true, false, &facts);
+	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, 1, false, &facts);
 	g_assert_false(facts.heat.hot);
-	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, false, false, &facts);
+	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, 0, false, &facts);
 	g_assert_true(facts.heat.hot);
-	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, true, true, &facts);
+	adapt_look(adapt, &key, 1, 8 * MIB, UINT64_MAX, 1, true, &facts);
 	g_assert_false(facts.heat.hot);
 	adapt_free(adapt);
 }
@@ -267,7 +267,7 @@ static void test_random_over_memory(void)
 	for (uint64_t n = 0; n < 1000; n++) {
 		struct policy_facts facts = { .size = GIB };
 
-		adapt_look(adapt, &key, n % 96, GIB, UINT64_MAX, false, true, &facts);
+		adapt_look(adapt, &key, n % 96, GIB, UINT64_MAX, 0, true, &facts);
 		if (facts.heat.hot || facts.known.lane == LANE_CACHED)
 			cached++;
 		if (n % 96 == 0) {
@@ -359,7 +359,7 @@ static void test_saved(void)
 	adapt_view(adapt, &view);
 	g_assert_true(view.replayed);
 	learn_key_init(&key, "dd", "b.iso", 8 * MIB);
-	adapt_look(adapt, &key, 9, 8 * MIB, UINT64_MAX, false, false, &facts);
+	adapt_look(adapt, &key, 9, 8 * MIB, UINT64_MAX, 0, false, &facts);
 	g_assert_cmpint(facts.known.shape, ==, SHAPE_SMALL);
 	g_assert_cmpuint(facts.known.opens, ==, LEARN_HISTORY);
 	adapt_free(adapt);
@@ -454,7 +454,7 @@ static void test_bounded(void)
 		g_snprintf(path, sizeof(path), "f.%u", (unsigned int)(n % 77));
 		learn_key_init(&key, name, path, 40 * MIB);
 		learn_group_name(key.group, "/\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1");
-		adapt_look(adapt, &key, n, 40 * MIB, UINT64_MAX, false, true, &facts);
+		adapt_look(adapt, &key, n, 40 * MIB, UINT64_MAX, 0, true, &facts);
 		adapt_close(adapt, &key, n, 40 * MIB, &sample);
 	}
 	g_assert_cmpuint(adapt_footprint(adapt), <, 8 * MIB);

@@ -8,7 +8,7 @@ static bool open_once(struct heat *heat, uint64_t id, uint64_t size)
 {
 	struct heat_view view;
 
-	heat_note(heat, &(struct heat_open){ .id = id, .size = size });
+	heat_note(heat, &(struct heat_open){ .id = id, .size = size, .gone = -1 });
 	heat_look(heat, id, size, &view);
 	heat_read(heat, id, size);
 	return view.hot;
@@ -44,7 +44,7 @@ static void test_lacks(void)
 		open_once(heat, 5, 100 * MIB);
 	heat_look(heat, 5, 100 * MIB, &view);
 	g_assert_cmpuint(view.left, ==, GIB - 100 * MIB);
-	heat_note(heat, &(struct heat_open){ .id = 5, .size = 100 * MIB, .absent = true });
+	heat_note(heat, &(struct heat_open){ .id = 5, .size = 100 * MIB, .gone = 1 });
 	g_assert_cmpint(lack_of(heat, 5, 100 * MIB), ==, HEAT_NOT_KEPT);
 	heat_free(heat);
 }
@@ -54,7 +54,7 @@ static bool foreseen(struct heat *heat, uint64_t id, uint64_t size)
 {
 	struct heat_view view;
 
-	heat_foresee(heat, &(struct heat_open){ .id = id, .size = size }, &view);
+	heat_foresee(heat, &(struct heat_open){ .id = id, .size = size, .gone = -1 }, &view);
 	return view.hot;
 }
 
@@ -130,7 +130,7 @@ static void test_foreseen(void)
 	for (unsigned int n = 0; n < 5; n++)
 		open_once(heat, 99, MIB);
 	g_assert_true(foreseen(heat, 99, MIB));
-	heat_foresee(heat, &(struct heat_open){ .id = 99, .size = MIB, .absent = true }, &view);
+	heat_foresee(heat, &(struct heat_open){ .id = 99, .size = MIB, .gone = 1 }, &view);
 	g_assert_false(view.hot);
 	g_rand_free(random);
 	heat_free(heat);
@@ -215,7 +215,7 @@ static void test_displaced(void)
 /* Its pages are gone although it was hot. */
 static void open_disappointed(struct heat *heat, uint64_t id, uint64_t size)
 {
-	heat_note(heat, &(struct heat_open){ .id = id, .size = size, .absent = true });
+	heat_note(heat, &(struct heat_open){ .id = id, .size = size, .gone = 1 });
 	heat_read(heat, id, size);
 }
 
@@ -244,7 +244,7 @@ static void test_disappointed(void)
 
 static bool strewn(struct heat *heat, uint64_t id, uint64_t size)
 {
-	struct heat_open open = { .id = id, .size = size, .strewn = true };
+	struct heat_open open = { .id = id, .size = size, .strewn = true, .gone = -1 };
 	struct heat_view soon, view;
 
 	heat_foresee(heat, &open, &soon);
@@ -296,8 +296,25 @@ static void test_found(void)
 	g_assert_true(heat_find(heat, 3, 600 * MIB));
 	g_assert_cmpuint(heat_bytes(heat), ==, 600 * MIB);
 	/* Memory did not keep it. */
-	heat_note(heat, &(struct heat_open){ .id = 3, .size = 600 * MIB, .absent = true });
+	heat_note(heat, &(struct heat_open){ .id = 3, .size = 600 * MIB, .gone = 1 });
 	g_assert_false(heat_find(heat, 3, 600 * MIB));
+	heat_free(heat);
+}
+
+/* Of a film that was played to a quarter no more than that can be there. */
+static void test_part(void)
+{
+	struct heat *heat = heat_new(GIB);
+	struct heat_open open = { .id = 1, .size = 400 * MIB, .gone = 0.75 };
+
+	for (unsigned int n = 0; n < 10; n++) {
+		heat_note(heat, &open);
+		g_assert_cmpint(is_hot(heat, 1, 400 * MIB), ==, n >= 2);
+		heat_read(heat, 1, 100 * MIB);
+	}
+	open.gone = 0.9;
+	heat_note(heat, &open);
+	g_assert_cmpint(lack_of(heat, 1, 400 * MIB), ==, HEAT_NOT_KEPT);
 	heat_free(heat);
 }
 
@@ -332,6 +349,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/heat/disappointed", test_disappointed);
 	g_test_add_func("/heat/strewn", test_strewn);
 	g_test_add_func("/heat/found", test_found);
+	g_test_add_func("/heat/part", test_part);
 	g_test_add_func("/heat/grows", test_grows);
 	return g_test_run();
 }

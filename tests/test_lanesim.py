@@ -25,7 +25,7 @@ def test_policy_against_the_best_fixed_threshold(table):
     changes = [float(ratio) for ratio in re.findall(r"after the change ([\d.]+)", table)]
     assert len(changes) == 3 and max(changes) <= 1.1, table
     together = float(re.search(r"all together ([\d.]+)", table)[1])
-    assert together <= 0.9, table
+    assert together <= 0.86, table
 
 
 def test_trace_is_read_as_it_is_written():

@@ -94,6 +94,21 @@ uint64_t memory_read(struct memory *memory, uint64_t id, uint64_t size, uint64_t
 	return disk;
 }
 
+uint64_t memory_pass(struct memory *memory, uint64_t id, uint64_t size, uint64_t bytes)
+{
+	uint64_t disk = 0, end = MIN(bytes, size);
+
+	for (uint64_t at = 0; at < end; at += BLOCK) {
+		uint64_t key[2] = { id, at / BLOCK };
+
+		if (g_hash_table_contains(memory->blocks, key))
+			touch(memory, id, at / BLOCK, MIN(BLOCK, size - at));
+		else
+			disk += MIN(BLOCK, end - at);
+	}
+	return disk;
+}
+
 double memory_share(const struct memory *memory, uint64_t id, uint64_t size)
 {
 	uint64_t there = 0, blocks = (size + BLOCK - 1) / BLOCK;

@@ -51,6 +51,12 @@ void memory_free(struct memory *memory);
 /* Reads the first bytes of a file through it; the bytes that came from the disk. */
 uint64_t memory_read(struct memory *memory, uint64_t id, uint64_t size, uint64_t bytes);
 
+/*
+ * The same for a stream, which is read through the page cache: what was there is read from it and
+ * stays, what comes from the disk does not.
+ */
+uint64_t memory_pass(struct memory *memory, uint64_t id, uint64_t size, uint64_t bytes);
+
 /* The share of the file that is in it, 0..1. */
 double memory_share(const struct memory *memory, uint64_t id, uint64_t size);
 

@@ -72,7 +72,7 @@ static enum lane decide_learned(struct play *play, const struct sim_open *open)
 		facts.resident = memory_share(play->memory, open->id, open->size);
 		learn_key_init(&key, open->program, open->path, open->size);
 		adapt_look(play->adapt, &key, open->id, open->size, UINT64_MAX,
-			   facts.resident < 0.5, true, &facts);
+			   1 - facts.resident, true, &facts);
 		policy_decide(play->config, &facts, &decision, NULL);
 		sample(open, decision.lane, &done);
 		adapt_close(play->adapt, &key, open->id, open->bytes,
@@ -91,9 +91,11 @@ static void play_open(struct play *play, const struct sim_open *open, struct out
 
 	outcome->opens[lane]++;
 	outcome->asked += open->bytes;
-	/* What another lane left in memory is found there in the lane cached only. */
+	/* What another lane left in memory is not found there in the lane direct. */
 	if (lane == LANE_CACHED)
 		disk = memory_read(play->memory, open->id, open->size, open->bytes);
+	else if (lane == LANE_STREAM)
+		disk = memory_pass(play->memory, open->id, open->size, open->bytes);
 	if (!open->writes)
 		outcome->disk += disk;
 	if (open->size < SIM_SMALL && !open->writes) {
