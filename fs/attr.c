@@ -152,7 +152,7 @@ void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 	 * OPEN does not say by which name: of a file with several, whether that is another's now is found out
 	 * by looking it up.
 	 */
-	if (S_ISREG(attr->st_mode) && attr->st_nlink > 1 && !fs->notify)
+	if (S_ISREG(attr->st_mode) && attr->st_nlink > 1)
 		entry->entry_timeout = 0;
 	entry->attr.st_ino = backing_ino(&fs->inodes.backing, attr->st_dev, attr->st_ino);
 }

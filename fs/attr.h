@@ -3,7 +3,7 @@
  * Attributes: what the kernel is told, for how long it may believe it, and
  * SETATTR.
  *
- * Any request thread.
+ * Any thread.
  */
 #pragma once
 

@@ -33,20 +33,35 @@ static void run(struct call *call)
 
 	call->run(call);
 	end = g_get_monotonic_time();
-	if (end - begin < LONG_US)
+	if (end - begin < LONG_US || call->waits)
 		return;
 	if (watched && sleeps_of_thread() > sleeps)
 		atomic_write(fs->calls_slow, end + SLOW_US);
 	atomic_write(fs->calls_watched, end + WATCH_US);
 }
 
+/* That a call waits shows when it has ended, or when of those that workers have none has ended for a while. */
+static bool is_slow(struct lanefs *fs)
+{
+	int64_t now = g_get_monotonic_time();
+
+	return now < atomic_read(fs->calls_slow) ||
+	       (atomic_read(fs->calls_elsewhere) &&
+		now - atomic_read(fs->calls_progress) > LONG_US);
+}
+
 static void run_elsewhere(struct work *work)
 {
 	struct call *call = (struct call *)work;
+	struct lanefs *fs = call->deferred.fs;
 
 	/* The mount is stopping, and this is the thread that received it. */
 	call->deferred.refused = 0;
+	if (atomic_add(fs->calls_elsewhere, 1) == 1)
+		atomic_write(fs->calls_progress, g_get_monotonic_time());
 	run(call);
+	atomic_write(fs->calls_progress, g_get_monotonic_time());
+	atomic_sub(fs->calls_elsewhere, 1);
 	deferred_reply(&call->deferred, call->deferred.result);
 }
 
@@ -68,7 +83,8 @@ static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call
 
 	copy->name = g_strdup(call->name);
 	copy->other_name = g_strdup(call->other_name);
-	copy->data = g_memdup2(call->data, call->size);
+	/* An empty value is a value. */
+	copy->data = call->data ? memcpy(g_malloc(call->size + 1), call->data, call->size) : NULL;
 	copy->deferred.ended = ended_elsewhere;
 	deferred_push(fs, &copy->deferred, req, run_elsewhere);
 }
@@ -79,7 +95,7 @@ void call_do(fuse_req_t req, struct call *call)
 	bool shared = transport_current();
 
 	transport_ordered();
-	if (shared && g_get_monotonic_time() < atomic_read(fs->calls_slow)) {
+	if (shared && is_slow(fs)) {
 		hand_over(fs, req, call);
 		return;
 	}

@@ -35,6 +35,7 @@ struct call {
 	bool has_file;
 	bool plus;
 	bool brief;                    /* others wait for the thread: a part will do */
+	bool waits;                    /* for others than the backing filesystem, of which that says nothing */
 	bool lost;                     /* the answer did not arrive */
 
 	struct fuse_file_info file;    /* given, and answered */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The extended attributes that are computed when they are read: the table of their
- * names, and the one that is a command.  On request threads.
+ * names, and the one that is a command.  On any thread.
  */
 #pragma once
 

@@ -4,7 +4,7 @@
  * its own positions are handed on as offsets, so that seekdir and a directory that
  * changes behave as there.
  *
- * Any request thread; the kernel may send several READDIRs of one handle at once.
+ * Any thread; the kernel may send several READDIRs of one handle at once.
  */
 #pragma once
 

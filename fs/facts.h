@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gathers what the policy decides by.  Any request thread; system calls on the
+ * Gathers what the policy decides by.  Any thread; system calls on the
  * backing file and on /proc, the cheap ones first, the others only where a rule asks for them.
  */
 #pragma once

@@ -67,6 +67,8 @@ struct lanefs {
 	struct ring *ring;              /* fixed */
 	struct worker *worker;          /* fixed */
 	int64_t calls_watched, calls_slow; /* atomic, until when, us on the monotonic clock; see call.c */
+	int64_t calls_progress;         /* atomic, when one of calls_elsewhere began or ended last, the same */
+	unsigned int calls_elsewhere;   /* atomic, that workers are at */
 	struct reaper *reaper;          /* fixed */
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */

@@ -244,13 +244,20 @@ int inode_open_to_keep(struct inodes *inodes, struct inode *inode, int flags)
 	return fd;
 }
 
+static int duplicate(int fd)
+{
+	int new = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return new < 0 ? -errno : new;
+}
+
 int inodes_ask_for_fd(struct inodes *inodes, int any_fd)
 {
 	int fd;
 
-	INODES_RETRY_SHED(inodes, fd, keep(inodes, fcntl(any_fd, F_DUPFD_CLOEXEC, 0), 0));
+	INODES_RETRY_SHED(inodes, fd, keep(inodes, duplicate(any_fd), 0));
 	if (fd < 0)
-		return -EMFILE;
+		return fd;
 	close(fd);
 	return 0;
 }

@@ -26,7 +26,7 @@ void kernel_pages_free(struct kernel_pages *pages); /* NULL is fine */
 
 /*
  * The open of file is told to keep pages that are of attr, and may be served from them without a READ.
- * A request thread, before the answer.
+ * Before the answer.
  */
 void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const struct stat *attr);
 

@@ -13,7 +13,7 @@ struct file;
 
 struct lane_ops {
 	/*
-	 * Required, on a request thread.  Sets the open's flags in fi; backing_id
+	 * Required, on the thread that carries the open out.  Sets the open's flags in fi; backing_id
 	 * is the inode's, 0 where the open must do without passthrough.  window: the
 	 * application did not ask for O_DIRECT.  0 or -errno.
 	 */

@@ -3,10 +3,12 @@
 #include "attr.h"
 #include "creds.h"
 #include "residency-watch.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,10 +78,51 @@ static int link_fd(int fd, int dir_fd, const char *name)
 		-errno : 0;
 }
 
+struct expiry {
+	struct work work;
+	struct lanefs *fs;
+	uint64_t parent;
+	char *name;
+};
+
+static void expire_run(struct work *work)
+{
+	struct expiry *expiry = (struct expiry *)work;
+	struct fuse_session *se = expiry->fs->se;
+	size_t length = strlen(expiry->name);
+
+	/* Before Linux 6.2 a name cannot expire, only go. */
+	if (fuse_lowlevel_notify_expire_entry(se, expiry->parent, expiry->name, length) == -ENOSYS)
+		fuse_lowlevel_notify_inval_entry(se, expiry->parent, expiry->name, length);
+	later_end(expiry->fs);
+	g_free(expiry->name);
+	g_free(expiry);
+}
+
+/*
+ * The kernel looks the name up again when it is used next.  By a worker: the kernel takes the directory's
+ * lock, which whoever is being answered may hold.
+ */
+static void expire_name(struct lanefs *fs, uint64_t parent, const char *name)
+{
+	struct expiry *expiry;
+
+	if (!later_begin(fs))
+		return;
+	expiry = g_new(struct expiry, 1);
+	*expiry = (struct expiry){ { expire_run }, fs, parent, g_strdup(name) };
+	if (worker_push(fs->worker, &expiry->work))
+		return;
+	later_end(fs);
+	g_free(expiry->name);
+	g_free(expiry);
+}
+
 int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
 	       struct stat *attr)
 {
-	struct inode *linked;
+	g_autofree char *old_name = NULL;
+	struct inode *linked, *old_parent = NULL;
 	int dir_fd, fd, err;
 
 	fd = inode_fd_get(&fs->inodes, inode);
@@ -95,6 +138,10 @@ int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, con
 	inode_fd_put(&fs->inodes, inode);
 	if (err)
 		return err;
+	/* From now on OPEN may mean either name. */
+	if (inode_get_name(&fs->inodes, inode, &old_parent, &old_name))
+		expire_name(fs, old_parent->id, old_name);
+	inode_unref(&fs->inodes, old_parent);
 	err = inodes_lookup(&fs->inodes, parent, name, &linked, attr);
 	if (!err && linked != inode) {
 		/* Replaced from outside in between. */

@@ -3,7 +3,7 @@
  * The namespace: what makes, removes and moves directory entries.  Each function
  * does one request's work and keeps the inode table true to it.
  *
- * Any request thread.  0 or the backing filesystem's -errno.  Those that return an inode have
+ * Any thread.  0 or the backing filesystem's -errno.  Those that return an inode have
  * counted a lookup of it.
  */
 #pragma once

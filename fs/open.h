@@ -2,7 +2,7 @@
 /*
  * Opening a file: the one place where its lane is chosen.
  *
- * On the request's thread.
+ * On the thread that carries out the request.
  */
 #pragma once
 

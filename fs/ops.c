@@ -162,7 +162,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	call_do(req, &(struct call){ .run = metadata_flush, .file = *fi });
+	call_do(req, &(struct call){ .run = metadata_flush, .file = *fi, .waits = true });
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

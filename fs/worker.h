@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads for what may wait for the disk or for another process: fsync, lock
- * waits, copy_file_range, reads and writes where io_uring is not to be had.  A
+ * waits, copy_file_range, reads and writes where io_uring is not to be had, metadata
+ * while the backing filesystem is slow (call.h).  A
  * thread that serves requests hands such work over and goes on.
  *
  * The number of threads follows the work, since one lock wait may only end when
@@ -45,7 +46,7 @@ struct deferred {
 	bool waits;     /* for other requests, so that it may not run on a thread that serves them */
 	/* Answers req where result is not negative; NULL: without a value. */
 	void (*answer)(struct deferred *deferred);
-	/* After the answer, before it is freed, with nothing held; may not block.  NULL: nothing. */
+	/* After the answer, before it is freed, with nothing held; may not wait for requests.  NULL: nothing. */
 	void (*ended)(struct deferred *deferred);
 	int refused;    /* instead of doing anything, answer with this errno; 0: do it */
 	bool later;     /* counted by later_begin() */
