@@ -13,8 +13,12 @@
 #define LONG_US 500
 #define WATCH_US (10 * G_USEC_PER_SEC)
 
-/* How long one that waited sends others to the workers. */
-#define SLOW_US (1 * G_USEC_PER_SEC)
+/*
+ * For so many times as long as one waited others are handed to the workers, which costs them two more
+ * switches of threads; at most so long.
+ */
+#define SLOW_TIMES 10
+#define SLOW_MOST_US (1 * G_USEC_PER_SEC)
 
 /* How often this thread has slept: voluntary context switches. */
 static long sleeps_of_thread(void)
@@ -36,7 +40,8 @@ static void run(struct call *call)
 	if (end - begin < LONG_US || call->waits)
 		return;
 	if (watched && sleeps_of_thread() > sleeps)
-		atomic_write(fs->calls_slow, end + SLOW_US);
+		atomic_write(fs->calls_slow,
+			     end + MIN(SLOW_TIMES * (end - begin), SLOW_MOST_US));
 	atomic_write(fs->calls_watched, end + WATCH_US);
 }
 
