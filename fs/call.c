@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "call.h"
-#include "fs.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,9 +14,12 @@
 
 /*
  * For so many times as long as one waited others are handed to the workers, which costs them two more
- * switches of threads; at most so long.
+ * switches of threads; at most so long.  Who looks through what is not in memory waits again and again,
+ * while who changes something waits for a journal now and then, and has much to do in between.
  */
-#define SLOW_TIMES 10
+static const int slow_times[CALL_KINDS] = {
+	[CALL_FOR_NAMES] = 100, [CALL_FOR_FILES] = 10, [CALL_FOR_CHANGES] = 10,
+};
 #define SLOW_MOST_US (1 * G_USEC_PER_SEC)
 
 /* How often this thread has slept: voluntary context switches. */
@@ -28,11 +30,16 @@ static long sleeps_of_thread(void)
 	return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nvcsw;
 }
 
+static struct call_pace *pace_of(const struct call *call, struct lanefs *fs)
+{
+	return &fs->paces[call->kind];
+}
+
 static void run(struct call *call)
 {
-	struct lanefs *fs = call->deferred.fs;
+	struct call_pace *pace = pace_of(call, call->deferred.fs);
 	int64_t begin = g_get_monotonic_time(), end;
-	bool watched = begin < atomic_read(fs->calls_watched);
+	bool watched = begin < atomic_read(pace->watched);
 	long sleeps = watched ? sleeps_of_thread() : 0;
 
 	call->run(call);
@@ -40,33 +47,32 @@ static void run(struct call *call)
 	if (end - begin < LONG_US || call->waits)
 		return;
 	if (watched && sleeps_of_thread() > sleeps)
-		atomic_write(fs->calls_slow,
-			     end + MIN(SLOW_TIMES * (end - begin), SLOW_MOST_US));
-	atomic_write(fs->calls_watched, end + WATCH_US);
+		atomic_write(pace->slow, end + MIN(slow_times[call->kind] * (end - begin),
+						   SLOW_MOST_US));
+	atomic_write(pace->watched, end + WATCH_US);
 }
 
 /* That a call waits shows when it has ended, or when of those that workers have none has ended for a while. */
-static bool is_slow(struct lanefs *fs)
+static bool is_slow(struct call_pace *pace)
 {
 	int64_t now = g_get_monotonic_time();
 
-	return now < atomic_read(fs->calls_slow) ||
-	       (atomic_read(fs->calls_elsewhere) &&
-		now - atomic_read(fs->calls_progress) > LONG_US);
+	return now < atomic_read(pace->slow) ||
+	       (atomic_read(pace->elsewhere) && now - atomic_read(pace->progress) > LONG_US);
 }
 
 static void run_elsewhere(struct work *work)
 {
 	struct call *call = (struct call *)work;
-	struct lanefs *fs = call->deferred.fs;
+	struct call_pace *pace = pace_of(call, call->deferred.fs);
 
 	/* The mount is stopping, and this is the thread that received it. */
 	call->deferred.refused = 0;
-	if (atomic_add(fs->calls_elsewhere, 1) == 1)
-		atomic_write(fs->calls_progress, g_get_monotonic_time());
+	if (atomic_add(pace->elsewhere, 1) == 1)
+		atomic_write(pace->progress, g_get_monotonic_time());
 	run(call);
-	atomic_write(fs->calls_progress, g_get_monotonic_time());
-	atomic_sub(fs->calls_elsewhere, 1);
+	atomic_write(pace->progress, g_get_monotonic_time());
+	atomic_sub(pace->elsewhere, 1);
 	deferred_reply(&call->deferred, call->deferred.result);
 }
 
@@ -100,7 +106,7 @@ void call_do(fuse_req_t req, struct call *call)
 	bool shared = transport_current();
 
 	transport_ordered();
-	if (shared && is_slow(fs)) {
+	if (shared && is_slow(pace_of(call, fs))) {
 		hand_over(fs, req, call);
 		return;
 	}

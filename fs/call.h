@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "fs.h"
 #include "worker.h"
 
 #include <sys/stat.h>
@@ -18,6 +19,7 @@ struct inode;
 /* What belongs to a kind of request is set, the rest is zero. */
 struct call {
 	struct deferred deferred; /* first: fs and req */
+	enum call_kind kind;
 	/* Sets deferred.result, and what is answered where that is not negative. */
 	void (*run)(struct call *call);
 	/* After an answer that did not arrive: takes back what the kernel was to know.  NULL: nothing. */

@@ -40,6 +40,20 @@ struct residency_totals {               /* all atomic */
 
 #define DECISION_LATENCIES 32
 
+/*
+ * What waits for different things: inodes and directories to be read, what is known to be opened and closed,
+ * a journal to have room.
+ */
+enum call_kind { CALL_FOR_NAMES, CALL_FOR_FILES, CALL_FOR_CHANGES, CALL_KINDS };
+
+/* Of the requests for metadata of a kind, see call.c.  All atomic; times in us on the monotonic clock. */
+struct call_pace {
+	int64_t watched;        /* until then it is looked whether a long one waits */
+	int64_t slow;           /* until then workers carry them out */
+	int64_t progress;       /* when one of elsewhere began or ended last */
+	unsigned int elsewhere; /* that workers are at */
+};
+
 struct lanefs {
 	struct config *config;          /* fixed, borrowed; see live.h for rules and policy */
 	struct fuse_session *se;        /* fixed */
@@ -66,9 +80,7 @@ struct lanefs {
 	struct bufpool *pool;           /* fixed */
 	struct ring *ring;              /* fixed */
 	struct worker *worker;          /* fixed */
-	int64_t calls_watched, calls_slow; /* atomic, until when, us on the monotonic clock; see call.c */
-	int64_t calls_progress;         /* atomic, when one of calls_elsewhere began or ended last, the same */
-	unsigned int calls_elsewhere;   /* atomic, that workers are at */
+	struct call_pace paces[CALL_KINDS];
 	struct reaper *reaper;          /* fixed */
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */

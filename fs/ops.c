@@ -63,7 +63,8 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		       struct fuse_file_info *fi)
 {
-	struct call call = { .run = metadata_setattr, .ino = ino, .attr = *attr, .flags = to_set };
+	struct call call = { .run = metadata_setattr, .kind = CALL_FOR_CHANGES, .ino = ino,
+			     .attr = *attr, .flags = to_set };
 
 	if (fi) {
 		call.has_file = true;
@@ -79,56 +80,65 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	call_do(req, &(struct call){ .run = metadata_make, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_make, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .mode = mode, .rdev = rdev });
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	call_do(req, &(struct call){ .run = metadata_make, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_make, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .mode = S_IFDIR | (mode & ~S_IFMT) });
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	call_do(req, &(struct call){ .run = metadata_make, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_make, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .mode = S_IFLNK, .other_name = target });
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-	call_do(req, &(struct call){ .run = metadata_link, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_link, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .other_ino = ino });
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	call_do(req, &(struct call){ .run = metadata_unlink, .ino = parent, .name = name });
+	call_do(req, &(struct call){ .run = metadata_unlink, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name });
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	call_do(req, &(struct call){ .run = metadata_unlink, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_unlink, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .flags = AT_REMOVEDIR });
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		      const char *new_name, unsigned int flags)
 {
-	call_do(req, &(struct call){ .run = metadata_rename, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_rename, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .other_ino = new_parent, .other_name = new_name,
 				     .flags = (int)flags });
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	call_do(req, &(struct call){ .run = metadata_open, .ino = ino, .file = *fi });
+	call_do(req, &(struct call){ .run = metadata_open, .kind = CALL_FOR_FILES, .ino = ino,
+				     .file = *fi });
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
-	call_do(req, &(struct call){ .run = metadata_create, .ino = parent, .name = name,
+	call_do(req, &(struct call){ .run = metadata_create, .kind = CALL_FOR_CHANGES,
+				     .ino = parent, .name = name,
 				     .mode = mode, .file = *fi });
 }
 
@@ -162,12 +172,14 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	call_do(req, &(struct call){ .run = metadata_flush, .file = *fi, .waits = true });
+	call_do(req, &(struct call){ .run = metadata_flush, .kind = CALL_FOR_FILES,
+				     .file = *fi, .waits = true });
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	call_do(req, &(struct call){ .run = metadata_release, .file = *fi });
+	call_do(req, &(struct call){ .run = metadata_release, .kind = CALL_FOR_FILES,
+				     .file = *fi });
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -218,7 +230,8 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 			size_t size, int flags)
 {
 	if (!computed_obey(fs_of(req), req, ino, name))
-		call_do(req, &(struct call){ .run = metadata_setxattr, .ino = ino, .name = name,
+		call_do(req, &(struct call){ .run = metadata_setxattr, .kind = CALL_FOR_CHANGES,
+				     .ino = ino, .name = name,
 					     .data = value, .size = size, .flags = flags });
 }
 
@@ -235,7 +248,8 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	call_do(req, &(struct call){ .run = metadata_removexattr, .ino = ino, .name = name });
+	call_do(req, &(struct call){ .run = metadata_removexattr, .kind = CALL_FOR_CHANGES,
+				     .ino = ino, .name = name });
 }
 
 static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)

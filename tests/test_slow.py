@@ -74,22 +74,21 @@ def beside_slow(mount, scratch):
 def test_one_that_hangs_is_enough(beside_slow):
     """While it does others do not wait on the queue's thread, even long after something was answered."""
     m, slow = beside_slow
-    with Child(keep_stopping, slow) as stopper:
-        for i in range(4):
-            os.stat(m.join(f"cold/{i}/f"))
-        stopper.close()
-    os.kill(slow, signal.SIGSTOP)
     try:
-        with Child(os.stat, m.join("cold/100/f")) as first:
+        with Child(stat_all, m.join("cold")) as first:
+            with Child(keep_stopping, slow) as stopper:
+                time.sleep(1)
+                stopper.signal(signal.SIGKILL)
+                os.kill(slow, signal.SIGSTOP)
             time.sleep(1.5)
             assert first.poll() is None
-            with Child(os.stat, m.join("cold/101/f")) as second:
+            with Child(os.stat, m.join("cold/399/f")) as second:
                 time.sleep(0.2)
                 assert max(read_times(m.join("hot"), 0.5)) < 0.4
                 assert second.poll() is None
                 os.kill(slow, signal.SIGCONT)
-                first.result()
                 second.result()
+                first.result()
     finally:
         os.kill(slow, signal.SIGCONT)
 
