@@ -22,12 +22,31 @@ static const int slow_times[CALL_KINDS] = {
 };
 #define SLOW_MOST_US (1 * G_USEC_PER_SEC)
 
-/* How often this thread has slept: voluntary context switches. */
-static long sleeps_of_thread(void)
+/* Of this thread: how often it slept (voluntary context switches), and how long it ran, in us. */
+struct used {
+	long sleeps;
+	int64_t processor;
+};
+
+static struct used used_by_thread(void)
 {
 	struct rusage usage;
 
-	return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nvcsw;
+	if (getrusage(RUSAGE_THREAD, &usage))
+		return (struct used){ 0 };
+	return (struct used){
+		.sleeps = usage.ru_nvcsw,
+		.processor = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * G_USEC_PER_SEC +
+			     usage.ru_utime.tv_usec + usage.ru_stime.tv_usec,
+	};
+}
+
+/* How long a call of length us waited, since before. */
+static int64_t waited(int64_t length, struct used before)
+{
+	struct used now = used_by_thread();
+
+	return now.sleeps > before.sleeps ? length - (now.processor - before.processor) : 0;
 }
 
 static struct call_pace *pace_of(const struct call *call, struct lanefs *fs)
@@ -40,15 +59,16 @@ static void run(struct call *call)
 	struct call_pace *pace = pace_of(call, call->deferred.fs);
 	int64_t begin = g_get_monotonic_time(), end;
 	bool watched = begin < atomic_read(pace->watched);
-	long sleeps = watched ? sleeps_of_thread() : 0;
+	struct used before = watched ? used_by_thread() : (struct used){ 0 };
+	int64_t wait;
 
 	call->run(call);
 	end = g_get_monotonic_time();
 	if (end - begin < LONG_US || call->waits)
 		return;
-	if (watched && sleeps_of_thread() > sleeps)
-		atomic_write(pace->slow, end + MIN(slow_times[call->kind] * (end - begin),
-						   SLOW_MOST_US));
+	wait = watched ? waited(end - begin, before) : 0;
+	if (wait >= LONG_US)
+		atomic_write(pace->slow, end + MIN(slow_times[call->kind] * wait, SLOW_MOST_US));
 	atomic_write(pace->watched, end + WATCH_US);
 }
 

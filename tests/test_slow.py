@@ -98,13 +98,16 @@ def test_hot_file_beside_a_cold_tree(beside_slow, use):
     """Who runs on the same processor has the same queue of io_uring, which one thread serves."""
     m, slow = beside_slow
     assert read_file(m.join("hot")) == b"hot"
-    with Child(keep_stopping, slow) as stopper:
-        with Child(use, m.join("cold")) as user:
-            times = read_times(m.join("hot"), 2)
-            assert user.poll() is None, user.result()
-            # The first that waits is what tells.
-            assert statistics.median(times) < WAIT / 5
-            assert sum(time > WAIT / 2 for time in times) <= 6
-            stopper.close()
-            os.kill(slow, signal.SIGCONT)
-            user.result()
+    try:
+        with Child(keep_stopping, slow) as stopper:
+            with Child(use, m.join("cold")) as user:
+                times = read_times(m.join("hot"), 2)
+                assert user.poll() is None, user.result()
+                # The first that waits is what tells.
+                assert statistics.median(times) < WAIT / 5
+                assert sum(time > WAIT / 2 for time in times) <= 10
+                stopper.close()
+                os.kill(slow, signal.SIGCONT)
+                user.result()
+    finally:
+        os.kill(slow, signal.SIGCONT)
