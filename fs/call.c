@@ -62,9 +62,17 @@ static void run(struct call *call)
 	struct used before = watched ? used_by_thread() : (struct used){ 0 };
 	int64_t wait;
 
+	if (call->waits) {
+		call->run(call);
+		return;
+	}
+	if (atomic_add(pace->running, 1) == 1)
+		atomic_write(pace->progress, begin);
 	call->run(call);
 	end = g_get_monotonic_time();
-	if (end - begin < LONG_US || call->waits)
+	atomic_write(pace->progress, end);
+	atomic_sub(pace->running, 1);
+	if (end - begin < LONG_US)
 		return;
 	wait = watched ? waited(end - begin, before) : 0;
 	if (wait >= LONG_US)
@@ -72,27 +80,22 @@ static void run(struct call *call)
 	atomic_write(pace->watched, end + WATCH_US);
 }
 
-/* That a call waits shows when it has ended, or when of those that workers have none has ended for a while. */
+/* That calls wait shows when one has ended, or when of those that are under way none has ended for a while. */
 static bool is_slow(struct call_pace *pace)
 {
 	int64_t now = g_get_monotonic_time();
 
 	return now < atomic_read(pace->slow) ||
-	       (atomic_read(pace->elsewhere) && now - atomic_read(pace->progress) > LONG_US);
+	       (atomic_read(pace->running) && now - atomic_read(pace->progress) > LONG_US);
 }
 
 static void run_elsewhere(struct work *work)
 {
 	struct call *call = (struct call *)work;
-	struct call_pace *pace = pace_of(call, call->deferred.fs);
 
 	/* The mount is stopping, and this is the thread that received it. */
 	call->deferred.refused = 0;
-	if (atomic_add(pace->elsewhere, 1) == 1)
-		atomic_write(pace->progress, g_get_monotonic_time());
 	run(call);
-	atomic_write(pace->progress, g_get_monotonic_time());
-	atomic_sub(pace->elsewhere, 1);
 	deferred_reply(&call->deferred, call->deferred.result);
 }
 
