@@ -44,16 +44,22 @@ void notify_inotify_finish(struct notify *notify)
 	g_mutex_clear(&notify->inotify.lock);
 }
 
+/* With the lock held: the directory of a watch, with a reference, or NULL. */
+static struct inode *find_locked(struct notify *notify, int watch)
+{
+	const uint64_t *id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
+
+	return id ? inodes_get(&notify->fs->inodes, *id) : NULL;
+}
+
 /* The directory of a watch, with a reference; NULL when the kernel does not know it any more. */
 static struct inode *directory_of(struct notify *notify, int watch)
 {
 	struct inodes *inodes = &notify->fs->inodes;
 	struct inode *dir;
-	uint64_t *id;
 
 	g_mutex_lock(&notify->inotify.lock);
-	id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
-	dir = id ? inodes_get(inodes, *id) : NULL;
+	dir = find_locked(notify, watch);
 	g_mutex_unlock(&notify->inotify.lock);
 	if (dir && inode_is_forgotten(inodes, dir)) {
 		inode_unref(inodes, dir);
@@ -75,11 +81,9 @@ static void forget_watch(struct notify *notify, int watch)
 {
 	struct inodes *inodes = &notify->fs->inodes;
 	struct inode *dir;
-	uint64_t *id;
 
 	g_mutex_lock(&notify->inotify.lock);
-	id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
-	dir = id ? inodes_get(inodes, *id) : NULL;
+	dir = find_locked(notify, watch);
 	forget_watch_locked(notify, watch, dir);
 	g_mutex_unlock(&notify->inotify.lock);
 	inode_unref(inodes, dir);
@@ -90,11 +94,9 @@ static void remove_watch(struct notify *notify, int watch)
 {
 	struct inodes *inodes = &notify->fs->inodes;
 	struct inode *dir;
-	uint64_t *id;
 
 	g_mutex_lock(&notify->inotify.lock);
-	id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
-	dir = id ? inodes_get(inodes, *id) : NULL;
+	dir = find_locked(notify, watch);
 	if (!dir || inode_is_forgotten(inodes, dir)) {
 		/* A lookup before IN_IGNORED is read is not to find the directory watched. */
 		forget_watch_locked(notify, watch, dir);
