@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "call.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -58,7 +57,7 @@ static void run(struct call *call)
 {
 	struct call_pace *pace = pace_of(call, call->deferred.fs);
 	int64_t begin = g_get_monotonic_time(), end;
-	bool watched = begin < atomic_read(pace->watched);
+	bool watched = !call->waits && begin < atomic_read(pace->watched);
 	struct used before = watched ? used_by_thread() : (struct used){ 0 };
 	int64_t wait;
 

@@ -63,7 +63,7 @@ static int open_for_locks(struct file *file)
 	return fd == -EMFILE ? -ENFILE : fd;
 }
 
-/* To ask needs no right to write, and no lease or program is to notice. */
+/* To ask needs no right to write, and readers' leases and running programs are not to notice. */
 static int open_to_ask(struct file *file)
 {
 	struct inodes *inodes = &file->fs->inodes;
