@@ -60,8 +60,7 @@ struct file {
 	struct observed *observed;  /* fixed after open, NULL: not followed; see observe.h */
 	uint64_t read_ahead;        /* fixed after open, bytes, the largest window */
 	uint64_t stream_window;     /* fixed after open, bytes that may stay in memory */
-	uint64_t threshold;         /* fixed after open, bytes, the one that applied */
-	bool below;                 /* fixed after open, it was smaller than that */
+	uint64_t from, until;       /* fixed after open, bytes, see struct policy_decision */
 	bool keep;                  /* fixed after open, nothing of it is dropped */
 	uint64_t brings;            /* atomic, of the contents its first READ gets for the kernel, 0: none */
 	bool flocked;               /* atomic, took a flock: see locks.c */

@@ -341,20 +341,23 @@ bool inode_has_several_names(struct inodes *inodes, struct inode *inode)
 
 char *inode_path(struct inodes *inodes, struct inode *inode)
 {
-	GString *path = g_string_new(NULL);
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	GString *path;
 
 	g_mutex_lock(&inodes->lock);
 	/* The bound is for a cycle, which a stale parent can make for a moment. */
-	for (int depth = 0; inode != inodes->root; depth++) {
-		if (!inode || !inode->name || !inode->parent || depth > PATH_MAX / 2) {
+	for (; inode != inodes->root; inode = table_get(&inodes->table, inode->parent)) {
+		if (!inode || !inode->name || !inode->parent || names->len > PATH_MAX / 2) {
 			g_mutex_unlock(&inodes->lock);
-			g_string_free(path, TRUE);
 			return NULL;
 		}
-		if (path->len)
-			g_string_prepend_c(path, '/');
-		g_string_prepend(path, inode->name);
-		inode = table_get(&inodes->table, inode->parent);
+		g_ptr_array_add(names, inode->name);
+	}
+	path = g_string_new(NULL);
+	for (guint i = names->len; i > 0; i--) {
+		g_string_append(path, g_ptr_array_index(names, i - 1));
+		if (i > 1)
+			g_string_append_c(path, '/');
 	}
 	g_mutex_unlock(&inodes->lock);
 	return g_string_free(path, FALSE);

@@ -8,6 +8,8 @@
 #include "observe.h"
 #include "window.h"
 
+#include "policy/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -123,8 +125,9 @@ static void count_open(struct file *file, enum lane lane)
 static void log_open(struct file *file, const GString *why)
 {
 	g_autofree char *path = inode_path(&file->fs->inodes, file->inode);
+	g_autofree char *quoted = path ? text_quote(path) : NULL;
 
-	g_debug("open %s: %s", path ? path : "(no name)", why->str);
+	g_debug("open %s: %s", quoted ? quoted : "(no name)", why->str);
 }
 
 /*
@@ -186,8 +189,8 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	count_open(file, decision.lane);
 	file->read_ahead = decision.read_ahead;
 	file->stream_window = decision.stream_window;
-	file->threshold = decision.threshold;
-	file->below = facts.policy.size < decision.threshold;
+	file->from = decision.from;
+	file->until = decision.until;
 	file->keep = decision.keep;
 	observe_open(file, &facts, &decision, facts.pid);
 	facts_clear(&facts);

@@ -241,7 +241,8 @@ static void take_sources(struct options *options, const struct arguments *args)
 static bool load_config(struct config *config, const struct options *options, GError **error)
 {
 	for (unsigned int i = 0; i < options->files->len; i++)
-		if (!config_load(config, g_ptr_array_index(options->files, i), error))
+		if (!config_load(config, g_ptr_array_index(options->paths ? options->paths : options->files, i),
+				 g_ptr_array_index(options->files, i), error))
 			return false;
 	for (unsigned int i = 0; i < options->settings->len; i++)
 		if (!apply_option(config, g_ptr_array_index(options->settings, i),
@@ -262,15 +263,52 @@ static void make_absolute(GPtrArray *files)
 	}
 }
 
+static bool is_below(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+
+	return !strncmp(path, directory, length) && (path[length] == '/' || directory[length - 1] == '/');
+}
+
+/*
+ * A file that the mount covers is read by its directory as it was before, for as long as the process
+ * lives: who sets an attribute to have it read holds a lock in the kernel that a lookup on the mount
+ * would wait for.
+ */
+static char *path_to_read_again(const char *file, const char *mountpoint)
+{
+	g_autofree char *path = realpath(file, NULL);
+	g_autofree char *covered = realpath(mountpoint, NULL);
+	g_autofree char *directory = NULL;
+	g_autofree char *name = NULL;
+	int fd;
+
+	if (!path || !covered || !is_below(path, covered))
+		return g_strdup(file);
+	directory = g_path_get_dirname(path);
+	name = g_path_get_basename(path);
+	fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? g_strdup(file) : g_strdup_printf("/proc/self/fd/%d/%s", fd, name);
+}
+
+static void note_paths(struct options *options)
+{
+	options->paths = g_ptr_array_new_with_free_func(g_free);
+	for (unsigned int i = 0; i < options->files->len; i++)
+		g_ptr_array_add(options->paths,
+				path_to_read_again(g_ptr_array_index(options->files, i),
+						   options->mountpoint));
+}
+
 /* A pipe or a terminal is at its end by now, and descriptors were the caller's: an empty file. */
-static bool is_there_to_stay(const char *file)
+static bool is_there_to_stay(const char *file, const char *path)
 {
 	struct stat attr;
 
 	if (g_str_has_prefix(file, "/dev/fd/") || g_str_has_prefix(file, "/proc/") ||
 	    !strcmp(file, "/dev/stdin"))
 		return false;
-	if (stat(file, &attr) || !strcmp(file, "/dev/null"))
+	if (stat(path, &attr) || !strcmp(file, "/dev/null"))
 		return true;
 	return !S_ISFIFO(attr.st_mode) && !S_ISCHR(attr.st_mode);
 }
@@ -280,7 +318,7 @@ static bool can_read_again(const struct options *options, GError **error)
 	for (unsigned int i = 0; i < options->files->len; i++) {
 		const char *file = g_ptr_array_index(options->files, i);
 
-		if (is_there_to_stay(file))
+		if (is_there_to_stay(file, g_ptr_array_index(options->paths, i)))
 			continue;
 		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
 			    "%s: cannot be read again; accepted: a regular file", file);
@@ -364,6 +402,8 @@ bool options_parse(struct options *options, int argc, char **argv, GError **erro
 	/* Only now: messages name a file as it was given. */
 	if (done && options->files)
 		make_absolute(options->files);
+	if (done && options->files)
+		note_paths(options);
 	return done;
 }
 
@@ -375,6 +415,7 @@ bool options_is_usage(const GError *error)
 void options_finish(struct options *options)
 {
 	g_clear_pointer(&options->files, g_ptr_array_unref);
+	g_clear_pointer(&options->paths, g_ptr_array_unref);
 	g_clear_pointer(&options->settings, g_ptr_array_unref);
 	g_free(options->source);
 	g_free(options->mountpoint);

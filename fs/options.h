@@ -20,6 +20,7 @@ struct options {
 	char *mountpoint;      /* as given, or source */
 	struct config *config;
 	GPtrArray *files;      /* of char *, configuration files in order, absolute */
+	GPtrArray *paths;      /* of char *, where to read each of them again */
 	GPtrArray *settings;   /* of char *, what -o said, without config= */
 	bool sloppy;           /* unknown ones are skipped */
 };

@@ -33,7 +33,7 @@ struct watch_write {
 	struct watch *watch;        /* a reference while it runs */
 	GArray *ranges;             /* of struct residency_range, owned while it runs */
 	uint64_t hold;              /* the writer waits for what is before, see residency_plan_hold() */
-	uint64_t window;            /* bytes */
+	uint64_t window, page;      /* bytes */
 };
 
 /* What is mapped is taken out by one worker at a time. */
@@ -68,8 +68,8 @@ struct watch {
 	uint64_t window;            /* lock, bytes that may stay in memory */
 	uint64_t cut;               /* lock, the least size since the last look, UINT64_MAX: none */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
-	uint64_t threshold;         /* lock, bytes, of the last decision */
-	bool below;                 /* lock, the file was smaller then */
+	uint64_t from, until;       /* lock, bytes, of the last decision: see struct policy_decision */
+	bool anew;                  /* lock, the file was smaller than that since */
 	GSequenceIter *place;       /* residency->lock, in due order; NULL: not to be sampled */
 	GList all;                  /* residency->lock, in residency->all */
 	int64_t due;                /* residency->lock, us on the monotonic clock */
@@ -107,7 +107,8 @@ struct residency {
 	GSequence *due;             /* lock, of struct watch, by due */
 	int64_t sleeps_until;       /* lock, us on the monotonic clock, 0: the thread is at work */
 	GQueue all;                 /* lock, of struct watch */
-	bool reconsider;            /* lock */
+	bool reconsider;            /* lock, all files are to be decided anew */
+	int64_t rests_until;        /* lock, us on the monotonic clock: not before then */
 	GQueue outs;                /* lock, of struct watch with a reference: struct watch_out to run */
 	unsigned int out_workers;   /* lock, that run them */
 	int64_t out_moved;          /* atomic, us: when one of them was last begun or done */
@@ -131,10 +132,16 @@ bool watch_is_trimmed(const struct watch *watch);
 void watch_move(struct watch *watch, enum lane lane);
 
 /*
- * Decides anew for the opens that may move; grown: because the file has passed the threshold.  No
- * lock held.
+ * Decides anew for the opens that may move; grown: because the file has another size, see
+ * watch_is_outside().  No lock held.
  */
 void watch_decide(struct watch *watch, const struct stat *attr, bool grown);
+
+/*
+ * Whether of a file of that size another rule may speak than at the last decision; grown: only
+ * because it is larger.  No watch->lock held.
+ */
+bool watch_is_outside(struct watch *watch, uint64_t size, bool grown);
 
 /* The least size it has been truncated to since this was asked last.  No lock held but trim_lock. */
 uint64_t watch_take_cut(struct watch *watch);

@@ -8,6 +8,8 @@
 
 /* So many are decided anew before those are looked at that are due. */
 #define DECISIONS 32
+/* Deciding all of them anew takes one part in so many of the time, however often it is asked for. */
+#define RECONSIDER_REST 8
 
 static gint by_due(gconstpointer a, gconstpointer b, gpointer data)
 {
@@ -91,6 +93,7 @@ static void sample_due(struct residency *residency)
 static void reconsider_all(struct residency *residency)
 {
 	g_autoptr(GPtrArray) watches = g_ptr_array_new();
+	int64_t begun = g_get_monotonic_time(), now;
 
 	residency->reconsider = false;
 	for (GList *link = residency->all.head; link; link = link->next) {
@@ -105,21 +108,25 @@ static void reconsider_all(struct residency *residency)
 		if (i % DECISIONS == DECISIONS - 1)
 			sample_due(residency);
 	}
+	sample_due(residency);
 	g_mutex_lock(&residency->lock);
+	now = g_get_monotonic_time();
+	residency->rests_until = now + (now - begun) * RECONSIDER_REST;
 }
 
 /* With the lock held. */
 static void wait_for_due(struct residency *residency)
 {
 	GSequenceIter *first = g_sequence_get_begin_iter(residency->due);
+	int64_t until = residency->reconsider ? residency->rests_until : INT64_MAX;
 
-	if (g_sequence_iter_is_end(first)) {
-		residency->sleeps_until = INT64_MAX;
+	if (!g_sequence_iter_is_end(first))
+		until = MIN(until, ((struct watch *)g_sequence_get(first))->due);
+	residency->sleeps_until = until;
+	if (until == INT64_MAX)
 		g_cond_wait(&residency->wake, &residency->lock);
-	} else {
-		residency->sleeps_until = ((struct watch *)g_sequence_get(first))->due;
-		g_cond_wait_until(&residency->wake, &residency->lock, residency->sleeps_until);
-	}
+	else
+		g_cond_wait_until(&residency->wake, &residency->lock, until);
 	residency->sleeps_until = 0;
 }
 
@@ -131,7 +138,7 @@ static void *residency_run(void *data)
 	setpriority(PRIO_PROCESS, 0, RESIDENCY_NICE);
 	g_mutex_lock(&residency->lock);
 	while (!residency->stop) {
-		if (residency->reconsider) {
+		if (residency->reconsider && g_get_monotonic_time() >= residency->rests_until) {
 			reconsider_all(residency);
 			continue;
 		}

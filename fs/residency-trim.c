@@ -47,7 +47,7 @@ struct look {
 	bool trimmed, closed, hot, forced;
 	bool asked;        /* whether somebody maps it on after the last close */
 	bool grows;        /* it may become a stream by its size */
-	uint64_t threshold;
+	uint64_t until;    /* bytes, a file that grows to them is decided anew */
 	unsigned int sampled; /* files that are looked at */
 };
 
@@ -74,7 +74,7 @@ static void look_init(struct watch *watch, struct look *look)
 		.hot = watch->hot,
 		.forced = live_forces_lane(fs),
 		.grows = watch->shared && watch->writers,
-		.threshold = watch->threshold,
+		.until = watch->until,
 	};
 	g_mutex_unlock(&watch->lock);
 	look->limits.memory = MIN(look->limits.window * HOT_WINDOWS,
@@ -189,6 +189,9 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 	uint64_t step = MAX(look->limits.window / 4, 1);
 	int64_t many = QUIET_EACH_US * look->sampled;
 
+	/* Or until it is decided anew. */
+	if (look->grows && watch->size < look->until)
+		step = MIN(step, look->until - watch->size);
 	watch->looked = now;
 	if (growth) {
 		watch->changed = now;
@@ -209,10 +212,10 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 	return MAX(watch->interval, MAX(many, took * QUIET_REST));
 }
 
-/* The file is smaller, or larger, than at the last look; decides anew at the threshold. */
+/* The file is smaller, or larger, than at the last look; decides anew where that changes the rule. */
 static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 {
-	uint64_t before = watch->size, least = look->threshold, cut;
+	uint64_t before = watch->size, cut;
 	struct stat attr;
 
 	if (fstat(watch->fd, &attr))
@@ -227,7 +230,7 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 	/* Its blocks go with its last descriptor, and that is not to be ours. */
 	if (look->closed && !attr.st_nlink)
 		return false;
-	if (!look->closed && look->grows && (watch->size >= least) != (before >= least)) {
+	if (!look->closed && look->grows && watch_is_outside(watch, watch->size, false)) {
 		g_mutex_unlock(&watch->trim_lock);
 		watch_decide(watch, &attr, true);
 		g_mutex_lock(&watch->trim_lock);
@@ -369,7 +372,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (watch->fd < 0 || !atomic_read(watch->recorded))
 		return look->closed ? 0 : QUIET_LONG_US;
 	if (!look_size(watch, look, now))
-		return 0;
+		return look->closed ? 0 : QUIET_LONG_US;
 	/* The lock was let go of to decide, and somebody else may have closed it. */
 	if (record_open(watch) < 0)
 		return look->closed ? 0 : QUIET_LONG_US;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which inodes are watched, and what lane their opens are in. */
 #include "residency-internal.h"
+#include "attr.h"
 #include "facts.h"
 
 #include <fcntl.h>
@@ -112,8 +113,9 @@ static struct watch *watch_join(struct file *file)
 	watch->pid = file->pid;
 	watch->uid = file->uid;
 	watch->window = file->stream_window;
-	watch->threshold = file->threshold;
-	watch->below = file->below;
+	watch->from = file->from;
+	watch->until = file->until;
+	watch->anew = false;
 	watch->keepers += file->keep;
 	watch->leaves = false;
 	note_opener(watch, file);
@@ -183,27 +185,34 @@ static void watch_detach(struct inode_mode *mode, struct watch *watch)
 	g_mutex_unlock(&residency->lock);
 }
 
-/* A writer may close the file before the thread has seen that it has grown past the threshold. */
+bool watch_is_outside(struct watch *watch, uint64_t size, bool grown)
+{
+	bool outside;
+
+	g_mutex_lock(&watch->lock);
+	outside = size >= watch->until || (size < watch->from ? !grown : watch->anew);
+	g_mutex_unlock(&watch->lock);
+	return outside;
+}
+
+/* A writer may close the file before the thread has seen how far it has grown. */
 static void watch_settle_size(struct watch *watch, struct file *file)
 {
 	struct stat attr;
-	bool grown;
 
 	if (!file->writable || !file->shared || atomic_read(file->fs->stopping) ||
 	    fstat(file_fd(file), &attr))
 		return;
-	g_mutex_lock(&watch->lock);
-	grown = watch->below && (uint64_t)attr.st_size >= watch->threshold;
-	g_mutex_unlock(&watch->lock);
-	if (grown)
+	if (watch_is_outside(watch, (uint64_t)attr.st_size, true))
 		watch_decide(watch, &attr, true);
 }
 
 void residency_close(struct file *file)
 {
 	struct watch *watch = file->watch;
-	bool detached = false, leaves = false, begins, trimmed;
+	bool detached = false, leaves = false, begins, trimmed, unkept;
 	struct inode_mode *mode;
+	struct stat attr;
 
 	if (!watch)
 		return;
@@ -223,6 +232,7 @@ void residency_close(struct file *file)
 	watch->readers -= (file->flags & O_ACCMODE) != O_WRONLY;
 	atomic_sub(watch->writers, file->writable);
 	watch->keepers -= file->keep;
+	unkept = file->keep && !watch->keepers && watch->files.length;
 	if (!watch->files.length && (!leaves || atomic_read(file->fs->stopping))) {
 		watch_detach(mode, watch);
 		detached = true;
@@ -237,6 +247,9 @@ void residency_close(struct file *file)
 	g_mutex_unlock(&mode->lock);
 	if (begins)
 		watch_record(watch);
+	/* Of the others nothing was dropped for its sake. */
+	if (unkept && !attr_get(file->fs, file->inode, &attr))
+		watch_decide(watch, &attr, false);
 	if (begins || (leaves && !detached))
 		residency_schedule(watch, g_get_monotonic_time());
 	watch_unref(watch);
@@ -278,9 +291,27 @@ bool watch_leave(struct watch *watch)
 	return detached;
 }
 
-/* What the policy says of the shared opens; the direct lane is not to be had any more: stream. */
+/*
+ * Whether what was decided may be due to nothing being known of the opener any more: the thread that
+ * opened the file has ended, the process goes on using it.
+ */
+static bool is_of_nobody(const struct facts *facts, const struct policy_decision *decision)
+{
+	if (facts->pid <= 0 || facts->program)
+		return false;
+	if (decision->rule >= RULE_HOT)
+		return true;
+	return decision->rule >= RULE_CONFIG &&
+	       (facts->live->wants_program || (facts->live->wants_cgroup && !facts->cgroup));
+}
+
+/*
+ * What the policy says of the shared opens; the direct lane is not to be had any more: stream.
+ * *known: it knew what it was to know.
+ */
 static enum lane decide_lane(struct watch *watch, const struct stat *attr, int flags,
-			     const struct fuse_ctx *opener, struct policy_decision *decision)
+			     const struct fuse_ctx *opener, struct policy_decision *decision,
+			     bool *known)
 {
 	struct lanefs *fs = watch->residency->fs;
 	struct facts facts;
@@ -290,6 +321,7 @@ static enum lane decide_lane(struct watch *watch, const struct stat *attr, int f
 	facts.policy.streams = 0;
 	facts.moving = true;
 	facts_decide(fs, watch->inode, &facts, decision, NULL);
+	*known = !is_of_nobody(&facts, decision);
 	facts_clear(&facts);
 	return decision->lane == LANE_CACHED ? LANE_CACHED : LANE_STREAM;
 }
@@ -299,20 +331,24 @@ void watch_decide(struct watch *watch, const struct stat *attr, bool grown)
 	struct policy_decision decision;
 	struct fuse_ctx opener = { 0 };
 	enum lane lane;
-	bool before, trimmed;
+	bool before, trimmed, known;
 	int flags;
 
 	g_mutex_lock(&watch->lock);
-	flags = watch->open_flags;
+	/* Who opened it last may have closed it. */
+	flags = watch->open_flags & ~O_ACCMODE;
 	if (watch->writers)
-		flags = (flags & ~O_ACCMODE) | (watch->readers ? O_RDWR : O_WRONLY);
+		flags |= watch->readers ? O_RDWR : O_WRONLY;
 	opener.pid = watch->pid;
 	opener.uid = watch->uid;
 	g_mutex_unlock(&watch->lock);
-	lane = decide_lane(watch, attr, flags, &opener, &decision);
+	lane = decide_lane(watch, attr, flags, &opener, &decision, &known);
+	if (!known && !grown)
+		return;
 	g_mutex_lock(&watch->lock);
-	watch->threshold = decision.threshold;
-	watch->below = (uint64_t)attr->st_size < decision.threshold;
+	watch->from = decision.from;
+	watch->until = decision.until;
+	watch->anew = false;
 	watch->window = decision.stream_window;
 	before = watch_is_trimmed(watch);
 	if (watch->shared && lane != watch->lane && !watch->keepers)
@@ -351,7 +387,7 @@ void residency_truncated(struct lanefs *fs, struct inode *inode, uint64_t size)
 	if (watch) {
 		g_mutex_lock(&watch->lock);
 		watch->cut = MIN(watch->cut, size);
-		watch->below = watch->below || size < watch->threshold;
+		watch->anew = watch->anew || size < watch->from;
 		g_mutex_unlock(&watch->lock);
 	}
 	g_mutex_unlock(&mode->lock);

@@ -61,11 +61,13 @@ static void write_range(struct watch *watch, const struct residency_range *range
 		if (atomic_read(watch->residency->fs->stopping))
 			return;
 		begun = g_get_monotonic_time();
+		/* First, as filesystems may read some files through the page cache for all O_DIRECT says. */
+		if (sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE))
+			atomic_write(watch->refused, true);
+		atomic_add(watch->residency->fs->residency_counts.written, length);
 		if (holds) {
 			write_holding(watch, fd, at, at + length);
 			write_measured(watch, length, g_get_monotonic_time() - begun);
-		} else if (sync_file_range(watch->fd, (off_t)at, (off_t)length, SYNC_FILE_RANGE_WRITE)) {
-			atomic_write(watch->refused, true);
 		}
 	}
 }
@@ -84,7 +86,7 @@ static bool write_next(const struct watch_write *write, int fd, struct residency
 	if (!atomic_read(watch->writers) || atomic_read(watch->residency->fs->stopping) ||
 	    residency_count(fd, range->end, end, &counts))
 		return false;
-	excess = residency_plan_excess((counts.dirty + (uint64_t)counts.writeback) * watch->plan.page,
+	excess = residency_plan_excess((counts.dirty + (uint64_t)counts.writeback) * write->page,
 				       write->window);
 	range->begin = range->end;
 	range->end += excess;
@@ -134,16 +136,6 @@ static void write_run(struct work *work)
 	later_end(fs);
 }
 
-static uint64_t bytes_of(const GArray *ranges)
-{
-	uint64_t bytes = 0;
-
-	for (guint i = 0; i < ranges->len; i++)
-		bytes += g_array_index(ranges, struct residency_range, i).end -
-			 g_array_index(ranges, struct residency_range, i).begin;
-	return bytes;
-}
-
 void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_t window)
 {
 	struct watch_write *write = &watch->write;
@@ -158,11 +150,11 @@ void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_
 					    ranges->len),
 		.hold = hold,
 		.window = window,
+		.page = watch->plan.page,
 	};
 	g_array_append_vals(write->ranges, ranges->data, ranges->len);
 	atomic_write(watch->writing, true);
 	atomic_add(watch->refs, 1);
-	atomic_add(fs->residency_counts.written, bytes_of(ranges));
 	if (worker_push(fs->worker, &write->work))
 		return;
 	/* No thread can be had: the kernel writes in its own time. */

@@ -44,7 +44,7 @@ bool trace_is_wanted(const struct trace *trace)
 	return until && g_get_monotonic_time() < until;
 }
 
-/* A word without spaces: "-" for nothing, others as octal, as in mountinfo(5). */
+/* A word without spaces: "-" for nothing; all but plain ASCII as octal, as in mountinfo(5). */
 static void append_word(GString *line, const char *word)
 {
 	if (!word || !*word) {
@@ -52,7 +52,7 @@ static void append_word(GString *line, const char *word)
 		return;
 	}
 	for (; *word; word++) {
-		if ((unsigned char)*word <= ' ' || *word == '\\' || *word == '\x7f')
+		if ((unsigned char)*word <= ' ' || *word == '\\' || (unsigned char)*word >= 0x7f)
 			g_string_append_printf(line, "\\%03o", (unsigned char)*word);
 		else
 			g_string_append_c(line, *word);

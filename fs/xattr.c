@@ -116,7 +116,8 @@ int xattr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char
 	err = setxattr(backing_proc_path(fd, path), name, value, size, flags) ? -errno : 0;
 	creds_drop_leave(&drop);
 	inode_fd_put(&fs->inodes, inode);
-	stored_changed(fs, inode, name);
+	if (!err)
+		stored_changed(fs, inode, name);
 	return err;
 }
 
@@ -134,7 +135,8 @@ int xattr_remove(struct lanefs *fs, fuse_req_t req, struct inode *inode, const c
 		return fd;
 	err = removexattr(backing_proc_path(fd, path), name) ? -errno : 0;
 	inode_fd_put(&fs->inodes, inode);
-	stored_changed(fs, inode, name);
+	if (!err)
+		stored_changed(fs, inode, name);
 	return err;
 }
 

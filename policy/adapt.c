@@ -97,7 +97,9 @@ void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, u
 		facts->heat.left = (uint64_t)((double)MIN(room, adapt->room) * HEAT_SHARE);
 	}
 	facts->heat.fits = facts->heat.fits && fits;
-	learns = opening && !facts->heat.hot && !facts->no_trials;
+	/* What is in memory is read from there, whatever was to be tried. */
+	learns = opening && !facts->heat.hot && !facts->no_trials &&
+		 facts->resident <= POLICY_RESIDENT;
 	adapt->far = facts->read_ahead >= FAR_AHEAD;
 	learn_look(adapt->learn, key, facts->heat.fits, adapt->far, learns, &facts->known);
 	g_mutex_unlock(&adapt->lock);

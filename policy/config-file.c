@@ -35,9 +35,9 @@ static bool read_failed(const char *file, int err, GError **error)
 	return false;
 }
 
-static bool read_file(const char *file, GString *text, GError **error)
+static bool read_file(const char *path, const char *file, GString *text, GError **error)
 {
-	FILE *stream = fopen(file, "re");
+	FILE *stream = fopen(path, "re");
 	char buffer[4096];
 	size_t got;
 	int err;
@@ -278,13 +278,13 @@ bool config_load_text(struct config *config, const char *file, const char *text,
 	return load_groups(config, keyfile, file, error);
 }
 
-bool config_load(struct config *config, const char *file, GError **error)
+bool config_load(struct config *config, const char *path, const char *file, GError **error)
 {
 	g_autoptr(GString) text = g_string_new(NULL);
 	g_autoptr(GError) problem = NULL;
 	g_autofree char *line = NULL;
 
-	if (read_file(file, text, &problem) &&
+	if (read_file(path, file, text, &problem) &&
 	    config_load_text(config, file, text->str, &problem))
 		return true;
 	/* It quotes a file that may hold anything. */

@@ -111,11 +111,11 @@ static inline void config_freep(struct config **config)
 #define cleanup_config __attribute__((cleanup(config_freep)))
 
 /*
- * Overlay a file.  On error nothing in config changes and error says
+ * Overlay a file, which messages call file, read from path.  On error nothing in config changes and error says
  * "FILE: [group] key: value \"x\": accepted: ..." in one line.  A rule whose
  * name an earlier file used takes that one's place.
  */
-bool config_load(struct config *config, const char *file, GError **error);
+bool config_load(struct config *config, const char *path, const char *file, GError **error);
 
 /*
  * Overlay one option as given with -o, unescaped: "key=value", or a mount option

@@ -216,7 +216,7 @@ static bool resident(const struct inquiry *inquiry, enum lane *lane, GString *te
 	}
 	percent = (int)(MIN(share, 1.0) * 100 + 0.5);
 	*lane = LANE_CACHED;
-	if (share > 0.5) {
+	if (share > POLICY_RESIDENT) {
 		say(text, "%d%% resident in memory", MAX(percent, 51));
 		return true;
 	}

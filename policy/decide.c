@@ -111,6 +111,31 @@ static uint64_t stream_window(const struct inquiry *inquiry)
 		inquiry->config->stream_window;
 }
 
+static void bound(const struct inquiry *inquiry, uint64_t at, struct policy_decision *out)
+{
+	if (at <= inquiry->size)
+		out->from = MAX(out->from, at);
+	else
+		out->until = MIN(out->until, at);
+}
+
+/* Whatever else the rules before the one that matched ask for: deciding once too often costs little. */
+static void bound_sizes(const struct inquiry *inquiry, struct policy_decision *out)
+{
+	out->from = 0;
+	out->until = UINT64_MAX;
+	bound(inquiry, inquiry->threshold, out);
+	for (unsigned int i = 0; i < inquiry->config->rules->len; i++) {
+		const struct config_rule *rule = g_ptr_array_index(inquiry->config->rules, i);
+
+		bound(inquiry, rule->min_size, out);
+		if (rule->max_size < UINT64_MAX)
+			bound(inquiry, rule->max_size + 1, out);
+		if (rule == inquiry->rule)
+			break;
+	}
+}
+
 static void apply_rule(const struct inquiry *inquiry, struct policy_decision *out)
 {
 	const struct config_rule *rule = inquiry->rule;
@@ -175,6 +200,7 @@ static void conclude(const struct inquiry *inquiry, enum policy_rule rule, enum 
 		.threshold = inquiry->threshold,
 		.window = lane == LANE_DIRECT && !(inquiry->facts->open_flags & O_DIRECT),
 	};
+	bound_sizes(inquiry, out);
 	apply_rule(inquiry, out);
 	if (crowded)
 		say_crowded(inquiry, out->stream_window, text);

@@ -369,6 +369,29 @@ static int key_equal(gconstpointer a, gconstpointer b)
 	return memcmp(a, b, sizeof(struct learn_key)) == 0;
 }
 
+/*
+ * The one used least recently; but whoever has more than half of them makes room with his own, so that
+ * nobody makes it all forgotten what others' programs do.
+ */
+static void make_room(struct learn *learn, uint32_t uid)
+{
+	struct learn_entry *last = g_queue_peek_tail(&learn->used), *entry, *own = NULL;
+	unsigned int count = 0;
+
+	/* Where it is his, too, there is nothing to count. */
+	for (GList *link = &last->link; link && last->key.uid != uid; link = link->prev) {
+		entry = link->data;
+		if (entry->key.uid != uid)
+			continue;
+		count++;
+		if (!own)
+			own = entry;
+	}
+	entry = count > LEARN_ENTRIES_MAX / 2 ? own : last;
+	g_queue_unlink(&learn->used, &entry->link);
+	g_hash_table_remove(learn->entries, &entry->key);
+}
+
 struct learn_entry *learn_use(struct learn *learn, const struct learn_key *key)
 {
 	struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
@@ -378,11 +401,8 @@ struct learn_entry *learn_use(struct learn *learn, const struct learn_key *key)
 		g_queue_push_head_link(&learn->used, &entry->link);
 		return entry;
 	}
-	if (learn->used.length >= LEARN_ENTRIES_MAX) {
-		entry = g_queue_peek_tail(&learn->used);
-		g_queue_unlink(&learn->used, &entry->link);
-		g_hash_table_remove(learn->entries, &entry->key);
-	}
+	if (learn->used.length >= LEARN_ENTRIES_MAX)
+		make_room(learn, key->uid);
 	entry = g_new0(struct learn_entry, 1);
 	entry->key = *key;
 	entry->link.data = entry;

@@ -18,6 +18,9 @@ struct config;
 /* Bytes the kernel keeps of a program's name: its TASK_COMM_LEN, less the NUL. */
 #define PROGRAM_MAX 15
 
+/* A file is in memory when more of it than this share is. */
+#define POLICY_RESIDENT 0.5
+
 enum lane {
 	LANE_CACHED,
 	LANE_DIRECT,
@@ -149,6 +152,7 @@ struct policy_decision {
 	enum lane would;     /* what it would get if it were not for shadow=on */
 	enum policy_rule rule;
 	uint64_t threshold;  /* bytes, the one that applied */
+	uint64_t from, until; /* bytes: of a file of from to until - 1 the same rule speaks */
 	bool window;         /* the open is direct and may read ahead (not for O_DIRECT opens) */
 	bool keep;           /* what is read of it is never dropped from memory */
 	uint64_t read_ahead; /* bytes, the largest window */

@@ -42,7 +42,7 @@ static void teardown(struct fixture *f, gconstpointer data)
 static bool load(struct fixture *f, const char *text, GError **error)
 {
 	g_assert_true(g_file_set_contents(f->file, text, -1, NULL));
-	return config_load(f->config, f->file, error);
+	return config_load(f->config, f->file, f->file, error);
 }
 
 static void load_good(struct fixture *f, const char *text)
@@ -539,7 +539,7 @@ static void test_not_a_config_file(struct fixture *f, gconstpointer data)
 	load_good(f, large);
 
 	g_assert_true(g_file_set_contents(f->file, "[policy]\n\0", 10, NULL));
-	g_assert_false(config_load(f->config, f->file, NULL));
+	g_assert_false(config_load(f->config, f->file, f->file, NULL));
 
 	for (unsigned int i = 0; i < 2; i++) {
 		static const char *const texts[] = { "lane=auto\n", "[policy]\nlane\n" };
@@ -568,7 +568,7 @@ static void test_unreadable(struct fixture *f, gconstpointer data)
 			g_strdup_printf("%s: %s", cases[i].file, g_strerror(cases[i].err));
 		g_autoptr(GError) error = NULL;
 
-		g_assert_false(config_load(f->config, cases[i].file, &error));
+		g_assert_false(config_load(f->config, cases[i].file, cases[i].file, &error));
 		g_assert_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE);
 		g_assert_cmpstr(error->message, ==, message);
 	}

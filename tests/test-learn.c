@@ -528,6 +528,33 @@ static void test_bounded(void)
 	learn_free(learn);
 }
 
+/* One user's many programs do not make it forgotten what others' do. */
+static void test_flood(void)
+{
+	struct learn *learn = learn_new();
+	struct learn_sample small = sample_of(&pieces_of_32k, LANE_STREAM, GIB);
+	struct learn_view view;
+	struct learn_key key;
+	char name[16];
+
+	learn_key_init(&key, "steady", NULL, GIB);
+	for (int i = 0; i < 5; i++)
+		learn_note(learn, &key, &small);
+	for (unsigned int n = 0; n < 3 * LEARN_ENTRIES_MAX; n++) {
+		g_snprintf(name, sizeof(name), "f%u", n);
+		learn_key_init(&key, name, NULL, GIB);
+		key.uid = 1000;
+		learn_note(learn, &key, &small);
+	}
+	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
+	learn_look(learn, &key, true, false, false, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	learn_key_init(&key, "steady", NULL, GIB);
+	learn_look(learn, &key, true, false, false, &view);
+	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
+	learn_free(learn);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -547,5 +574,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/owners", test_owners);
 	g_test_add_func("/learn/one-stray-open", test_one_stray_open);
 	g_test_add_func("/learn/bounded", test_bounded);
+	g_test_add_func("/learn/flood", test_flood);
 	return g_test_run();
 }

@@ -41,7 +41,7 @@ static void add_rules(struct config *config, const char *text)
 	g_assert_no_error(error);
 	g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
 	close(fd);
-	config_load(config, name, &error);
+	config_load(config, name, name, &error);
 	unlink(name);
 	g_assert_no_error(error);
 }

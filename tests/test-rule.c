@@ -24,7 +24,7 @@ static bool load(struct config *config, const char *text, GError **error)
 
 	g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
 	close(fd);
-	good = config_load(config, name, error);
+	good = config_load(config, name, name, error);
 	unlink(name);
 	return good;
 }

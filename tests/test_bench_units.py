@@ -180,6 +180,27 @@ def test_lanefs_against_its_peers():
                      ["small", "", "", "", "ahead 1; 2.00"]]
 
 
+def test_one_round_is_no_verdict():
+    rows = rows_of("memory", "known inodes", "", {"native": 1.0, "auto": 2.0, "bindfs": 1.0},
+                   rounds=1)
+    assert [one.verdict for one in versus.meetings(rows)] == ["unsure"]
+    assert versus.summary(versus.meetings(rows))[1] == [["memory", "unsure 1; 2.00"]]
+
+
+def test_page_says_what_was_built_and_what_streams_did():
+    rows = rows_of("protect", "2 streams, read 128K", "", {"native": 100.0, "auto": 10.0}, "us")
+    for row, build, speed in zip(rows, ("lanefs 1", "lanefs 2"), (2000, 3000)):
+        row["build"], row["extra"]["streams MB/s"] = build, speed
+    run = {"date": "2026-11-26 10:00 UTC", "build": "lanefs 2",
+           "machine": {"cpus": 2, "cpu": "x", "memory": 1 << 34, "system": "y", "kernel": "z"}}
+    page = markdown.readme({"rows": rows, "runs": [run]})
+    assert "Linux z, lanefs 1 and lanefs 2;" in page
+    assert "| what the 2 streams read meanwhile | 2.00 GB/s | 1.50 |" in page
+    assert "The disk itself" not in page
+    best = rows_of("read", "read 1M", "fresh", {"native": 1e9, "fio": 3e9})
+    assert "The disk itself gives" in markdown.readme({"rows": rows + best, "runs": [run]})
+
+
 def test_reasons_are_found(monkeypatch):
     monkeypatch.setattr(reasons, "REASONS", ((r"^read \| .* \| bindfs$", "because"),
                                              (r"x native$", "for that")))

@@ -164,14 +164,20 @@ def test_attributes(m):
     soon(lambda: os.stat(m.path).st_mode & 0o777 == 0o711, "the root itself")
 
 
-def test_stored_policy(m):
+@pytest.mark.parametrize("backing", ["ext4", "xfs", "btrfs"])
+def test_stored_policy(mount, backing):
+    m = mount(*OPTIONS, "transport=dev", backing=backing)
     write_file(m.backing("f"), b"x")
-    before = m.lane(m.join("f"))
-    after = "direct" if before == "cached" else "cached"
-    os.setxattr(m.backing("f"), "user.lanefs.policy", after.encode())
-    if "forced" not in m.attribute("explain", m.join("f")):
-        soon(lambda: m.lane(m.join("f")) == after)
-    soon(lambda: os.getxattr(m.join("f"), "user.lanefs.policy") == after.encode())
+    assert m.lane(m.join("f")) == "cached"
+    os.setxattr(m.backing("f"), "user.lanefs.policy", b"direct")
+    soon(lambda: m.lane(m.join("f")) == "direct")
+    os.mkdir(m.backing("d"))
+    write_file(m.backing("d/f"), b"x")
+    assert m.lane(m.join("d/f")) == "cached"
+    os.setxattr(m.backing("d"), "user.lanefs.policy", b"stream")
+    soon(lambda: m.lane(m.join("d/f")) in ("stream", "direct"))
+    os.removexattr(m.backing("f"), "user.lanefs.policy")
+    soon(lambda: m.lane(m.join("f")) == "cached")
 
 
 def test_names(m):

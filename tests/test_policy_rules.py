@@ -100,6 +100,23 @@ def test_bad_reload_changes_nothing(mount, config, text, message):
     assert m.attribute("config") == before
 
 
+@pytest.mark.parametrize("link", [False, True], ids=["file", "link"])
+def test_reload_of_a_file_below_the_mount(mount, config, scratch, link):
+    """Reading it through the mount would wait for the request to read it, in the kernel."""
+    source = scratch.directory("below")
+    path = os.path.join(source, "lanefs.conf")
+    named = config.path + ".link" if link else path
+    write_file(path, RULES.encode())
+    if link:
+        os.symlink(path, named)
+    m = mount(argv=("-c", named), over=True, source=source)
+    ctl("reload", m.path)
+    assert '"streamed"' in m.why(make(m, "a.iso"))
+    write_file(os.path.join(m.path, "lanefs.conf"), RULES.replace("stream\n", "cached\n").encode())
+    ctl("reload", m.path)
+    assert m.lane(m.join("a.iso")) == "cached"
+
+
 def test_reload_of_a_pipe_changes_nothing(mount, config):
     """It was read to its end at the start: now it would be an empty file."""
     path = config.path + ".pipe"

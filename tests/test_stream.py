@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -419,6 +420,84 @@ def test_policy_moves_open_files(mount):
         os.setxattr(m.join("d"), "user.lanefs.policy", b"stream")
         wait_for(lambda: open_lanes(m, path) == ["stream"], 2, "the directory's policy")
     assert m.stats()["residency"]["moves"] >= 3
+
+
+def configured(mount, scratch, text, *options):
+    path = os.path.join(scratch.directory("config"), "lanefs.conf")
+    write_file(path, text.encode())
+    return passthrough(mount(*options, argv=("-c", path), backing="ext4"))
+
+
+def test_rule_of_a_size_follows_a_growing_file(mount, scratch):
+    m = configured(mount, scratch, "[policy]\nthreshold=64M\n[rule middle]\naccess=write\n"
+                   "min-size=4M\nmax-size=16M\nlane=stream\n")
+    path = m.join("f")
+    with open(path, "wb", buffering=0) as file:
+        assert open_lanes(m, path) == ["cached"]
+        for size, lane in ((5, "stream"), (12, "cached"), (60, "stream")):
+            file.write(bytes(size * MIB))
+            wait_for(lambda: open_lanes(m, path) == [lane], 2, f"{lane} after {size} MiB more")
+        os.ftruncate(file.fileno(), 5 * MIB)
+        wait_for(lambda: open_lanes(m, path) == ["stream"], 2, "the rule again")
+        os.ftruncate(file.fileno(), 1000)
+        wait_for(lambda: open_lanes(m, path) == ["cached"], 2, "no rule")
+
+
+def test_opener_that_has_ended_is_not_nobody(mount, scratch):
+    """Its process goes on using what a thread of it has opened."""
+    m = configured(mount, scratch, "[policy]\nthreshold=1M\n[rule known]\nprogram=*\nlane=cached\n")
+    cold(m, "f", 4 * MIB)
+    os.mkdir(m.join("d"))
+    opened = []
+    thread = threading.Thread(target=lambda: opened.append(os.open(m.join("f"), os.O_RDONLY)))
+    thread.start()
+    thread.join()
+    try:
+        moves = m.stats()["residency"]["moves"]
+        for policy in (b"direct", b"stream"):
+            os.setxattr(m.join("d"), "user.lanefs.policy", policy)
+            time.sleep(0.2)
+        assert open_lanes(m, m.join("f")) == ["cached"]
+        assert m.stats()["residency"]["moves"] == moves
+        os.setxattr(m.join("f"), "user.lanefs.policy", b"stream")
+        wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "its own policy")
+    finally:
+        os.close(opened[0])
+
+
+def test_what_is_kept_for_one_is_not_for_ever(mount, scratch):
+    m = configured(mount, scratch, "[policy]\nthreshold=1M\n[rule kept]\naccess=write\nkeep=true\n"
+                   "[rule other]\nlane=stream\n")
+    cold(m, "f", 4 * MIB)
+    with open(m.join("f"), "rb", buffering=0):
+        assert open_lanes(m, m.join("f")) == ["stream"]
+        with open(m.join("f"), "r+b", buffering=0):
+            assert open_lanes(m, m.join("f")) == ["cached"]
+        wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "the reader's lane")
+
+
+def test_policies_that_change_all_the_time_do_not_stop_trimming(mount):
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    read_ahead(m)
+    os.mkdir(m.join("d"))
+    cold(m, "f")
+    os.setxattr(m.join("f"), "user.lanefs.policy", b"stream")
+    over = threading.Event()
+
+    def change():
+        while not over.is_set():
+            os.setxattr(m.join("d"), "user.lanefs.policy", b"auto")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        with open(m.join("f"), "rb", buffering=0) as file, Peak(m.backing("f")) as peak:
+            for _ in slowly(file, pause=0.003):
+                pass
+    finally:
+        over.set()
+        thread.join()
+    assert peak.most <= WINDOW + 2 * SLACK
 
 
 def test_what_a_cached_open_read_stays(mount):

@@ -190,17 +190,19 @@ static void print_report(const char *path, JsonObject *report)
 	g_autofree char *shown = text_escape(path);
 	g_autofree char *threshold = size_of(report, "threshold.bytes");
 	g_autofree char *fixed = size_of(report, "fixed_threshold");
-	const char *text = json_find_text(report, "threshold.text");
-	const char *lane = json_find_text(report, "lane");
+	const char *said = json_find_text(report, "threshold.text");
+	const char *forced = json_find_text(report, "lane");
+	g_autofree char *text = text_escape(said ? said : "?");
+	g_autofree char *lane = forced ? text_escape(forced) : NULL;
 
 	printf("%s:\n", shown);
 	if (lane && strcmp(lane, "auto") != 0)
 		printf("  lane=%s for all opens; without it:\n", lane);
 	if (fixed)
 		printf("  threshold %s, by the configuration; auto would be %s (%s)\n", fixed,
-		       threshold, text ? text : "?");
+		       threshold, text);
 	else
-		printf("  threshold %s (auto: %s)\n", threshold, text ? text : "?");
+		printf("  threshold %s (auto: %s)\n", threshold, text);
 	print_saved(report);
 	printf("  hot: %.0f files\n\n", json_find_number(report, "hot.files"));
 	if (json_find_bool(report, "shadow"))
@@ -268,7 +270,9 @@ static int record_fetch(struct lanectl *ctl, const char *path, int fd, uint64_t 
 	if (lost && *next)
 		lanectl_fail(ctl, path, "%llu opens came too fast and are not recorded", lost);
 	*next = after;
-	fputs(lines + 1, stdout);
+	/* Of a lanefs all of it is plain text, but anybody can mount something that calls itself so. */
+	for (const char *at = lines + 1; *at; at++)
+		putchar(*at == '\n' || g_ascii_isprint(*at) ? *at : '?');
 	return fflush(stdout) ? -errno : lines[1] != '\0';
 }
 

@@ -80,9 +80,9 @@ struct supposed {
 static void add_pair(GString *name, const char *key, const char *value)
 {
 	g_autofree char *escaped = g_uri_escape_string(value, NULL, FALSE);
+	bool first = name->len == strlen(ATTR_EXPLAIN ".");
 
-	g_string_append_printf(name, "%s%s=%s", name->str[name->len - 1] == '.' ? "" : "&", key,
-			       escaped);
+	g_string_append_printf(name, "%s%s=%s", first ? "" : "&", key, escaped);
 }
 
 /* The attribute that answers; file: one that is not there yet in the directory asked, or NULL. */

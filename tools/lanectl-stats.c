@@ -157,9 +157,10 @@ static void print_mount_head(JsonObject *stats)
 	const char *version = json_find_text(stats, "version");
 	g_autofree char *uptime = text_duration(json_find_number(stats, "uptime"));
 	g_autofree char *shown = text_escape(source ? source : "?");
+	g_autofree char *release = text_escape(version ? version : "?");
 
 	printf("  of %s, pid %.0f, up %s, version %s\n", shown, json_find_number(stats, "pid"),
-	       uptime, version ? version : "?");
+	       uptime, release);
 }
 
 struct output {

@@ -29,6 +29,7 @@ MAIN = (
     ("small", "open+read+close of 64K, hot", "", "open, read 64K, close, hot"),
     ("small", "stat, cold", "", "stat, cold"),
     ("protect", "2 streams, read 128K", "", "hot 64K reads next to 2 streams (time)"),
+    ("protect", "2 streams, read 128K", "", "what the 2 streams read meanwhile", "streams MB/s"),
     ("serve", "nginx, 320 MB, 16 clients", "cold", "nginx, 320 MB, 16 clients"),
     ("database", "PostgreSQL", "", "PostgreSQL, pgbench"),
     ("database", "MariaDB, O_DIRECT", "", "MariaDB with O_DIRECT"),
@@ -50,21 +51,43 @@ def _index(rows, device="disk"):
             if row["device"] == device and "failed" not in row}
 
 
+def _times(native, rows):
+    found = [row and row["against"].get("native") for row in rows]
+    return [text.amount(native["median"], native["unit"]),
+            *(f"{ratio['ratio']:.2f}" if ratio else "" for ratio in found)]
+
+
+def _beside(native, rows, name):
+    """Of what was measured beside the row's own figure: megabytes a second."""
+    base = native["extra"].get(name)
+    found = [row and row["extra"].get(name) for row in rows]
+    return [f"{base / 1000:.2f} GB/s" if base else "",
+            *(f"{value / base:.2f}" if value and base else "" for value in found)]
+
+
+def device(rows):
+    """What the disk gives at best, without which the cold rows cannot be read."""
+    known = _index(rows)
+    best = known.get(("read", "read 1M", "fresh", "fio"))
+    if not best:
+        return ""
+    return (f"The disk itself gives {text.amount(best['median'], best['unit'])} (fio, O_DIRECT, 1M, "
+            "eight at a time). *Fresh*: memory comes new from the host of a virtual machine, which "
+            "costs who fills the page cache more than reading does; *steady*: memory is full, as on "
+            "a server that has been up for a day.\n")
+
+
 def main(rows):
     """Times native, of what there are figures for."""
     known = _index(rows)
     names = [name for name in CONTENDERS if any(one[3] == name for one in known)]
     lines = []
-    for suite, case, condition, words in MAIN:
+    for suite, case, condition, words, *extra in MAIN:
         native = known.get((suite, case, condition, "native"))
         if not native:
             continue
-        line = [words, text.amount(native["median"], native["unit"])]
-        for name in names:
-            row = known.get((suite, case, condition, name))
-            ratio = row and row["against"].get("native")
-            line.append(f"{ratio['ratio']:.2f}" if ratio else "")
-        lines.append(line)
+        here = [known.get((suite, case, condition, name)) for name in names]
+        lines.append([words, *(_beside(native, here, *extra) if extra else _times(native, here))])
     return table(["", "native", *names], lines) if lines else ""
 
 
@@ -99,13 +122,14 @@ def against_peers(rows):
     return table(columns, lines) if lines else ""
 
 
-def machine(runs):
-    """The machine of the last run, and when."""
+def machine(rows, runs):
+    """The machine of the last run, when, and what was built of all that is shown."""
     last = runs[-1]
+    builds = list(dict.fromkeys(row["build"] for row in rows if "build" in row))
     one = last["machine"]
     return (f"{last['date'].split()[0]}, {one['cpus']} x {one['cpu']}, "
             f"{round(one['memory'] / (1 << 30))} GiB of memory, {one['system']}, "
-            f"Linux {one['kernel']}, {last['build']}")
+            f"Linux {one['kernel']}, {' and '.join(builds) or last['build']}")
 
 
 def readme(known):
@@ -113,16 +137,17 @@ def readme(known):
     rows, runs = known["rows"], known["runs"]
     rounds = max((len(row.get("values", ())) for row in rows), default=0)
     size = max((row.get("file_size", 0) for row in rows), default=0)
-    parts = [f"Measured {machine(runs)}; medians of up to {rounds} rounds, a large file is "
+    parts = [f"Measured {machine(rows, runs)}; medians of up to {rounds} rounds, a large file is "
              f"{sizes.show(size)}.\n",
              "![64 KiB reads of a hot set next to two streams](doc/protection.png)\n",
              "*native*: as measured; the others: times native, above 1 is better, also where it "
-             "is a time that was measured.\n", main(rows)]
+             "is a time that was measured.\n", main(rows), device(rows)]
     if loop(rows):
         parts += ["What a server spends on a cold file:\n", loop(rows)]
     if against_peers(rows):
         parts += ["lanefs (`auto`) against its peers: in how many cases of a suite it is ahead, "
-                  "level (the interval holds 1) or behind, and the ratios:\n",
+                  "level (the interval holds 1), behind, or unsure (fewer than three rounds), and "
+                  "the ratios:\n",
                   against_peers(rows)]
     return "\n".join(parts)
 

@@ -115,8 +115,8 @@ def _peers(rows):
     columns, lines = versus.summary(found)
     return ["<h2>lanefs against its peers</h2>",
             "<p>In each suite: the cases in which lanefs (auto, where it took part) is ahead of a "
-            "peer, level with it (the interval holds 1) or behind it, and the ratios, above 1 "
-            "better for lanefs. Below, case by case.</p>",
+            "peer, level with it (the interval holds 1), behind it, or unsure (fewer than "
+            "three rounds), and the ratios, above 1 better for lanefs. Below, case by case.</p>",
             _table(columns, lines, range(len(columns))),
             *_behind([one for one in found if one.verdict == "behind"]),
             "<details><summary>case by case</summary>",
@@ -128,7 +128,7 @@ def write(directory, suites, say):
     rows = results.rows(directory)
     known = results.load(directory)
     body = ["<h1>lanefs: measurements</h1>",
-            f"<p>{html.escape(markdown.machine(known['runs']))}</p>", f"<p>{NOTES}</p>"]
+            f"<p>{html.escape(markdown.machine(rows, known['runs']))}</p>", f"<p>{NOTES}</p>"]
     devices = dict.fromkeys(row["device"] for row in rows if row["device"])
     body.append("<ul>" + "".join(f"<li><b>{name}</b>: {html.escape(device.KINDS[name])}</li>"
                                  for name in devices) + "</ul>")

@@ -35,6 +35,8 @@ def save(directory, rows, bench):
     """The rows so far; called after every comparison, so that a run cut short leaves what it
     had measured."""
     os.makedirs(directory, exist_ok=True)
+    for row in rows:
+        row["build"] = bench.build.version
     known = load(directory)
     new = {identity(row) for row in rows}
     known["rows"] = [row for row in known["rows"] if identity(row) not in new] + rows

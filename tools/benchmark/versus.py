@@ -2,7 +2,7 @@
 """lanefs against each of its peers, wherever both took part."""
 from dataclasses import dataclass
 
-from . import peers, reasons
+from . import check, peers, reasons
 
 # Who speaks for lanefs: what one gets without asking, else the faster of the lanes.
 FIRST, LANES = "auto", ("direct", "stream", "cached")
@@ -23,6 +23,8 @@ class Meeting:
     def verdict(self):
         if not self.found:
             return "left out"
+        if self.found.get("confidence", 1) < check.SURE:
+            return "unsure"
         if self.found["low"] > 1:
             return "ahead"
         return "behind" if self.found["high"] < 1 else "level"
@@ -93,7 +95,7 @@ def summary(found):
 def tally(met):
     """As in "ahead 3, level 1; 0.98 to 4.10"."""
     counts = [f"{word} {sum(one.verdict == word for one in met)}"
-              for word in ("ahead", "level", "behind")
+              for word in ("ahead", "level", "behind", "unsure")
               if any(one.verdict == word for one in met)]
     ratios = [one.found["ratio"] for one in met]
     span = f"{min(ratios):.2f}" if len(ratios) == 1 else f"{min(ratios):.2f} to {max(ratios):.2f}"
