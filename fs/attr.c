@@ -18,7 +18,7 @@ int attr_get(struct lanefs *fs, struct inode *inode, struct stat *attr)
 
 	if (fd < 0)
 		return fd;
-	err = backing_stat(fd, "", attr, NULL);
+	err = backing_stat(fd, "", attr);
 	inode_fd_put(&fs->inodes, inode);
 	return err;
 }
@@ -269,7 +269,7 @@ static bool must_drop_setid(fuse_req_t req, int fd, int to_set)
 		return false;
 	if (to_set & SET_ANY && !(to_set & SET_OWNER))
 		return true;
-	return fuse_req_ctx(req)->uid && !backing_stat(fd, "", &attr, NULL) &&
+	return fuse_req_ctx(req)->uid && !backing_stat(fd, "", &attr) &&
 	       !creds_in_group(req, attr.st_gid);
 }
 
@@ -285,7 +285,7 @@ static bool may_clear_setid(struct lanefs *fs, fuse_req_t req, struct inode *ino
 	struct stat attr;
 	bool clears;
 
-	if (!uid || S_ISDIR(inode->type) || backing_stat(fd, "", &attr, NULL) || uid == attr.st_uid)
+	if (!uid || S_ISDIR(inode->type) || backing_stat(fd, "", &attr) || uid == attr.st_uid)
 		return true;
 	clears = attr.st_mode & S_ISUID ||
 		 (attr.st_mode & S_ISGID &&
@@ -317,7 +317,7 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	if (!err && (to_set & FUSE_SET_ATTR_SIZE))
 		residency_truncated(fs, inode, (uint64_t)attr->st_size);
 	if (!err)
-		err = backing_stat(fd, "", result, NULL);
+		err = backing_stat(fd, "", result);
 	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */
 	if (!err && !result->st_nlink && !inode_is_leaving(&fs->inodes, inode) &&
 	    !inode_mode_is_open(fs, inode))

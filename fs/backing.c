@@ -48,7 +48,7 @@ static struct timespec timespec_of(const struct statx_timestamp *t)
 	return (struct timespec){ .tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec };
 }
 
-void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct backing_key *key)
+void backing_stat_from_statx(const struct statx *stx, struct stat *attr)
 {
 	*attr = (struct stat){
 		.st_dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
@@ -65,43 +65,53 @@ void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct 
 		.st_mtim = timespec_of(&stx->stx_mtime),
 		.st_ctim = timespec_of(&stx->stx_ctime),
 	};
-	if (!key)
-		return;
-	*key = (struct backing_key){
-		.dev = attr->st_dev,
-		.ino = stx->stx_ino,
-	};
-	if (stx->stx_mask & STATX_BTIME)
-		key->btime = stx->stx_btime.tv_sec * G_GINT64_CONSTANT(1000000000) +
-			     stx->stx_btime.tv_nsec;
 }
 
-int backing_stat(int dir_fd, const char *name, struct stat *attr, struct backing_key *key)
+int backing_stat(int dir_fd, const char *name, struct stat *attr)
 {
 	struct statx stx;
-	int err = backing_statx(dir_fd, name, STATX_BASIC_STATS | STATX_BTIME, 0, &stx);
+	int err = backing_statx(dir_fd, name, STATX_BASIC_STATS, 0, &stx);
 
 	if (err)
 		return err;
-	backing_stat_from_statx(&stx, attr, key);
+	backing_stat_from_statx(&stx, attr);
 	return 0;
+}
+
+static int stat_key(const struct backing *backing, int dir_fd, const char *name, int flags,
+		    struct stat *attr, struct backing_key *key)
+{
+	struct statx stx;
+	int err = backing_statx(dir_fd, name, STATX_BASIC_STATS | STATX_BTIME, flags, &stx);
+
+	if (err)
+		return err;
+	backing_stat_from_statx(&stx, attr);
+	*key = (struct backing_key){ .dev = attr->st_dev, .ino = stx.stx_ino };
+	if (stx.stx_mask & STATX_BTIME && !backing->overlay)
+		key->btime = stx.stx_btime.tv_sec * G_GINT64_CONSTANT(1000000000) +
+			     stx.stx_btime.tv_nsec;
+	return 0;
+}
+
+int backing_stat_key(const struct backing *backing, int dir_fd, const char *name, struct stat *attr,
+		     struct backing_key *key)
+{
+	return stat_key(backing, dir_fd, name, 0, attr, key);
 }
 
 int backing_stat_entry(const struct backing *backing, int dir_fd, const char *name,
 		       struct stat *attr, struct backing_key *key)
 {
-	struct statx stx;
-	int err;
+	int err = stat_key(backing, dir_fd, name, AT_STATX_DONT_SYNC, attr, key);
 
-	err = backing_statx(dir_fd, name, STATX_BASIC_STATS | STATX_BTIME, AT_STATX_DONT_SYNC, &stx);
 	if (err)
 		return err;
-	backing_stat_from_statx(&stx, attr, key);
 	if (key->dev == backing->local_dev)
 		return 0;
 	if (key->dev == backing->own_dev)
 		return -ELOOP;
-	return backing_stat(dir_fd, name, attr, key);
+	return backing_stat_key(backing, dir_fd, name, attr, key);
 }
 
 bool backing_is_local(int fd)
@@ -126,7 +136,7 @@ static uint64_t local_dev(int fd)
 {
 	struct stat attr;
 
-	return backing_is_local(fd) && !backing_stat(fd, "", &attr, NULL) ? attr.st_dev : 0;
+	return backing_is_local(fd) && !backing_stat(fd, "", &attr) ? attr.st_dev : 0;
 }
 
 const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX])
@@ -403,7 +413,7 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	if (backing->proc_fd < 0)
 		return -errno;
 	backing->local_dev = local_dev(backing->root_fd);
-	err = backing_stat(backing->root_fd, "", &attr, NULL);
+	err = backing_stat(backing->root_fd, "", &attr);
 	if (err)
 		return err;
 	backing->source_dev = attr.st_dev;

@@ -18,11 +18,14 @@
 #define BACKING_HANDLE_MAX 40
 #define BACKING_MOUNTS_MAX 1024
 
-/* What makes an object the same object: btime tells a reused inode number from its predecessor. */
+/*
+ * What makes an object the same object: btime tells a reused inode number from its predecessor.  An
+ * overlay's is that of the copy once an object was copied up, dev and ino stay: there it does not count.
+ */
 struct backing_key {
 	uint64_t dev;
 	uint64_t ino;
-	int64_t btime; /* ns since the epoch, 0 where the filesystem has none */
+	int64_t btime; /* ns since the epoch, 0 where the filesystem has none, or an overlay's */
 };
 
 struct backing_handle {
@@ -81,7 +84,9 @@ uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino);
  * Attributes of name in dir_fd, or of dir_fd itself when name is "".  Does not
  * follow symlinks nor trigger automounts.  0 or -errno.
  */
-int backing_stat(int dir_fd, const char *name, struct stat *attr, struct backing_key *key);
+int backing_stat(int dir_fd, const char *name, struct stat *attr);
+int backing_stat_key(const struct backing *backing, int dir_fd, const char *name, struct stat *attr,
+		     struct backing_key *key);
 
 /*
  * The same of an entry, which may be a mount point, and that of the mount itself when somebody
@@ -92,7 +97,7 @@ int backing_stat_entry(const struct backing *backing, int dir_fd, const char *na
 
 /* As above, keeping the whole statx; mask as for statx(2). */
 int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx);
-void backing_stat_from_statx(const struct statx *stx, struct stat *attr, struct backing_key *key);
+void backing_stat_from_statx(const struct statx *stx, struct stat *attr);
 
 /*
  * The handle of what the O_PATH descriptor fd refers to; bytes is 0 where there

@@ -107,11 +107,11 @@ int inode_open_path(int dir_fd, const char *name)
 }
 
 /* Whether fd still refers to inode's object. */
-static int check_same(int fd, const struct inode *inode)
+static int check_same(const struct inodes *inodes, int fd, const struct inode *inode)
 {
 	struct backing_key key;
 	struct stat attr;
-	int err = backing_stat(fd, "", &attr, &key);
+	int err = backing_stat_key(&inodes->backing, fd, "", &attr, &key);
 
 	if (err)
 		return err;
@@ -136,7 +136,7 @@ static int open_by_name(struct inodes *inodes, struct inode *inode)
 	inode_unref(inodes, parent);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
-	err = check_same(fd, inode);
+	err = check_same(inodes, fd, inode);
 	if (err) {
 		close(fd);
 		return err;

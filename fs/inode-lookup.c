@@ -19,7 +19,7 @@ static void look_again(struct inodes *inodes, struct inode *inode, struct stat *
 	fd = inode_fd_get(inodes, inode);
 	if (fd < 0)
 		return;
-	if (!backing_stat(fd, "", &now, NULL))
+	if (!backing_stat(fd, "", &now))
 		*attr = now;
 	inode_fd_put(inodes, inode);
 }
@@ -96,7 +96,7 @@ int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, 
 	struct backing_key key;
 	int err, path_fd;
 
-	err = backing_stat(fd, "", attr, &key);
+	err = backing_stat_key(&inodes->backing, fd, "", attr, &key);
 	if (err)
 		return err;
 	INODES_RETRY_SHED(inodes, path_fd, backing_reopen(&inodes->backing, fd, O_PATH));
@@ -138,7 +138,7 @@ static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode 
 	fd = inode_fd_get(inodes, inode);
 	if (fd < 0)
 		return fd;
-	err = backing_stat(fd, "", attr, &key);
+	err = backing_stat_key(&inodes->backing, fd, "", attr, &key);
 	inode_fd_put(inodes, inode);
 	if (err)
 		return err;
@@ -168,7 +168,7 @@ static int open_parent(struct inodes *inodes, int dir_fd, int *out)
 	if (fd < 0)
 		return fd;
 	*out = fd;
-	err = backing_stat(fd, "", &attr, &key);
+	err = backing_stat_key(&inodes->backing, fd, "", &attr, &key);
 	while (!err && memcmp(&key, &inodes->root->key, sizeof(key))) {
 		next = inode_open_path(fd, "..");
 		if (fd != *out)
@@ -179,7 +179,7 @@ static int open_parent(struct inodes *inodes, int dir_fd, int *out)
 			break;
 		}
 		fd = next;
-		err = backing_stat(fd, "", &attr, &above);
+		err = backing_stat_key(&inodes->backing, fd, "", &attr, &above);
 		if (!err && !memcmp(&above, &key, sizeof(key)))
 			err = -ESTALE;
 		key = above;
@@ -206,7 +206,7 @@ static int lookup_parent(struct inodes *inodes, struct inode *dir, struct inode 
 	inode_fd_put(inodes, dir);
 	if (err)
 		return err;
-	err = backing_stat(fd, "", attr, &key);
+	err = backing_stat_key(&inodes->backing, fd, "", attr, &key);
 	if (err) {
 		close(fd);
 		return err;
@@ -236,7 +236,7 @@ static int lookup_entry(struct inodes *inodes, struct inode *parent, const char 
 		err = fd;
 		goto out;
 	}
-	err = backing_stat(fd, "", attr, &key);
+	err = backing_stat_key(&inodes->backing, fd, "", attr, &key);
 	if (err) {
 		close(fd);
 		goto out;

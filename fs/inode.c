@@ -176,7 +176,7 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	err = backing_init(&inodes->backing, source_fd, noatime);
 	if (err)
 		return err;
-	err = backing_stat(inodes->backing.root_fd, "", &attr, &key);
+	err = backing_stat_key(&inodes->backing, inodes->backing.root_fd, "", &attr, &key);
 	if (err)
 		return err;
 	fd = openat(inodes->backing.root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -130,7 +130,7 @@ static uint64_t device_of(const char *mountpoint)
 
 	if (backing_statx(AT_FDCWD, mountpoint, 0, AT_STATX_DONT_SYNC, &stx))
 		return 0;
-	backing_stat_from_statx(&stx, &attr, NULL);
+	backing_stat_from_statx(&stx, &attr);
 	return attr.st_dev;
 }
 

@@ -111,7 +111,7 @@ void metadata_statx(struct call *call)
 	call->deferred.result = attr_statx(fs_of(call), inode, call->mask, call->flags, stx);
 	if (call->deferred.result)
 		return;
-	backing_stat_from_statx(stx, &attr, NULL);
+	backing_stat_from_statx(stx, &attr);
 	stx->stx_ino = backing_ino(&fs_of(call)->inodes.backing, attr.st_dev, stx->stx_ino);
 	call->timeout = attr_timeout(fs_of(call), inode, &attr);
 	call->deferred.answer = answer_statx;

@@ -43,7 +43,7 @@ static mode_t allowed_mode(struct lanefs *fs, fuse_req_t req, int dir_fd, mode_t
 		return mode;
 	if (!fs->root_daemon && uid != geteuid())
 		return mode & ~(mode_t)(S_ISUID | S_ISGID);
-	if ((mode & of_group) == of_group && uid && !backing_stat(dir_fd, "", &dir, NULL) &&
+	if ((mode & of_group) == of_group && uid && !backing_stat(dir_fd, "", &dir) &&
 	    dir.st_mode & S_ISGID && !creds_in_group(req, dir.st_gid))
 		mode &= ~(mode_t)S_ISGID;
 	return mode;

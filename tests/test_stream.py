@@ -672,6 +672,35 @@ def test_overlay(overlay, mount):
     assert m.stats()["residency"]["dropped"] >= LARGE / 2
 
 
+@pytest.mark.parametrize("options", [(), ("passthrough=off",), ("transport=io_uring",)],
+                         ids=["passthrough", "without", "io_uring"])
+def test_overlay_that_copies_up(overlay, mount, options):
+    """What is changed for the first time is another file below, and the same one above."""
+    lower, merged = overlay
+    os.makedirs(os.path.join(lower, "d", "e"))
+    for name in ("a", "b", "d/e/c"):
+        write_file(os.path.join(lower, name), b"x" * 5000)
+    big = pattern(4 * MIB, 3)
+    write_file(os.path.join(lower, "big"), big)
+    m = mount(*options, "threshold=1M", source=merged)
+    os.link(m.join("a"), m.join("a2"))
+    assert os.stat(m.join("a")).st_nlink == 2 and os.path.samefile(m.join("a"), m.join("a2"))
+    before = os.stat(m.join("b"))
+    os.chmod(m.join("b"), 0o600)
+    assert os.stat(m.join("b")).st_ino == before.st_ino
+    done = run("bash", "-c", "cd $0/d/e && touch new && sleep 1.2 && stat c . >/dev/null && pwd -P && "
+               "stat $0/d/e/new && ls /proc/self/cwd/", m.path)
+    assert "deleted" not in done.stdout and done.stdout.endswith("c\nnew\n")
+    with open(m.join("big"), "r+b", buffering=0) as writer, \
+            open(m.join("big"), "rb", buffering=0) as reader:
+        for at in range(0, 4 * MIB, 512 << 10):
+            assert os.pread(reader.fileno(), 4096, at) == big[at:at + 4096]
+            os.pwrite(writer.fileno(), b"new" * 1000, at + 1000)
+            assert os.pread(reader.fileno(), 3000, at + 1000) == b"new" * 1000
+        assert os.fstat(reader.fileno()).st_ino == os.fstat(writer.fileno()).st_ino
+    assert sorted(os.listdir(m.path)) == ["a", "a2", "b", "big", "d"]
+
+
 def test_killed_daemon_loses_nothing_written(mount):
     m = passthrough(mount("lane=stream", "stream-window=8M"))
     m.may_die = True
