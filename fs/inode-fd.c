@@ -106,6 +106,28 @@ int inode_open_path(int dir_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/* fd is the inode's from now on, unless it has one already, and in use by the caller: the one that is. */
+static int inode_adopt_fd(struct inodes *inodes, struct inode *inode, int fd)
+{
+	int kept, other = -1;
+
+	g_mutex_lock(&inodes->lock);
+	if (inode->fd < 0) {
+		inode_set_fd_locked(inodes, inode, fd);
+		inode->fd_users++;
+		other = inodes_excess_fd_locked(inodes);
+	} else {
+		inode_unset_idle_locked(inodes, inode);
+		inode->fd_users++;
+		other = fd;
+	}
+	kept = inode->fd;
+	g_mutex_unlock(&inodes->lock);
+	if (other >= 0)
+		close(other);
+	return kept;
+}
+
 /* Whether fd still refers to inode's object. */
 static int check_same(const struct inodes *inodes, int fd, const struct inode *inode)
 {
@@ -118,28 +140,91 @@ static int check_same(const struct inodes *inodes, int fd, const struct inode *i
 	return memcmp(&key, &inode->key, sizeof(key)) ? -ESTALE : 0;
 }
 
-static int open_by_name(struct inodes *inodes, struct inode *inode)
+static int open_name(struct inodes *inodes, struct inode *inode, int dir_fd, const char *name)
 {
-	g_autofree char *name = NULL;
-	struct inode *parent;
-	int dir_fd, fd, err;
+	int fd = inode_open_path(dir_fd, name), err;
 
-	if (!inode_get_name(inodes, inode, &parent, &name))
-		return -ESTALE;
-	dir_fd = inode_fd_get(inodes, parent);
-	if (dir_fd < 0) {
-		inode_unref(inodes, parent);
-		return dir_fd;
-	}
-	fd = inode_open_path(dir_fd, name);
-	inode_fd_put(inodes, parent);
-	inode_unref(inodes, parent);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
 	err = check_same(inodes, fd, inode);
 	if (err) {
 		close(fd);
 		return err;
+	}
+	return fd;
+}
+
+/* Deeper than that, as in a cycle, which a stale parent can make for a moment, nothing is found by name. */
+#define DEPTH_MAX (PATH_MAX / 2)
+
+/* An inode that is to be found by its name in the next one of the way. */
+struct step {
+	struct inode *inode; /* a reference, but for the first */
+	char *name;          /* owned; NULL: it needs none */
+};
+
+static bool is_found_without_name(struct inodes *inodes, struct inode *inode)
+{
+	bool found;
+
+	g_mutex_lock(&inodes->lock);
+	found = inode->fd >= 0 || inode->handle_bytes;
+	g_mutex_unlock(&inodes->lock);
+	return found;
+}
+
+/* From inode up to the first that is found without a name.  0 or -ESTALE. */
+static int find_way(struct inodes *inodes, struct inode *inode, GArray *way)
+{
+	struct step step = { .inode = inode }, *last;
+
+	g_array_append_val(way, step);
+	do {
+		last = &g_array_index(way, struct step, way->len - 1);
+		if (way->len > DEPTH_MAX || !inode_get_name(inodes, last->inode, &step.inode, &last->name))
+			return -ESTALE;
+		g_array_append_val(way, step);
+	} while (!is_found_without_name(inodes, step.inode));
+	return 0;
+}
+
+/* A descriptor of the last one goes in, one of the first comes out; those between keep theirs. */
+static int follow_way(struct inodes *inodes, GArray *way)
+{
+	struct step *up = &g_array_index(way, struct step, way->len - 1);
+	int fd = inode_fd_get(inodes, up->inode);
+
+	for (guint i = way->len - 1; i > 0 && fd >= 0; i--) {
+		struct step *step = &g_array_index(way, struct step, i - 1);
+
+		up = &g_array_index(way, struct step, i);
+		fd = open_name(inodes, step->inode, fd, step->name);
+		inode_fd_put(inodes, up->inode);
+		if (i > 1 && fd >= 0)
+			fd = inode_adopt_fd(inodes, step->inode, fd);
+	}
+	return fd;
+}
+
+/* Any number of directories above may have been closed meanwhile. */
+static int open_by_name(struct inodes *inodes, struct inode *inode)
+{
+	int fd = -ESTALE;
+
+	/* Again, since one of them may have got another name on the way. */
+	for (int tries = 0; tries < 2 && fd == -ESTALE; tries++) {
+		g_autoptr(GArray) way = g_array_new(FALSE, TRUE, sizeof(struct step));
+
+		fd = find_way(inodes, inode, way);
+		if (!fd)
+			fd = follow_way(inodes, way);
+		for (guint i = 0; i < way->len; i++) {
+			struct step *step = &g_array_index(way, struct step, i);
+
+			g_free(step->name);
+			if (i)
+				inode_unref(inodes, step->inode);
+		}
 	}
 	return fd;
 }
@@ -158,12 +243,17 @@ static int open_handle(struct inodes *inodes, const struct inode *inode, int fla
 
 int inode_fd_get(struct inodes *inodes, struct inode *inode)
 {
-	int fd, spare = -1, excess = -1;
+	int fd;
 
 	g_mutex_lock(&inodes->lock);
-	if (inode->fd >= 0)
-		goto have;
+	fd = inode->fd;
+	if (fd >= 0) {
+		inode_unset_idle_locked(inodes, inode);
+		inode->fd_users++;
+	}
 	g_mutex_unlock(&inodes->lock);
+	if (fd >= 0)
+		return fd;
 	INODES_RETRY_SHED(inodes, fd, inode->handle_bytes ? open_handle(inodes, inode, O_PATH) :
 						     open_by_name(inodes, inode));
 	/* Where there is no birth time its number, and with it its key, may be another file's by now. */
@@ -171,26 +261,7 @@ int inode_fd_get(struct inodes *inodes, struct inode *inode)
 		inode_set_dead(inodes, inode);
 	if (fd < 0)
 		return fd == -ENOMEM && inode->handle_bytes ? -ESTALE : fd;
-	g_mutex_lock(&inodes->lock);
-	if (inode->fd < 0) {
-		inode_set_fd_locked(inodes, inode, fd);
-		inode->fd_users++;
-		excess = inodes_excess_fd_locked(inodes);
-		g_mutex_unlock(&inodes->lock);
-		goto out;
-	}
-	spare = fd;
-have:
-	inode_unset_idle_locked(inodes, inode);
-	inode->fd_users++;
-	fd = inode->fd;
-	g_mutex_unlock(&inodes->lock);
-out:
-	if (spare >= 0)
-		close(spare);
-	if (excess >= 0)
-		close(excess);
-	return fd;
+	return inode_adopt_fd(inodes, inode, fd);
 }
 
 void inode_fd_put(struct inodes *inodes, struct inode *inode)

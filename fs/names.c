@@ -208,8 +208,11 @@ int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int 
 	return err;
 }
 
-/* The inode of an entry that is about to get another name, with a reference, or NULL. */
-static struct inode *hold_moved(struct lanefs *fs, int dir_fd, const char *name)
+/*
+ * The inode of an entry that is about to get another name, with a reference, or NULL.  held: its
+ * descriptor, too, since by neither name it is found in between.
+ */
+static struct inode *hold_moved(struct lanefs *fs, int dir_fd, const char *name, bool *held)
 {
 	struct backing_key key;
 	struct inode *inode;
@@ -218,16 +221,19 @@ static struct inode *hold_moved(struct lanefs *fs, int dir_fd, const char *name)
 	if (backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
 		return NULL;
 	inode = inodes_find(&fs->inodes, &key);
+	*held = inode && !inode->handle_bytes && inode_fd_get(&fs->inodes, inode) >= 0;
 	if (inode)
 		inode_move_begin(&fs->inodes, inode);
 	return inode;
 }
 
-static void release_moved(struct lanefs *fs, struct inode *inode)
+static void release_moved(struct lanefs *fs, struct inode *inode, bool held)
 {
 	if (!inode)
 		return;
 	inode_move_end(&fs->inodes, inode);
+	if (held)
+		inode_fd_put(&fs->inodes, inode);
 	inode_unref(&fs->inodes, inode);
 }
 
@@ -249,13 +255,13 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 			  const char *old_name, struct inode *new_parent, int new_fd,
 			  const char *new_name, unsigned int flags)
 {
-	struct inode *moved = hold_moved(fs, old_fd, old_name);
+	bool last = false, held = false, exchanged_held = false;
+	struct inode *moved = hold_moved(fs, old_fd, old_name, &held);
 	struct inode *victim = NULL, *exchanged = NULL;
-	bool last = false;
 	int err;
 
 	if (flags & RENAME_EXCHANGE)
-		exchanged = hold_moved(fs, new_fd, new_name);
+		exchanged = hold_moved(fs, new_fd, new_name, &exchanged_held);
 	else
 		victim = hold_victim(fs, new_fd, new_name, &last);
 	err = rename_as(fs, req, old_fd, old_name, new_fd, new_name, flags);
@@ -267,8 +273,8 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 					 old_parent->id, old_name);
 	}
 	release_victim(fs, victim, new_parent, new_name, !err && victim != moved, last);
-	release_moved(fs, moved);
-	release_moved(fs, exchanged);
+	release_moved(fs, moved, held);
+	release_moved(fs, exchanged, exchanged_held);
 	return err;
 }
 

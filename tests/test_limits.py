@@ -183,6 +183,44 @@ def test_open_file_without_a_name_and_without_handles(mount, named):
 
 
 @pytest.mark.limit(120)
+def test_very_deep_without_handles(mount):
+    """What is deep is found by all the names above it, whose descriptors were closed long ago."""
+    def enter():
+        # Threads get as much stack.
+        resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, resource.RLIM_INFINITY))
+        without_system_call(SYS_OPEN_BY_HANDLE_AT, errno.EPERM)
+
+    m = mount("transport=dev", "attr-timeout=0", nofile=256, enter=enter)
+    fds, depth = {0: os.open(m.path, os.O_PATH)}, 6000
+    deepest = fds[0]
+    for level in range(1, depth + 1):
+        os.mkdir("x", dir_fd=deepest)
+        below = os.open("x", os.O_PATH, dir_fd=deepest)
+        if deepest not in fds.values():
+            os.close(deepest)
+        deepest = below
+        if level in (1000, 1900, depth):
+            fds[level] = below
+    try:
+        for _ in range(3):
+            for level in (1000, 1900):
+                assert os.fstat(fds[level]).st_nlink == 3
+        # By then the descriptors of those above it are gone, too.
+        for level in (1000, 1900, depth):
+            try:
+                os.fstat(fds[level])
+            except OSError as error:
+                assert level == depth and error.errno == errno.ESTALE
+        os.mkdir("y", dir_fd=fds[1900])
+        assert sorted(os.listdir(f"/proc/self/fd/{fds[1900]}")) == ["x", "y"]
+    finally:
+        for fd in fds.values():
+            os.close(fd)
+    assert os.listdir(m.path) == ["x"]
+    run("rm", "-rf", m.backing("x"))
+
+
+@pytest.mark.limit(120)
 def test_memory_of_a_known_file(mount):
     """A large tree costs under 300 bytes per known inode, and descriptors within the limit."""
     m = mount(nofile=1000)
