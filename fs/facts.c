@@ -154,9 +154,7 @@ int facts_suppose(struct facts *facts, const char *what)
 
 static bool may_read(const struct facts *facts)
 {
-	int flags = facts->policy.open_flags;
-
-	return (flags & O_ACCMODE) != O_WRONLY && !(flags & O_TRUNC);
+	return (facts->policy.open_flags & O_ACCMODE) != O_WRONLY;
 }
 
 /* Where it can matter, how much of it is in memory. */

@@ -115,8 +115,8 @@ void observe_open(struct file *file, const struct facts *facts,
 	if (trace_is_wanted(fs->trace))
 		record(file, facts, pid);
 	count_would(fs->observer, decision, size);
-	/* Who only writes, or empties it, reads nothing. */
-	if ((file->flags & O_ACCMODE) == O_WRONLY || (file->flags & O_TRUNC) || !size)
+	/* Who only writes reads nothing. */
+	if ((file->flags & O_ACCMODE) == O_WRONLY || !size)
 		return;
 	if (decision->rule >= RULE_RESIDENT || decision->lane != LANE_CACHED) {
 		follow(file, facts, decision, pid);

@@ -216,21 +216,24 @@ union ioctl_value {
 };
 
 /*
- * Kernels before 5.13 hand these on unchecked, and the daemon may do what its callers may not:
- * whether it would make the file, or make it no longer, immutable or append-only.
+ * Kernels before 5.13 hand these on unchecked, and the daemon may do what its callers may not: of a
+ * file of somebody else anything, and making it, or making it no longer, immutable or append-only.
  */
-static bool changes_protection(int fd, unsigned int cmd, const union ioctl_value *value)
+static bool is_protected(int fd, uid_t uid, unsigned int cmd, const union ioctl_value *value)
 {
 	const unsigned int flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
 	const unsigned int xflags = FS_XFLAG_IMMUTABLE | FS_XFLAG_APPEND;
 	union ioctl_value now = { .bytes = { 0 } };
+	struct stat attr;
 
+	if ((cmd != FS_IOC_SETFLAGS && cmd != FS_IOC_FSSETXATTR) || !uid)
+		return false;
+	if (backing_stat(fd, "", &attr) || attr.st_uid != uid)
+		return true;
 	if (cmd == FS_IOC_SETFLAGS)
 		return !ioctl(fd, FS_IOC_GETFLAGS, &now) && ((now.flags ^ value->flags) & flags);
-	if (cmd == FS_IOC_FSSETXATTR)
-		return !ioctl(fd, FS_IOC_FSGETXATTR, &now) &&
-		       ((now.fsx.fsx_xflags ^ value->fsx.fsx_xflags) & xflags);
-	return false;
+	return !ioctl(fd, FS_IOC_FSGETXATTR, &now) &&
+	       ((now.fsx.fsx_xflags ^ value->fsx.fsx_xflags) & xflags);
 }
 
 void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd,
@@ -260,7 +263,7 @@ void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, 
 	}
 	if (in_size)
 		memcpy(value.bytes, in, in_size);
-	if (fuse_req_ctx(req)->uid && changes_protection(fd, cmd, &value)) {
+	if (is_protected(fd, fuse_req_ctx(req)->uid, cmd, &value)) {
 		fuse_reply_err(req, EPERM);
 		return;
 	}
