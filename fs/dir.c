@@ -26,7 +26,7 @@ struct dir {
 
 int dir_open(struct lanefs *fs, struct inode *inode, int flags, uint64_t *id)
 {
-	const int noatime = flags & O_NOATIME || fs->noatime ? O_NOATIME : 0;
+	const int noatime = flags & O_NOATIME || fs->nodiratime ? O_NOATIME : 0;
 	struct dir *dir;
 	int fd = inode_open_to_keep(&fs->inodes, inode, O_RDONLY | O_DIRECTORY | noatime);
 

@@ -93,7 +93,8 @@ struct file *file_get(struct lanefs *fs, uint64_t id)
 
 static int open_flags(const struct file *file)
 {
-	return (file->flags & FLAGS_KEPT) | (file->fs->noatime ? O_NOATIME : 0);
+	return (file->flags & FLAGS_KEPT) | (file->fs->noatime ? O_NOATIME : 0) |
+	       (file->fs->sync ? O_DSYNC : 0);
 }
 
 /* O_NOATIME is for the owner and CAP_FOWNER; where it is refused the atime moves. */

@@ -64,6 +64,8 @@ struct lanefs {
 	int64_t started;                /* fixed, us on the monotonic clock */
 	bool root_daemon;               /* fixed, may act for other users */
 	bool noatime;                   /* fixed, mounted with noatime */
+	bool nodiratime;                /* fixed, or with nodiratime */
+	bool sync, dirsync;             /* fixed, what is written, and names, are on the disk at once */
 	bool log_opens;                 /* fixed, one debug line per open */
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
 	bool passthrough;               /* fixed, the kernel and the configuration allow it */

@@ -87,6 +87,9 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	fs->started = g_get_monotonic_time();
 	fs->root_daemon = geteuid() == 0 && caps_have(CAP_SETUID) && caps_have(CAP_SETGID);
 	fs->noatime = has_mount_option(config, "noatime");
+	fs->nodiratime = fs->noatime || has_mount_option(config, "nodiratime");
+	fs->sync = has_mount_option(config, "sync");
+	fs->dirsync = fs->sync || has_mount_option(config, "dirsync");
 	fs->log_opens = !g_log_writer_default_would_drop(G_LOG_LEVEL_DEBUG, "lanefs-open");
 	g_mutex_init(&fs->reload_lock);
 	g_mutex_init(&fs->live_lock);

@@ -153,6 +153,8 @@ void metadata_make(struct call *call)
 		return;
 	err = names_make(fs_of(call), call->deferred.req, parent, call->name, call->mode,
 			 call->rdev, call->other_name, &inode, &call->attr);
+	if (!err)
+		names_sync(fs_of(call), parent);
 	entry_result(call, err, inode);
 }
 
@@ -160,18 +162,25 @@ void metadata_link(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->other_ino);
 	struct inode *parent = inode ? inode_of(call, call->ino) : NULL;
+	int err;
 
-	if (parent)
-		entry_result(call, names_link(fs_of(call), inode, parent, call->name, &call->attr),
-			     inode);
+	if (!parent)
+		return;
+	err = names_link(fs_of(call), inode, parent, call->name, &call->attr);
+	if (!err)
+		names_sync(fs_of(call), parent);
+	entry_result(call, err, inode);
 }
 
 void metadata_unlink(struct call *call)
 {
 	struct inode *parent = inode_of(call, call->ino);
 
-	if (parent)
-		call->deferred.result = names_unlink(fs_of(call), parent, call->name, call->flags);
+	if (!parent)
+		return;
+	call->deferred.result = names_unlink(fs_of(call), parent, call->name, call->flags);
+	if (!call->deferred.result)
+		names_sync(fs_of(call), parent);
 }
 
 void metadata_rename(struct call *call)
@@ -179,10 +188,16 @@ void metadata_rename(struct call *call)
 	struct inode *old_parent = inode_of(call, call->ino);
 	struct inode *new_parent = old_parent ? inode_of(call, call->other_ino) : NULL;
 
-	if (new_parent)
-		call->deferred.result = names_rename(fs_of(call), call->deferred.req, old_parent,
-						     call->name, new_parent, call->other_name,
-						     (unsigned int)call->flags);
+	if (!new_parent)
+		return;
+	call->deferred.result = names_rename(fs_of(call), call->deferred.req, old_parent,
+					     call->name, new_parent, call->other_name,
+					     (unsigned int)call->flags);
+	if (call->deferred.result)
+		return;
+	names_sync(fs_of(call), old_parent);
+	if (new_parent != old_parent)
+		names_sync(fs_of(call), new_parent);
 }
 
 static void answer_open(struct deferred *deferred)
@@ -230,6 +245,8 @@ void metadata_create(struct call *call)
 		return;
 	call->deferred.result = open_create(fs_of(call), call->deferred.req, parent, call->name,
 					    call->mode, &call->file, &call->entry, &call->opened);
+	if (!call->deferred.result)
+		names_sync(fs_of(call), parent);
 	call->deferred.answer = answer_create;
 	call->undo = undo_create;
 }

@@ -298,6 +298,19 @@ int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, co
 	return err;
 }
 
+void names_sync(struct lanefs *fs, struct inode *dir)
+{
+	int fd;
+
+	if (!fs->dirsync)
+		return;
+	fd = inode_open(&fs->inodes, dir, O_RDONLY | O_DIRECTORY);
+	if (fd < 0 || fsync(fd))
+		g_warning("a directory could not be synced: %s", g_strerror(fd < 0 ? -fd : errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 int names_readlink(struct lanefs *fs, struct inode *inode, char *target)
 {
 	int fd = inode_fd_get(&fs->inodes, inode);
@@ -358,7 +371,7 @@ int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 		return err;
 	}
 	/* O_EXCL means something else for an unnamed file, and that is the application's too. */
-	flags &= CREATE_FLAGS;
+	flags = (flags & CREATE_FLAGS) | (fs->sync ? O_DSYNC : 0);
 	fd = create_once(fs, req, dir_fd, name, flags, mode);
 	if (fd == -EMFILE || fd == -ENFILE) {
 		inodes_shed(&fs->inodes);

@@ -216,7 +216,7 @@ static bool apply_option(struct config *config, const char *option, bool sloppy,
 #define CONFIG_OPTION "config="
 
 /* -o config=FILE is -c FILE where there is no -c: in fstab. */
-static void take_sources(struct options *options, const struct arguments *args)
+static void take_sources(struct options *options, const struct arguments *args, bool helper)
 {
 	options->files = g_ptr_array_new_with_free_func(g_free);
 	options->settings = g_ptr_array_new_with_free_func(g_free);
@@ -229,6 +229,9 @@ static void take_sources(struct options *options, const struct arguments *args)
 		for (unsigned int i = 0; i < parts->len; i++) {
 			const char *option = g_ptr_array_index(parts, i);
 
+			/* mount(8) says that, too, when nobody has. */
+			if (helper && !strcmp(option, "rw"))
+				continue;
 			if (g_str_has_prefix(option, CONFIG_OPTION))
 				g_ptr_array_add(options->files,
 						g_strdup(option + strlen(CONFIG_OPTION)));
@@ -382,7 +385,7 @@ static bool take_arguments(struct options *options, const struct arguments *args
 	options->debug = args->debug;
 	options->foreground = args->foreground || args->debug;
 	options->check_only = args->fake;
-	take_sources(options, args);
+	take_sources(options, args, helper);
 	return check_type(args->type, error) &&
 	       take_positional(options, args, helper, error) &&
 	       load_config(options->config, options, error) &&

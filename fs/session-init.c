@@ -42,6 +42,9 @@ static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
 {
 	if (!fs->config->passthrough)
 		fs->no_passthrough = "passthrough=off";
+	/* The kernel asks the backing file's mount, not this one, whether writes wait (iocb_is_dsync()). */
+	else if (fs->sync)
+		fs->no_passthrough = "sync";
 	else if (!(conn->capable_ext & FUSE_CAP_PASSTHROUGH))
 		fs->no_passthrough = "the kernel (before 6.9) has no FUSE passthrough";
 	else if (!caps_have(CAP_SYS_ADMIN))

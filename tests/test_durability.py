@@ -43,6 +43,40 @@ def opened(path, flags):
             assert error.errno in GONE
 
 
+@pytest.mark.parametrize("lane, transport", [("cached", "dev"), ("direct", "io_uring"),
+                                             ("stream", "io_uring"), ("auto", "dev")])
+def test_sync_writes_at_once(mount, lane, transport):
+    m = mount("sync", f"lane={lane}", f"transport={transport}", backing="ext4")
+    assert m.stats()["passthrough"]["reason"] == "sync"
+    with opened(m.join("f"), os.O_RDWR | os.O_CREAT) as fd, open(m.backing("f"), "rb") as backing:
+        for at in range(50):
+            os.write(fd, bytes(4 * KIB + 7))
+            found = util_sys.cachestat_all(backing.fileno())
+            assert not found or not (found.dirty or found.writeback), at
+
+
+@pytest.mark.parametrize("option", ["sync", "dirsync"])
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_names_are_on_the_disk_at_once(disk, mount, option, fstype):
+    device = disk(fstype)
+    m = mount(option, source=device.path)
+    os.mkdir(m.join("d"))
+    for name in ("a", "b", "c"):
+        write_file(m.join(name), b"")
+    os.rename(m.join("a"), m.join("d/a"))
+    os.link(m.join("b"), m.join("d/b"))
+    os.symlink("target", m.join("d/s"))
+    os.mkfifo(m.join("d/p"))
+    os.unlink(m.join("c"))
+    os.mkdir(m.join("e"))
+    os.rmdir(m.join("e"))
+    device.shut_down()
+    assert m.close() == []
+    device.again()
+    assert sorted(set(os.listdir(device.path)) - {"lost+found"}) == ["b", "d"]
+    assert sorted(os.listdir(device.path + "/d")) == ["a", "b", "p", "s"]
+
+
 class Acknowledged:
     """Counters of writers, which may see that they are to end."""
 

@@ -454,6 +454,26 @@ def test_mount_command(helper, ends):
     assert done.returncode != 0 and "No such file" in done.stderr
 
 
+def test_mount_command_keeps_ro(helper, ends, scratch):
+    """mount(8) always says rw."""
+    table = os.path.join(scratch.base, "conf")
+    write_file(table, b"[mount]\nro=true\n")
+    run("mount", "-t", "fuse.lanefs", "-o", f"config={table}", *ends)
+    with pytest.raises(OSError, match="Read-only"):
+        write_file(ends[1] + "/f", b"")
+    unmount(ends[1], daemon_of(ends[1]))
+    run("mount", "--bind", ends[0], ends[0])
+    try:
+        run("mount", "-o", "remount,bind,ro", ends[0])
+        run("mount", "-t", "fuse.lanefs", *ends)
+        with pytest.raises(OSError, match="Read-only"):
+            write_file(ends[1] + "/f", b"")
+        assert os.statvfs(ends[1]).f_flag & os.ST_RDONLY
+        unmount(ends[1], daemon_of(ends[1]))
+    finally:
+        run("umount", "-l", ends[0])
+
+
 @pytest.mark.parametrize("words", ["defaults", "noauto,nofail,_netdev,x-systemd.automount,user,"
                                    "comment=x,threshold=5M,allow_other,ro"])
 def test_fstab(helper, ends, scratch, words):

@@ -110,6 +110,19 @@ def test_noatime_mount(mount, lane, passthrough):
     assert atime(m) == OLD_NS
 
 
+@pytest.mark.daemon
+@pytest.mark.parametrize("option, moves", [("nodiratime", False), ("noatime", False), ("", True)])
+def test_nodiratime_mount(mount, option, moves):
+    m = mount(option)
+    os.mkdir(m.backing("d"))
+    util_sys.utimensat(m.backing("d"), OLD, (OLD[0] + 100, 0))
+    assert os.listdir(m.join("d")) == []
+    assert (atime(m, "d") > OLD_NS) == moves
+    path = aged(m)
+    read_file(path)
+    assert (atime(m) > OLD_NS) == (option != "noatime")
+
+
 def test_backing_noatime_is_kept(mount, scratch):
     """The backing is on a noatime mount: reads through lanefs leave its atime alone."""
     source = scratch.directory("noatime")

@@ -91,6 +91,15 @@ class Disk:
         finally:
             os.close(fd)
 
+    def again(self):
+        """Unmounted and mounted again: what was not on the device is gone."""
+        wait_for(lambda: run("umount", self.path, check=False).returncode == 0, 10, "unmounted")
+        device, name = self._attach()
+        try:
+            run("mount", "-t", self.fstype, name, self.path)
+        finally:
+            os.close(device)
+
     def close(self):
         wait_for(lambda: run("umount", self.path, check=False).returncode == 0, 10, "unmounted")
         os.close(self.image)
