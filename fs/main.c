@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +118,8 @@ int main(int argc, char **argv)
 	struct options options;
 	int status;
 
+	/* For what --help prints; numbers stay as they are. */
+	setlocale(LC_CTYPE, "");
 	/* libfuse would take these over what the options say. */
 	unsetenv("FUSE_URING_ENABLE");
 	unsetenv("FUSE_URING_QUEUE_DEPTH");

@@ -324,7 +324,8 @@ static void test_bad_options(struct fixture *f, gconstpointer data)
 		{ "blkdev", "option blkdev: not accepted: "
 			    "SOURCE is a directory, not a block device" },
 		{ "remount", "option remount: not accepted: "
-			     "unmount, then mount again with the new options" },
+			     "unmount, then mount again with the new options; or, for ro and rw, "
+			     "mount -i -o remount" },
 		{ "strictatime", "option strictatime: not accepted: access times are kept by the "
 				 "filesystem of SOURCE: give this option to its mount" },
 		{ "lazytime", "option lazytime: not accepted: access times are kept by the "

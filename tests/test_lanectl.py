@@ -298,6 +298,12 @@ def test_odd_names(mount):
         f"lanectl: {m.path}/missing\\n\\xff: No such file or directory\n"
 
 
+@pytest.mark.parametrize("option, value", [("--size", "banana"), ("--access", "rw")])
+def test_explain_of_nonsense(tree, option, value):
+    done = lanectl("explain", option, value, tree.join("small"), status=2)
+    assert f"{option} {value}: accepted: " in done.stderr and done.stdout == ""
+
+
 def test_explain(tree):
     for name, lane in (("small", "cached"), ("large", "direct")):
         path = tree.join(name)

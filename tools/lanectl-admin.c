@@ -59,6 +59,9 @@ static void fail(struct lanectl *ctl, const char *path, int error)
 {
 	if (error == -ENODATA)
 		lanectl_fail(ctl, path, "name the mountpoint itself");
+	else if (error == -EACCES || error == -EPERM)
+		lanectl_fail(ctl, path, "%s; only root and the user that lanefs runs as may, at the "
+			     "mountpoint itself", g_strerror(-error));
 	else
 		lanectl_fail_errno(ctl, path, error);
 }

@@ -120,9 +120,7 @@ static JsonObject *explain_supposed(struct lanectl *ctl, const char *path,
 		return NULL;
 	name = supposed_attribute(supposed, file);
 	error = attr_get_json(target.fd, name, &explained);
-	if (error == -EINVAL)
-		lanectl_fail(ctl, path, "--size takes a size such as 3G, --access read or write");
-	else if (error == -ERANGE || error == -ENAMETOOLONG)
+	if (error == -ERANGE || error == -ENAMETOOLONG)
 		lanectl_fail(ctl, path, "its name is too long to ask about");
 	else if (error)
 		lanectl_fail_errno(ctl, path, error);
@@ -157,6 +155,7 @@ int explain_run(struct lanectl *ctl, int argc, char **argv)
 	struct supposed supposed = {0};
 	struct json_list list;
 	bool printed = false;
+	uint64_t size;
 	const GOptionEntry entries[] = {
 		{"for", 0, 0, G_OPTION_ARG_STRING, &supposed.program,
 		 "Suppose that this program opens it", "PROGRAM"},
@@ -171,6 +170,10 @@ int explain_run(struct lanectl *ctl, int argc, char **argv)
 		return EXIT_USAGE;
 	if (!*paths)
 		return lanectl_usage(ctl, "no file given");
+	if (supposed.size && size_parse(supposed.size, -1, &size))
+		return lanectl_usage(ctl, "--size %s: accepted: a size such as 3G", supposed.size);
+	if (supposed.access && strcmp(supposed.access, "read") && strcmp(supposed.access, "write"))
+		return lanectl_usage(ctl, "--access %s: accepted: read, write", supposed.access);
 	json_list_begin(&list, ctl->json, "files");
 	for (char **path = paths; *path; path++) {
 		JsonObject *explained = explain(ctl, *path, &supposed);

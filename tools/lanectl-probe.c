@@ -33,7 +33,8 @@ const char *probe_state_name(enum probe_state state)
 {
 	static const char *const names[] = {
 		[PROBE_OK] = "ok",	     [PROBE_DEAD] = "dead", [PROBE_HUNG] = "hung",
-		[PROBE_COVERED] = "covered", [PROBE_BIND] = "bind", [PROBE_FAILED] = "error",
+		[PROBE_COVERED] = "covered", [PROBE_BIND] = "bind", [PROBE_PRIVATE] = "private",
+		[PROBE_FAILED] = "error",
 	};
 
 	return names[state];
@@ -116,7 +117,8 @@ G_NORETURN static void child_main(const struct mount *mount, int out)
 	}
 	error = ask(mount, &state, &stats, &config);
 	if (error)
-		state = error == -ENOTCONN ? PROBE_DEAD : PROBE_FAILED;
+		state = error == -ENOTCONN ? PROBE_DEAD :
+			error == -EACCES   ? PROBE_PRIVATE : PROBE_FAILED;
 	answer.state = state;
 	answer.error = -error;
 	answer.stats_size = stats ? strlen(stats) : 0;
@@ -282,15 +284,12 @@ void probe_fail(struct lanectl *ctl, const struct probe *probe)
 			     "longer, umount -l %s gives it up", quoted);
 		break;
 	case PROBE_FAILED:
-		if (probe->error == EACCES)
-			lanectl_fail(ctl, point, "%s; mounted without allow_other, so ask as its user",
-				     g_strerror(EACCES));
-		else
-			lanectl_fail_errno(ctl, point, probe->error);
+		lanectl_fail_errno(ctl, point, probe->error);
 		break;
 	case PROBE_OK:
 	case PROBE_COVERED:
 	case PROBE_BIND:
+	case PROBE_PRIVATE:
 		break;
 	}
 }

@@ -37,6 +37,7 @@ enum probe_state {
 	PROBE_HUNG,    /* no answer in time */
 	PROBE_COVERED, /* another mount lies over it: no path leads there */
 	PROBE_BIND,    /* a bind mount of a directory inside; its statistics are elsewhere */
+	PROBE_PRIVATE, /* another user's, without allow_other: the kernel asks its daemon nothing for us */
 	PROBE_FAILED,  /* see error */
 };
 

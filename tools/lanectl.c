@@ -16,6 +16,7 @@ static const char *remedy(int error)
 {
 	switch (error) {
 	case ENOTCONN:
+	case ECONNABORTED:
 		return "the daemon of this mount is gone: umount -l the mount and mount it again";
 	case EBADMSG:
 		return "the daemon's answer is not JSON: are it and lanectl of different versions?";

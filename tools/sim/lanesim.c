@@ -7,6 +7,7 @@
 #include "tools/sim/sim.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +278,7 @@ int main(int argc, char **argv)
 	g_autofree char *description = describe();
 	uint64_t memory = UINT64_C(8) << 30;
 
+	setlocale(LC_CTYPE, "");
 	g_option_context_set_summary(context, "Plays a trace of opens against fixed thresholds and "
 					      "against the policy of lanefs.");
 	g_option_context_set_description(context, description);
