@@ -107,7 +107,7 @@ static void add_found(struct table *table, const char *path, const struct found 
 
 	if (found->inherited)
 		from = g_strdup_printf("inherited from %s", found->from);
-	else if (found->from)
+	else if (found->from || found->own)
 		from = g_strdup("set here");
 	else if (found->mount_source)
 		from = g_strdup_printf("the mount (%s)", found->mount_source);
