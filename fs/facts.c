@@ -199,6 +199,7 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 {
 	double resident = facts->policy.resident;
 
+	facts->asked = true;
 	if (!facts->path)
 		facts->path = inode_path(&fs->inodes, inode);
 	if (!facts->program)

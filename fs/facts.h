@@ -20,7 +20,8 @@ struct facts {
 	bool any_user;              /* of a supposed program what is known whosever it is */
 	bool supposed;              /* program, size and access are not the caller's */
 	bool moving;                /* the file is open, and may go from one lane to another */
-	struct learn_key key;       /* of the kind of file, once it was looked at */
+	bool asked;                 /* what the program did before was looked at */
+	struct learn_key key;       /* of the kind of file, once it was */
 };
 
 /* The number of a file for adapt.h, another one when its inode's number is used again. */

@@ -299,7 +299,7 @@ static bool is_of_nobody(const struct facts *facts, const struct policy_decision
 {
 	if (facts->pid <= 0 || facts->program)
 		return false;
-	if (decision->rule >= RULE_HOT)
+	if (facts->asked && decision->rule >= RULE_HOT)
 		return true;
 	return decision->rule >= RULE_CONFIG &&
 	       (facts->live->wants_program || (facts->live->wants_cgroup && !facts->cgroup));

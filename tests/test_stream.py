@@ -465,6 +465,18 @@ def test_opener_that_has_ended_is_not_nobody(mount, scratch):
         os.close(opened[0])
 
 
+def test_policy_moves_what_is_only_written(mount):
+    m = passthrough(mount("threshold=1M", backing="ext4"))
+    path = m.join("f")
+    with open(path, "wb", buffering=0) as file:
+        file.write(bytes(4 * MIB))
+        wait_for(lambda: open_lanes(m, path) == ["stream"], 2, "a large one")
+        os.setxattr(path, "user.lanefs.policy", b"cached")
+        assert open_lanes(m, path) == ["cached"]
+        os.removexattr(path, "user.lanefs.policy")
+        assert open_lanes(m, path) == ["stream"]
+
+
 def test_what_is_kept_for_one_is_not_for_ever(mount, scratch):
     m = configured(mount, scratch, "[policy]\nthreshold=1M\n[rule kept]\naccess=write\nkeep=true\n"
                    "[rule other]\nlane=stream\n")
