@@ -318,6 +318,9 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 		residency_truncated(fs, inode, (uint64_t)attr->st_size);
 	if (!err)
 		err = backing_stat(fd, "", result);
+	/* It may have been done, all or in part, and the kernel believes that nothing was. */
+	if (err)
+		attr_forget(fs, inode);
 	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */
 	if (!err && !result->st_nlink && !inode_is_leaving(&fs->inodes, inode) &&
 	    !inode_mode_is_open(fs, inode))

@@ -11,14 +11,19 @@
 
 static GPrivate own_umask = G_PRIVATE_INIT(NULL);
 
+/* The process's umask, by those who have none of their own: from creds_enter() to creds_leave(). */
+static GMutex shared_umask;
+
 void creds_enter(struct lanefs *fs, fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
 	if (!g_private_get(&own_umask)) {
-		/* Fails only without memory; then threads share the umask until it works. */
+		/* Fails without memory, and where a container forbids it. */
 		if (!unshare(CLONE_FS))
 			g_private_set(&own_umask, GINT_TO_POINTER(1));
+		else
+			g_mutex_lock(&shared_umask);
 	}
 	umask(ctx->umask);
 	if (!fs->root_daemon)
@@ -33,12 +38,12 @@ void creds_leave(struct lanefs *fs, fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	if (!fs->root_daemon)
-		return;
-	if (ctx->uid)
+	if (fs->root_daemon && ctx->uid)
 		setfsuid(0);
-	if (ctx->gid)
+	if (fs->root_daemon && ctx->gid)
 		setfsgid(0);
+	if (!g_private_get(&own_umask))
+		g_mutex_unlock(&shared_umask);
 }
 
 struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop)

@@ -2,6 +2,7 @@
 #include "drop-behind.h"
 #include "fs.h"
 #include "kernel-pages.h"
+#include "thread.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -112,7 +113,7 @@ struct drop_behind *drop_behind_new(struct lanefs *fs)
 	g_mutex_init(&drop->lock);
 	g_cond_init(&drop->wake);
 	g_cond_init(&drop->ended);
-	drop->thread = g_thread_new("lanefs-drop", drop_behind_run, drop);
+	drop->thread = thread_start("lanefs-drop", drop_behind_run, drop);
 	return drop;
 }
 

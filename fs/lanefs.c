@@ -22,6 +22,7 @@
 #include "trace.h"
 #include "window.h"
 #include "worker.h"
+#include "thread.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -169,7 +170,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	fs->windows = windows_new(fs);
 	fs->observer = observer_new(fs);
 	fs->notify = fs->config->notify ? notify_new(fs) : NULL;
-	return 0;
+	return thread_start_failed() ? -EAGAIN : 0;
 }
 
 bool later_begin(struct lanefs *fs)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "lock-wait.h"
 #include "locks.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -94,7 +95,7 @@ struct lock_waits *lock_waits_new(void)
 	g_mutex_init(&waits->lock);
 	g_cond_init(&waits->wake);
 	g_queue_init(&waits->waits);
-	waits->monitor = g_thread_new("lanefs-locks", monitor_run, waits);
+	waits->monitor = thread_start("lanefs-locks", monitor_run, waits);
 	return waits;
 }
 
@@ -111,7 +112,8 @@ void lock_waits_free(struct lock_waits *waits)
 	if (!waits)
 		return;
 	lock_waits_stop(waits);
-	g_thread_join(waits->monitor);
+	if (waits->monitor)
+		g_thread_join(waits->monitor);
 	g_cond_clear(&waits->wake);
 	g_mutex_clear(&waits->lock);
 	g_free(waits);

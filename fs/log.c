@@ -3,6 +3,7 @@
 
 #include "log.h"
 
+#include <errno.h>
 #include <fuse_lowlevel.h>
 #include <glib.h>
 #include <stdio.h>
@@ -165,4 +166,15 @@ char *log_reason(const char *text)
 			return g_strdup(reason);
 	}
 	return NULL;
+}
+
+/*
+ * libnuma calls it, and would print, for each of the buffers that libfuse gets from it where a container
+ * does not let it choose the node; it is the program's to say something else (numa(3)).
+ */
+void numa_error(char *where);
+
+void numa_error(char *where)
+{
+	g_debug("libnuma: %s: %s", where, g_strerror(errno));
 }

@@ -15,8 +15,10 @@
 #include "probe.h"
 #include "session.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <gnu/lib-names.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,6 +62,7 @@ static void main_prepare_process(void)
 	/* Whatever the name it was started by: mount(8) calls mount.fuse.lanefs. */
 	prctl(PR_SET_NAME, "lanefs");
 	main_raise_limit(RLIMIT_NOFILE, "descriptors");
+	main_raise_limit(RLIMIT_AS, "address space");
 	/* The kernel holds callers to theirs; what is beyond the daemon's own is EFBIG and not its end. */
 	main_raise_limit(RLIMIT_FSIZE, "file size");
 	signal(SIGXFSZ, SIG_IGN);
@@ -118,6 +121,8 @@ int main(int argc, char **argv)
 	struct options options;
 	int status;
 
+	/* libfuse ends its threads by cancelling them, which loads it: by then there may be no descriptor. */
+	dlopen(LIBGCC_S_SO, RTLD_NOW);
 	/* For what --help prints; numbers stay as they are. */
 	setlocale(LC_CTYPE, "");
 	/* libfuse would take these over what the options say. */

@@ -15,6 +15,12 @@
 /* What open(2) is given on creation; the lane decides about O_DIRECT. */
 #define CREATE_FLAGS (O_ACCMODE | O_SYNC | O_DSYNC | O_EXCL | O_TRUNC | O_LARGEFILE)
 
+/* Whether what was made just now cannot be looked at for want of memory, descriptors or a disk that reads. */
+static bool is_without_means(int err)
+{
+	return err == -ENOMEM || err == -EMFILE || err == -ENFILE || err == -EIO;
+}
+
 static int make(int dir_fd, const char *name, mode_t mode, dev_t rdev, const char *target)
 {
 	int result;
@@ -61,8 +67,14 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 	creds_enter(fs, req);
 	err = make(dir_fd, name, mode, rdev, target);
 	creds_leave(fs, req);
+	if (!err) {
+		err = inodes_created(&fs->inodes, parent, name, out, attr);
+		/* What fails has made nothing. */
+		if (is_without_means(err))
+			unlinkat(dir_fd, name, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
+	}
 	inode_fd_put(&fs->inodes, parent);
-	return err ? err : inodes_created(&fs->inodes, parent, name, out, attr);
+	return err;
 }
 
 /* linkat of a descriptor needs CAP_DAC_READ_SEARCH; the link in /proc does without. */
@@ -134,15 +146,19 @@ int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, con
 		return dir_fd;
 	}
 	err = link_fd(fd, dir_fd, name);
-	inode_fd_put(&fs->inodes, parent);
 	inode_fd_put(&fs->inodes, inode);
-	if (err)
+	if (err) {
+		inode_fd_put(&fs->inodes, parent);
 		return err;
+	}
 	/* From now on OPEN may mean either name. */
 	if (inode_get_name(&fs->inodes, inode, &old_parent, &old_name))
 		expire_name(fs, old_parent->id, old_name);
 	inode_unref(&fs->inodes, old_parent);
 	err = inodes_lookup(&fs->inodes, parent, name, &linked, attr);
+	if (is_without_means(err))
+		unlinkat(dir_fd, name, 0);
+	inode_fd_put(&fs->inodes, parent);
 	if (!err && linked != inode) {
 		/* Replaced from outside in between. */
 		inodes_forget(&fs->inodes, linked->id, 1);

@@ -93,9 +93,7 @@ void notify_fanotify_met(void *data, unsigned int index, int fd)
 
 bool notify_fanotify_covers(struct notify *notify, const struct inode *inode)
 {
-	const struct notify_mark *mark = &notify->fanotify.marks[inode->handle_mount];
-
-	return inode->handle_bytes && atomic_read(mark->marked);
+	return inode->handle_bytes && atomic_read(notify->fanotify.marks[inode->handle_mount].marked);
 }
 
 /* Bit i: mount i is of that filesystem.  Bind mounts below SOURCE make several, seldom so many. */

@@ -2,6 +2,7 @@
 #define G_LOG_DOMAIN "lanefs"
 
 #include "notify-internal.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -97,7 +98,7 @@ struct notify *notify_new(struct lanefs *fs)
 	inodes->entered_data = notify;
 	inodes->entered = notify_entered;
 	if (notify->fanotify.fd >= 0 || notify->inotify.fd >= 0)
-		notify->thread = g_thread_new("lanefs-notify", notify_run, notify);
+		notify->thread = thread_start("lanefs-notify", notify_run, notify);
 	return notify;
 }
 

@@ -7,6 +7,7 @@
 #include "observe.h"
 #include "state.h"
 #include "trace.h"
+#include "thread.h"
 
 #include <string.h>
 
@@ -104,7 +105,7 @@ struct observer *observer_new(struct lanefs *fs)
 	g_mutex_init(&observer->lock);
 	g_cond_init(&observer->wake);
 	feel(fs);
-	observer->thread = g_thread_new("lanefs-observer", observer_run, observer);
+	observer->thread = thread_start("lanefs-observer", observer_run, observer);
 	return observer;
 }
 

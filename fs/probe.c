@@ -54,11 +54,16 @@ static int probe_ring(void)
 {
 	struct io_uring_params params = {.flags = IORING_SETUP_SQE128};
 	long fd = syscall(SYS_io_uring_setup, 1, &params);
+	int err = 0;
 
 	if (fd < 0)
 		return -errno;
+	/* Making one may be allowed, and using it not. */
+	if (syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0) < 0 ||
+	    (syscall(SYS_io_uring_register, fd, IORING_UNREGISTER_FILES, NULL, 0) < 0 && errno != ENXIO))
+		err = -errno;
 	close((int)fd);
-	return 0;
+	return err;
 }
 
 /* Why there is no FUSE-over-io_uring here and how to get it, or NULL. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "reaper.h"
 #include "fs.h"
+#include "thread.h"
 
 /* Long enough for a server's next request for the file, short enough that nobody misses the memory. */
 #define KEEP_US (3 * G_USEC_PER_SEC)
@@ -91,7 +92,7 @@ struct reaper *reaper_new(struct lanefs *fs)
 	g_mutex_init(&reaper->lock);
 	g_cond_init(&reaper->wake);
 	g_queue_init(&reaper->waiting);
-	reaper->thread = g_thread_new("lanefs-reaper", reaper_run, reaper);
+	reaper->thread = thread_start("lanefs-reaper", reaper_run, reaper);
 	return reaper;
 }
 

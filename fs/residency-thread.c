@@ -2,6 +2,7 @@
 /* The thread that samples the watched files, each when it is due. */
 #include "residency-internal.h"
 #include "attr.h"
+#include "thread.h"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -209,7 +210,7 @@ struct residency *residency_new(struct lanefs *fs)
 	residency->drop = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	residency->out = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	record_ask_source(residency);
-	residency->thread = g_thread_new("lanefs-trim", residency_run, residency);
+	residency->thread = thread_start("lanefs-trim", residency_run, residency);
 	return residency;
 }
 

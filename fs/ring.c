@@ -266,6 +266,21 @@ const char *ring_no_io_uring(const struct ring *ring)
 	return ring->no_io_uring;
 }
 
+/* A container may allow io_uring_setup(2) and refuse to use what that made. */
+static int ring_try(struct io_uring *uring)
+{
+	struct io_uring_cqe *cqe;
+	int err;
+
+	io_uring_prep_nop(io_uring_get_sqe(uring));
+	err = io_uring_submit(uring);
+	if (err >= 0)
+		err = io_uring_wait_cqe(uring, &cqe);
+	if (!err)
+		io_uring_cqe_seen(uring, cqe);
+	return err;
+}
+
 static int ring_init_uring(struct ring *ring)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_CLAMP };
@@ -275,6 +290,11 @@ static int ring_init_uring(struct ring *ring)
 	err = io_uring_queue_init_params(RING_ENTRIES, &ring->uring, &params);
 	if (err)
 		return err;
+	err = ring_try(&ring->uring);
+	if (err) {
+		io_uring_queue_exit(&ring->uring);
+		return err;
+	}
 	ring->reaper = g_thread_try_new("lanefs-ring", ring_reap, ring, &error);
 	if (!ring->reaper) {
 		io_uring_queue_exit(&ring->uring);

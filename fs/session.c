@@ -183,6 +183,9 @@ static void session_hangup(void *data)
 	lanefs_reload(data);
 }
 
+#define NO_THREAD \
+	"a thread cannot be started; raise the limits of processes and of address space (ulimit -u, -v)"
+
 static bool session_start(struct session *session)
 {
 	const struct session_setup *setup = session->setup;
@@ -192,7 +195,7 @@ static bool session_start(struct session *session)
 	lanefs_on_reload(session->fs, setup->reload, setup->reload_data);
 	result = lanefs_start(session->fs, session->se, setup->no_io_uring);
 	if (result) {
-		session_fail_at_mountpoint(session, g_strerror(-result));
+		session_fail_at_mountpoint(session, result == -EAGAIN ? NO_THREAD : g_strerror(-result));
 		return false;
 	}
 	session->supervisor = supervisor_new(session->se, setup->mount, setup->report,

@@ -2,6 +2,7 @@
 #define G_LOG_DOMAIN "lanefs"
 
 #include "supervisor.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -251,7 +252,12 @@ struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, 
 	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(se), 0);
 	/* POLLERR when the reading end is closed. */
 	supervisor_poll(supervisor, POLL_REPORT, report, 0);
-	supervisor->thread = g_thread_new("supervisor", supervisor_run, supervisor);
+	supervisor->thread = thread_start("supervisor", supervisor_run, supervisor);
+	if (!supervisor->thread) {
+		supervisor_free(supervisor);
+		errno = EAGAIN;
+		return NULL;
+	}
 	return supervisor;
 }
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "transport.h"
 #include "ring.h"
+#include "thread.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <liburing.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 struct transport_queue {
 	struct io_uring *ring; /* fixed, libfuse's */
@@ -346,7 +350,7 @@ void transport_start(void)
 {
 	transport_replier.last = &transport_replier.first;
 	transport_replier.stop = false;
-	transport_replier.thread = g_thread_new("lanefs-replies", transport_replier_run, NULL);
+	transport_replier.thread = thread_start("lanefs-replies", transport_replier_run, NULL);
 }
 
 void transport_stop(void)
@@ -380,7 +384,7 @@ void transport_send(struct transport_queue *queue, struct transport_reply *reply
 }
 
 /*
- * These two stand in for liburing's functions of their names, which libfuse's queue threads call
+ * These stand in for liburing's functions of their names, which libfuse's queue threads call
  * (lib/fuse_uring.c): the executable's definition is found before the library's.  Same contract.
  */
 
@@ -389,13 +393,28 @@ int io_uring_submit(struct io_uring *ring)
 {
 	struct transport_queue *queue = transport_here;
 	unsigned int pending;
+	int result;
 
 	/* On the queue's own thread it goes with the others all the same. */
 	if (queue && queue->ring == ring)
 		return 0;
 	pending = transport_flush(ring);
 	__tsan_release(ring->cq.ktail);
-	return io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL);
+	/* libfuse does not look whether it worked, and who is to be answered waits. */
+	while ((result = io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL)) == -EAGAIN ||
+	       result == -EBUSY || result == -EINTR) {
+		g_usleep(100);
+		pending = transport_pending(ring);
+	}
+	return result;
+}
+
+/* For a queue's ring: libfuse takes the reason from errno, which liburing leaves alone. */
+int io_uring_register_files(struct io_uring *ring, const int *files, unsigned int count)
+{
+	long result = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_FILES, files, count);
+
+	return result < 0 ? -errno : (int)result;
 }
 
 /* For a queue's thread: between the requests it has got and the next, and at its end while guests are left. */

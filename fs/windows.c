@@ -2,6 +2,7 @@
 #include "window-set.h"
 #include "attr.h"
 #include "drop-behind.h"
+#include "thread.h"
 
 /* How often what nobody wants is looked for. */
 #define TICK_US (G_USEC_PER_SEC / 4)
@@ -91,7 +92,7 @@ struct windows *windows_new(struct lanefs *fs)
 	windows->off = fs->memory_limit < MEMORY_LEAST;
 	g_mutex_init(&windows->lock);
 	g_cond_init(&windows->wake);
-	windows->thread = g_thread_new("lanefs-windows", windows_run, windows);
+	windows->thread = thread_start("lanefs-windows", windows_run, windows);
 	return windows;
 }
 

@@ -18,6 +18,9 @@ from util_stream import without_system_call
 pytestmark = pytest.mark.daemon
 
 SYS_OPEN_BY_HANDLE_AT = {"x86_64": 304}.get(os.uname().machine, 265)
+SYS_UNSHARE = {"x86_64": 272}.get(os.uname().machine, 97)
+SYS_MBIND = {"x86_64": 237}.get(os.uname().machine, 235)
+SYS_IO_URING_ENTER, SYS_IO_URING_REGISTER = 426, 427
 
 TREE = [(f"d{major:02d}", [f"f{minor:03d}" for minor in range(200)]) for major in range(100)]
 
@@ -180,6 +183,41 @@ def test_open_file_without_a_name_and_without_handles(mount, named):
     util_sys.linkat_fd(fd, m.join("c"))
     os.close(fd)
     assert read_file(m.join("c")) == b"da"
+
+
+def create_all(directory, mask, count):
+    os.umask(mask)
+    for number in range(count):
+        os.close(os.open(f"{directory}/{number}", os.O_CREAT | os.O_WRONLY, 0o666))
+        os.mkdir(f"{directory}/{number}.d", 0o777)
+    return {(mask, os.stat(f"{directory}/{number}{suffix}").st_mode & 0o777)
+            for number in range(count) for suffix in ("", ".d")}
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_modes_where_threads_share_a_umask(mount, transport):
+    """As in containers that forbid unshare(2)."""
+    m = mount(f"transport={transport}", enter=lambda: without_system_call(SYS_UNSHARE, errno.EPERM))
+    children, masks = [], (0o077, 0, 0o022, 0o007)
+    for mask in masks:
+        os.mkdir(m.join(f"{mask}"))
+        children.append(Child(create_all, m.join(f"{mask}"), mask, 300))
+    for child, mask in zip(children, masks):
+        assert child.result() == {(mask, 0o666 & ~mask), (mask, 0o777 & ~mask)}
+
+
+@pytest.mark.parametrize("number", [SYS_IO_URING_ENTER, SYS_IO_URING_REGISTER, SYS_MBIND],
+                         ids=["io_uring_enter", "io_uring_register", "mbind"])
+def test_half_of_io_uring(mount, number):
+    """As where a container allows io_uring_setup(2) alone, or no choice of the memory's node."""
+    m = mount("transport=auto", enter=lambda: without_system_call(number, errno.EPERM))
+    write_large(m.backing("f"), 20 << 20)
+    assert sha256(m.join("f")) == sha256(m.backing("f"))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_file(m.join(f"{i}"), b"x"), range(200)))
+    if number != SYS_MBIND:
+        assert m.stats()["transport"]["name"] == "dev"
+    assert "mbind" not in m.log()
 
 
 @pytest.mark.limit(120)
