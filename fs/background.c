@@ -135,21 +135,24 @@ static void *background_ask(void *data)
 
 /*
  * mount_answers(), but not after the deadline: -ETIMEDOUT, with the daemon
- * ended.  A thread that waits for a daemon's answer waits in the kernel, where
+ * ended; without a thread to ask -EAGAIN, the same.  A thread that waits for a daemon's answer waits in the kernel, where
  * no signal reaches it and only the daemon's end does.
  */
 static int background_mount_answers(const struct background *background)
 {
 	struct background_question question = {background->mount, g_async_queue_new()};
-	GThread *thread = g_thread_new("question", background_ask, &question);
+	GThread *thread = g_thread_try_new("question", background_ask, &question, NULL);
 	int64_t left = background->deadline - g_get_monotonic_time();
-	void *answer = g_async_queue_timeout_pop(question.answers, (guint64)MAX(left, 0));
+	void *answer = NULL;
 
+	if (thread)
+		answer = g_async_queue_timeout_pop(question.answers, (guint64)MAX(left, 0));
 	if (!answer)
 		kill(background->daemon, SIGKILL);
-	g_thread_join(thread);
+	if (thread)
+		g_thread_join(thread);
 	g_async_queue_unref(question.answers);
-	return answer ? 1 - GPOINTER_TO_INT(answer) : -ETIMEDOUT;
+	return answer ? 1 - GPOINTER_TO_INT(answer) : thread ? -ETIMEDOUT : -EAGAIN;
 }
 
 /*

@@ -9,23 +9,26 @@
 /* The kernel's overflow id, which stands for nobody that is known. */
 #define NOBODY 65534
 
+/* Of a thread: 1 it has one, -1 it cannot. */
 static GPrivate own_umask = G_PRIVATE_INIT(NULL);
 
-/* The process's umask, by those who have none of their own: from creds_enter() to creds_leave(). */
-static GMutex shared_umask;
+bool creds_have_umask(void)
+{
+	int own = GPOINTER_TO_INT(g_private_get(&own_umask));
+
+	if (!own) {
+		own = unshare(CLONE_FS) ? -1 : 1;
+		g_private_set(&own_umask, GINT_TO_POINTER(own));
+	}
+	return own > 0;
+}
 
 void creds_enter(struct lanefs *fs, fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	if (!g_private_get(&own_umask)) {
-		/* Fails without memory, and where a container forbids it. */
-		if (!unshare(CLONE_FS))
-			g_private_set(&own_umask, GINT_TO_POINTER(1));
-		else
-			g_mutex_lock(&shared_umask);
-	}
-	umask(ctx->umask);
+	if (creds_have_umask())
+		umask(ctx->umask);
 	if (!fs->root_daemon)
 		return;
 	if (ctx->gid)
@@ -38,12 +41,12 @@ void creds_leave(struct lanefs *fs, fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	if (fs->root_daemon && ctx->uid)
+	if (!fs->root_daemon)
+		return;
+	if (ctx->uid)
 		setfsuid(0);
-	if (fs->root_daemon && ctx->gid)
+	if (ctx->gid)
 		setfsgid(0);
-	if (!g_private_get(&own_umask))
-		g_mutex_unlock(&shared_umask);
 }
 
 struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool drop)

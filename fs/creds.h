@@ -12,6 +12,12 @@
 
 #include "fs.h"
 
+/*
+ * Whether this thread can have an umask of its own, which a container may forbid: else the process's, which
+ * is 0, holds, and what is made has to be given its mode without the bits of the caller's umask.
+ */
+bool creds_have_umask(void);
+
 void creds_enter(struct lanefs *fs, fuse_req_t req);
 void creds_leave(struct lanefs *fs, fuse_req_t req);
 

@@ -50,6 +50,19 @@ static void entry_result(struct call *call, int err, struct inode *inode)
 	call->undo = undo_entry;
 }
 
+/* What cannot be brought to the disk is an error, as natively; the change is made all the same. */
+static void sync_names(struct call *call, struct inode *parent)
+{
+	int err = call->deferred.result ? 0 : names_sync(fs_of(call), parent);
+
+	if (!err)
+		return;
+	if (call->undo)
+		call->undo(call);
+	call->undo = NULL;
+	call->deferred.result = err;
+}
+
 static void answer_attr(struct deferred *deferred)
 {
 	struct call *call = (struct call *)deferred;
@@ -153,23 +166,19 @@ void metadata_make(struct call *call)
 		return;
 	err = names_make(fs_of(call), call->deferred.req, parent, call->name, call->mode,
 			 call->rdev, call->other_name, &inode, &call->attr);
-	if (!err)
-		names_sync(fs_of(call), parent);
 	entry_result(call, err, inode);
+	sync_names(call, parent);
 }
 
 void metadata_link(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->other_ino);
 	struct inode *parent = inode ? inode_of(call, call->ino) : NULL;
-	int err;
 
 	if (!parent)
 		return;
-	err = names_link(fs_of(call), inode, parent, call->name, &call->attr);
-	if (!err)
-		names_sync(fs_of(call), parent);
-	entry_result(call, err, inode);
+	entry_result(call, names_link(fs_of(call), inode, parent, call->name, &call->attr), inode);
+	sync_names(call, parent);
 }
 
 void metadata_unlink(struct call *call)
@@ -179,8 +188,7 @@ void metadata_unlink(struct call *call)
 	if (!parent)
 		return;
 	call->deferred.result = names_unlink(fs_of(call), parent, call->name, call->flags);
-	if (!call->deferred.result)
-		names_sync(fs_of(call), parent);
+	sync_names(call, parent);
 }
 
 void metadata_rename(struct call *call)
@@ -193,11 +201,9 @@ void metadata_rename(struct call *call)
 	call->deferred.result = names_rename(fs_of(call), call->deferred.req, old_parent,
 					     call->name, new_parent, call->other_name,
 					     (unsigned int)call->flags);
-	if (call->deferred.result)
-		return;
-	names_sync(fs_of(call), old_parent);
+	sync_names(call, old_parent);
 	if (new_parent != old_parent)
-		names_sync(fs_of(call), new_parent);
+		sync_names(call, new_parent);
 }
 
 static void answer_open(struct deferred *deferred)
@@ -245,10 +251,9 @@ void metadata_create(struct call *call)
 		return;
 	call->deferred.result = open_create(fs_of(call), call->deferred.req, parent, call->name,
 					    call->mode, &call->file, &call->entry, &call->opened);
-	if (!call->deferred.result)
-		names_sync(fs_of(call), parent);
 	call->deferred.answer = answer_create;
 	call->undo = undo_create;
+	sync_names(call, parent);
 }
 
 void metadata_flush(struct call *call)

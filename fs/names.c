@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* What open(2) is given on creation; the lane decides about O_DIRECT. */
@@ -55,6 +56,39 @@ static mode_t allowed_mode(struct lanefs *fs, fuse_req_t req, int dir_fd, mode_t
 	return mode;
 }
 
+/* Takes back what was made just now as fd, if the name is still its. */
+static void unmake(int dir_fd, const char *name, int fd)
+{
+	struct stat made, now;
+
+	if (!fstat(fd, &made) && !fstatat(dir_fd, name, &now, AT_SYMLINK_NOFOLLOW) &&
+	    made.st_dev == now.st_dev && made.st_ino == now.st_ino)
+		unlinkat(dir_fd, name, 0);
+}
+
+/* As the kernel does it (posix_acl_create()): where the directory has a default ACL, that counts alone. */
+static mode_t masked_mode(fuse_req_t req, int dir_fd, mode_t mode)
+{
+	char path[BACKING_PROC_PATH_MAX];
+
+	if (creds_have_umask() || S_ISLNK(mode) ||
+	    getxattr(backing_proc_path(dir_fd, path), "system.posix_acl_default", NULL, 0) >= 0)
+		return mode;
+	return mode & ~(fuse_req_ctx(req)->umask & 0777);
+}
+
+/* Of what is there under the name now and may be by somebody else: only what nothing is lost with. */
+static void unmake_empty(int dir_fd, const char *name, mode_t mode)
+{
+	struct stat attr;
+
+	if (S_ISDIR(mode))
+		unlinkat(dir_fd, name, AT_REMOVEDIR);
+	else if (!fstatat(dir_fd, name, &attr, AT_SYMLINK_NOFOLLOW) && attr.st_nlink == 1 &&
+		 (attr.st_mode & S_IFMT) == (mode & S_IFMT) && (S_ISLNK(mode) || !attr.st_size))
+		unlinkat(dir_fd, name, 0);
+}
+
 int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,
 	       mode_t mode, dev_t rdev, const char *target, struct inode **out, struct stat *attr)
 {
@@ -63,7 +97,7 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 
 	if (dir_fd < 0)
 		return dir_fd;
-	mode = allowed_mode(fs, req, dir_fd, mode);
+	mode = masked_mode(req, dir_fd, allowed_mode(fs, req, dir_fd, mode));
 	creds_enter(fs, req);
 	err = make(dir_fd, name, mode, rdev, target);
 	creds_leave(fs, req);
@@ -71,7 +105,7 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 		err = inodes_created(&fs->inodes, parent, name, out, attr);
 		/* What fails has made nothing. */
 		if (is_without_means(err))
-			unlinkat(dir_fd, name, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
+			unmake_empty(dir_fd, name, mode);
 	}
 	inode_fd_put(&fs->inodes, parent);
 	return err;
@@ -146,24 +180,23 @@ int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, con
 		return dir_fd;
 	}
 	err = link_fd(fd, dir_fd, name);
-	inode_fd_put(&fs->inodes, inode);
-	if (err) {
-		inode_fd_put(&fs->inodes, parent);
-		return err;
-	}
+	if (err)
+		goto out;
 	/* From now on OPEN may mean either name. */
 	if (inode_get_name(&fs->inodes, inode, &old_parent, &old_name))
 		expire_name(fs, old_parent->id, old_name);
 	inode_unref(&fs->inodes, old_parent);
 	err = inodes_lookup(&fs->inodes, parent, name, &linked, attr);
 	if (is_without_means(err))
-		unlinkat(dir_fd, name, 0);
-	inode_fd_put(&fs->inodes, parent);
+		unmake(dir_fd, name, fd);
 	if (!err && linked != inode) {
 		/* Replaced from outside in between. */
 		inodes_forget(&fs->inodes, linked->id, 1);
 		err = -ESTALE;
 	}
+out:
+	inode_fd_put(&fs->inodes, parent);
+	inode_fd_put(&fs->inodes, inode);
 	return err;
 }
 
@@ -314,17 +347,18 @@ int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, co
 	return err;
 }
 
-void names_sync(struct lanefs *fs, struct inode *dir)
+int names_sync(struct lanefs *fs, struct inode *dir)
 {
-	int fd;
+	int fd, err;
 
 	if (!fs->dirsync)
-		return;
+		return 0;
 	fd = inode_open(&fs->inodes, dir, O_RDONLY | O_DIRECTORY);
-	if (fd < 0 || fsync(fd))
-		g_warning("a directory could not be synced: %s", g_strerror(fd < 0 ? -fd : errno));
+	/* The daemon may not read every directory that its user may write to. */
+	err = (fd < 0 ? syncfs(fs->inodes.backing.root_fd) : fsync(fd)) ? -errno : 0;
 	if (fd >= 0)
 		close(fd);
+	return err;
 }
 
 int names_readlink(struct lanefs *fs, struct inode *inode, char *target)
@@ -348,7 +382,7 @@ static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char
 {
 	int fd;
 
-	mode = allowed_mode(fs, req, dir_fd, mode);
+	mode = masked_mode(req, dir_fd, allowed_mode(fs, req, dir_fd, mode));
 	creds_enter(fs, req);
 	fd = name ? openat(dir_fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) :
 		    openat(dir_fd, ".", flags | O_TMPFILE | O_CLOEXEC, mode);
@@ -360,16 +394,6 @@ static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char
 	 * CREATE has opened it asks nothing (do_open(), FMODE_CREATED).
 	 */
 	return fd == -EEXIST && !(flags & O_EXCL) ? -ESTALE : fd;
-}
-
-/* Takes back what was made just now as fd, if the name is still its. */
-static void unmake(int dir_fd, const char *name, int fd)
-{
-	struct stat made, now;
-
-	if (!fstat(fd, &made) && !fstatat(dir_fd, name, &now, AT_SYMLINK_NOFOLLOW) &&
-	    made.st_dev == now.st_dev && made.st_ino == now.st_ino)
-		unlinkat(dir_fd, name, 0);
 }
 
 int names_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,

@@ -23,10 +23,13 @@ int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int 
 int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, const char *old_name,
 		 struct inode *new_parent, const char *new_name, unsigned int flags);
 
-/* The target of a symlink, NUL-terminated, in a buffer of PATH_MAX + 1. */
-/* After names in dir were changed: mounted with sync or dirsync, the change is on the disk at once. */
-void names_sync(struct lanefs *fs, struct inode *dir);
+/*
+ * After names in dir were changed: mounted with sync or dirsync, the change is on the disk when this
+ * returns.  0 or -errno.
+ */
+int names_sync(struct lanefs *fs, struct inode *dir);
 
+/* The target of a symlink, NUL-terminated, in a buffer of PATH_MAX + 1. */
 int names_readlink(struct lanefs *fs, struct inode *inode, char *target);
 
 /*

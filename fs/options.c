@@ -294,13 +294,35 @@ static char *path_to_read_again(const char *file, const char *mountpoint)
 	return fd < 0 ? g_strdup(file) : g_strdup_printf("/proc/self/fd/%d/%s", fd, name);
 }
 
+/* What a link that leads below the mount says, which is outside of it. */
+static char *link_to_watch(const char *file, const char *path, const char *mountpoint)
+{
+	g_autofree char *covered = realpath(mountpoint, NULL);
+	char *target = NULL;
+
+	if (strcmp(file, path) != 0 && covered && !is_below(file, covered))
+		target = g_file_read_link(file, NULL);
+	return target ? target : g_strdup("");
+}
+
 static void note_paths(struct options *options)
 {
 	options->paths = g_ptr_array_new_with_free_func(g_free);
-	for (unsigned int i = 0; i < options->files->len; i++)
-		g_ptr_array_add(options->paths,
-				path_to_read_again(g_ptr_array_index(options->files, i),
-						   options->mountpoint));
+	options->links = g_ptr_array_new_with_free_func(g_free);
+	for (unsigned int i = 0; i < options->files->len; i++) {
+		const char *file = g_ptr_array_index(options->files, i);
+		char *path = path_to_read_again(file, options->mountpoint);
+
+		g_ptr_array_add(options->paths, path);
+		g_ptr_array_add(options->links, link_to_watch(file, path, options->mountpoint));
+	}
+}
+
+static bool leads_where_it_did(const char *file, const char *link)
+{
+	g_autofree char *now = *link ? g_file_read_link(file, NULL) : NULL;
+
+	return !*link || g_strcmp0(now, link) == 0;
 }
 
 /* A pipe or a terminal is at its end by now, and descriptors were the caller's: an empty file. */
@@ -321,6 +343,12 @@ static bool can_read_again(const struct options *options, GError **error)
 	for (unsigned int i = 0; i < options->files->len; i++) {
 		const char *file = g_ptr_array_index(options->files, i);
 
+		if (!leads_where_it_did(file, g_ptr_array_index(options->links, i))) {
+			g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
+				    "%s: leads elsewhere below the mount now; accepted: the file it led to, "
+				    "until it is mounted again", file);
+			return false;
+		}
 		if (is_there_to_stay(file, g_ptr_array_index(options->paths, i)))
 			continue;
 		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
@@ -419,6 +447,7 @@ void options_finish(struct options *options)
 {
 	g_clear_pointer(&options->files, g_ptr_array_unref);
 	g_clear_pointer(&options->paths, g_ptr_array_unref);
+	g_clear_pointer(&options->links, g_ptr_array_unref);
 	g_clear_pointer(&options->settings, g_ptr_array_unref);
 	g_free(options->source);
 	g_free(options->mountpoint);

@@ -21,6 +21,7 @@ struct options {
 	struct config *config;
 	GPtrArray *files;      /* of char *, configuration files in order, absolute */
 	GPtrArray *paths;      /* of char *, where to read each of them again */
+	GPtrArray *links;      /* of char *, what each of them was a link to, "": none, or not to be asked */
 	GPtrArray *settings;   /* of char *, what -o said, without config= */
 	bool sloppy;           /* unknown ones are skipped */
 };

@@ -11,6 +11,7 @@
 #define DECISIONS 32
 /* Deciding all of them anew takes one part in so many of the time, however often it is asked for. */
 #define RECONSIDER_REST 8
+#define RECONSIDER_REST_MOST_US ((int64_t)G_USEC_PER_SEC / 2)
 
 static gint by_due(gconstpointer a, gconstpointer b, gpointer data)
 {
@@ -94,7 +95,7 @@ static void sample_due(struct residency *residency)
 static void reconsider_all(struct residency *residency)
 {
 	g_autoptr(GPtrArray) watches = g_ptr_array_new();
-	int64_t begun = g_get_monotonic_time(), now;
+	int64_t begun, took = 0;
 
 	residency->reconsider = false;
 	for (GList *link = residency->all.head; link; link = link->next) {
@@ -105,14 +106,16 @@ static void reconsider_all(struct residency *residency)
 	}
 	g_mutex_unlock(&residency->lock);
 	for (guint i = 0; i < watches->len; i++) {
+		begun = g_get_monotonic_time();
 		decide(g_ptr_array_index(watches, i));
+		took += g_get_monotonic_time() - begun;
 		if (i % DECISIONS == DECISIONS - 1)
 			sample_due(residency);
 	}
 	sample_due(residency);
 	g_mutex_lock(&residency->lock);
-	now = g_get_monotonic_time();
-	residency->rests_until = now + (now - begun) * RECONSIDER_REST;
+	residency->rests_until = g_get_monotonic_time() +
+				 MIN(took * RECONSIDER_REST, RECONSIDER_REST_MOST_US);
 }
 
 /* With the lock held. */

@@ -326,12 +326,21 @@ static enum lane decide_lane(struct watch *watch, const struct stat *attr, int f
 	return decision->lane == LANE_CACHED ? LANE_CACHED : LANE_STREAM;
 }
 
+/* With the lock held: since the last decision. */
+static bool passes_threshold(const struct watch *watch, uint64_t size, uint64_t threshold)
+{
+	if (watch->anew)
+		return true;
+	return size >= threshold ? watch->until <= threshold : watch->from >= threshold;
+}
+
 void watch_decide(struct watch *watch, const struct stat *attr, bool grown)
 {
 	struct policy_decision decision;
 	struct fuse_ctx opener = { 0 };
 	enum lane lane;
-	bool before, trimmed, known;
+	bool before, trimmed, known, passed;
+	struct file *last;
 	int flags;
 
 	g_mutex_lock(&watch->lock);
@@ -339,16 +348,20 @@ void watch_decide(struct watch *watch, const struct stat *attr, bool grown)
 	flags = watch->open_flags & ~O_ACCMODE;
 	if (watch->writers)
 		flags |= watch->readers ? O_RDWR : O_WRONLY;
-	opener.pid = watch->pid;
-	opener.uid = watch->uid;
+	last = watch->files.tail ? watch->files.tail->data : NULL;
+	opener.pid = last ? last->pid : watch->pid;
+	opener.uid = last ? last->uid : watch->uid;
 	g_mutex_unlock(&watch->lock);
 	lane = decide_lane(watch, attr, flags, &opener, &decision, &known);
-	if (!known && !grown)
-		return;
 	g_mutex_lock(&watch->lock);
+	passed = passes_threshold(watch, (uint64_t)attr->st_size, decision.threshold);
 	watch->from = decision.from;
 	watch->until = decision.until;
 	watch->anew = false;
+	if (!known && !(grown && passed)) {
+		g_mutex_unlock(&watch->lock);
+		return;
+	}
 	watch->window = decision.stream_window;
 	before = watch_is_trimmed(watch);
 	if (watch->shared && lane != watch->lane && !watch->keepers)

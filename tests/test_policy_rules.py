@@ -115,6 +115,13 @@ def test_reload_of_a_file_below_the_mount(mount, config, scratch, link):
     write_file(os.path.join(m.path, "lanefs.conf"), RULES.replace("stream\n", "cached\n").encode())
     ctl("reload", m.path)
     assert m.lane(m.join("a.iso")) == "cached"
+    if link:
+        write_file(os.path.join(m.path, "other.conf"), RULES.encode())
+        os.unlink(named)
+        os.symlink(os.path.join(m.path, "other.conf"), named)
+        done = ctl("reload", m.path, check=False)
+        assert done.returncode == 1 and "leads elsewhere" in done.stderr
+        assert m.lane(m.join("a.iso")) == "cached"
 
 
 def test_reload_of_a_pipe_changes_nothing(mount, config):

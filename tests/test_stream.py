@@ -452,6 +452,8 @@ def test_opener_that_has_ended_is_not_nobody(mount, scratch):
     thread = threading.Thread(target=lambda: opened.append(os.open(m.join("f"), os.O_RDONLY)))
     thread.start()
     thread.join()
+    # For a second it is believed who it was (fs/caller.c).
+    time.sleep(1.2)
     try:
         moves = m.stats()["residency"]["moves"]
         for policy in (b"direct", b"stream"):
@@ -463,6 +465,42 @@ def test_opener_that_has_ended_is_not_nobody(mount, scratch):
         wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "its own policy")
     finally:
         os.close(opened[0])
+
+
+def test_opener_that_has_ended_keeps_its_rule_at_others_sizes(mount, scratch):
+    m = configured(mount, scratch, "[policy]\nthreshold=64M\n[rule iso]\npath=*.iso\nmin-size=8M\n"
+                   "lane=stream\n[rule known]\nprogram=*\nlane=cached\n")
+    opened = []
+    flags = os.O_WRONLY | os.O_CREAT
+    thread = threading.Thread(target=lambda: opened.append(os.open(m.join("f.db"), flags)))
+    thread.start()
+    thread.join()
+    time.sleep(1.2)
+    try:
+        for size in (5, 10):
+            os.write(opened[0], bytes(size * MIB))
+            time.sleep(0.3)
+            assert open_lanes(m, m.join("f.db")) == ["cached"]
+    finally:
+        os.close(opened[0])
+
+
+def keep_open(path, seconds):
+    write_file("/proc/self/comm", b"keeper")
+    with open(path, "rb"):
+        time.sleep(seconds)
+
+
+def test_what_is_kept_for_a_program_is_not_for_ever(mount, scratch):
+    m = configured(mount, scratch, "[policy]\nthreshold=1M\n[rule kept]\nprogram=keeper\nkeep=true\n"
+                   "[rule other]\nlane=stream\n")
+    cold(m, "f", 4 * MIB)
+    with open(m.join("f"), "rb", buffering=0):
+        assert open_lanes(m, m.join("f")) == ["stream"]
+        with Child(keep_open, m.join("f"), patience(1)) as child:
+            wait_for(lambda: open_lanes(m, m.join("f")) == ["cached"], 5, "what it is kept for")
+            child.result()
+        wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "the reader's lane")
 
 
 def test_policy_moves_what_is_only_written(mount):
