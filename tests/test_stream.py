@@ -468,16 +468,17 @@ def test_opener_that_has_ended_is_not_nobody(mount, scratch):
 
 
 def test_opener_that_has_ended_keeps_its_rule_at_others_sizes(mount, scratch):
-    m = configured(mount, scratch, "[policy]\nthreshold=64M\n[rule iso]\npath=*.iso\nmin-size=8M\n"
+    m = configured(mount, scratch, "[policy]\nthreshold=4M\n[rule iso]\npath=*.iso\nmin-size=16M\n"
                    "lane=stream\n[rule known]\nprogram=*\nlane=cached\n")
     opened = []
-    flags = os.O_WRONLY | os.O_CREAT
+    flags = os.O_WRONLY | os.O_APPEND
+    write_file(m.backing("f.db"), bytes(10 * MIB))
     thread = threading.Thread(target=lambda: opened.append(os.open(m.join("f.db"), flags)))
     thread.start()
     thread.join()
     time.sleep(1.2)
     try:
-        for size in (5, 10):
+        for size in (2, 10):
             os.write(opened[0], bytes(size * MIB))
             time.sleep(0.3)
             assert open_lanes(m, m.join("f.db")) == ["cached"]
