@@ -128,7 +128,7 @@ void call_do(fuse_req_t req, struct call *call)
 	bool shared = transport_current();
 
 	transport_ordered();
-	if (shared && is_slow(pace_of(call, fs))) {
+	if (shared && (call->apart || is_slow(pace_of(call, fs)))) {
 		hand_over(fs, req, call);
 		return;
 	}

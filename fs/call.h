@@ -37,6 +37,7 @@ struct call {
 	bool has_file;
 	bool plus;
 	bool brief;                    /* others wait for the thread: a part will do */
+	bool apart;                    /* takes long, and others shall not wait for the thread */
 	bool waits;                    /* for others than the backing filesystem, of which that says nothing */
 	bool lost;                     /* the answer did not arrive */
 

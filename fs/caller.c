@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SLOTS 256
@@ -107,6 +108,42 @@ char *caller_program(struct callers *callers, pid_t pid)
 		return NULL;
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)process);
 	return read_proc(path, text, sizeof(text)) > 0 ? g_strdup(g_strchomp(text)) : NULL;
+}
+
+pid_t caller_process(struct callers *callers, pid_t pid)
+{
+	return pid > 0 ? leader_of(callers, pid).process : 0;
+}
+
+/* us that the machine has slept, which clocks tell differently. */
+static int64_t slept(void)
+{
+	struct timespec boot, monotonic;
+
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	clock_gettime(CLOCK_MONOTONIC, &monotonic);
+	return (int64_t)(boot.tv_sec - monotonic.tv_sec) * G_USEC_PER_SEC +
+	       (boot.tv_nsec - monotonic.tv_nsec) / 1000;
+}
+
+bool caller_lived(pid_t pid, int64_t when)
+{
+	int64_t tick = G_USEC_PER_SEC / sysconf(_SC_CLK_TCK), begun;
+	char path[64], text[1024];
+	unsigned long long ticks;
+	const char *rest;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (read_proc(path, text, sizeof(text)) <= 0)
+		return false;
+	/* The name may hold anything; the 22nd field is when it began, in ticks since the boot. */
+	rest = strrchr(text, ')');
+	if (!rest || sscanf(rest + 1, " %*c%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%llu",
+			    &ticks) != 1)
+		return true;
+	/* Or later, where the machine slept before that. */
+	begun = (int64_t)ticks * tick - slept();
+	return begun <= when + tick;
 }
 
 void caller_memory(struct callers *callers, pid_t pid, struct memory_group *group)

@@ -24,6 +24,15 @@ void callers_free(struct callers *callers); /* NULL is fine */
  */
 char *caller_program(struct callers *callers, pid_t pid);
 
+/* The process that the thread is in, as it was within the last second; 0: not known. */
+pid_t caller_process(struct callers *callers, pid_t pid);
+
+/*
+ * Whether who has that number now may have had it at that time (us on the monotonic clock): numbers
+ * are used again.  No thread has to wait for its OPEN.
+ */
+bool caller_lived(pid_t pid, int64_t when);
+
 /* Its control group, as it was within the last second and as learn.h calls it, "": not known. */
 void caller_group(struct callers *callers, pid_t pid, char group[static LEARN_GROUP]);
 

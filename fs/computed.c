@@ -4,6 +4,7 @@
 #include "facts.h"
 #include "observe.h"
 #include "stats.h"
+#include "top.h"
 #include "trace.h"
 #include "worker.h"
 
@@ -115,7 +116,7 @@ static int compute_config(struct lanefs *fs, fuse_req_t req, struct inode *inode
 	return 0;
 }
 
-/* What has been learned, what was opened, what the last reload said. */
+/* What has been learned, what is open, what was opened, what the last reload said. */
 static int compute_admin(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
 			 const char *rest, char **value)
 {
@@ -127,6 +128,8 @@ static int compute_admin(struct lanefs *fs, fuse_req_t req, struct inode *inode,
 		*value = observer_report(fs);
 	else if (!strcmp(name, "reload"))
 		*value = live_said(fs);
+	else if (!strcmp(name, "top"))
+		*value = top_read(fs);
 	else
 		*value = trace_read(fs->trace, g_ascii_strtoull(rest, NULL, 10));
 	return 0;
@@ -141,6 +144,7 @@ static const struct computed computed[] = {
 	{ "config", false, compute_config },
 	{ "report", false, compute_admin },
 	{ "reload", false, compute_admin },
+	{ "top", false, compute_admin },
 	{ "trace", true, compute_admin },
 };
 
@@ -160,6 +164,11 @@ const struct computed *computed_find(const char *name, const char **rest)
 		    computed[i].with_rest == (name[length] != '\0'))
 			return &computed[i];
 	return NULL;
+}
+
+bool computed_takes_long(const char *name)
+{
+	return !strcmp(name, XATTR_PREFIX "top");
 }
 
 /* Reading files again may wait for the disk, even for this mount. */

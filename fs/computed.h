@@ -18,5 +18,8 @@ struct computed {
 /* NULL for any other name.  *rest, when not NULL, is the argument in name. */
 const struct computed *computed_find(const char *name, const char **rest);
 
+/* Whether reading it takes so long that nobody who waits for the thread should have to. */
+bool computed_takes_long(const char *name);
+
 /* Whether setting the attribute is a command; req is answered then, now or later. */
 bool computed_obey(struct lanefs *fs, fuse_req_t req, fuse_ino_t ino, const char *name);

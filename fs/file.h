@@ -53,6 +53,8 @@ struct file {
 	struct io_counts *counts;   /* fixed after open, the inode's */
 	pid_t pid;                  /* fixed after open, of the thread that opened it */
 	uid_t uid;                  /* fixed after open, who opened it */
+	int64_t opened;             /* fixed after open, us on the monotonic clock */
+	uint64_t opened_served, opened_fetched; /* fixed after open, bytes the inode's counts had then */
 	bool shared;                /* fixed after open, the kernel serves it from the backing file's pages */
 	struct watch *watch;        /* fixed after open, NULL: its pages are nobody's concern */
 	GList watch_link;           /* watch->lock */

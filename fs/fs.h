@@ -27,6 +27,7 @@ struct observer;
 struct callers;
 struct state;
 struct trace;
+struct top;
 struct notify;
 
 struct residency_totals {               /* all atomic */
@@ -101,6 +102,7 @@ struct lanefs {
 	struct callers *callers;        /* fixed */
 	uint64_t lockless[LOCKLESS_SLOTS]; /* atomic, see locks.c */
 	struct trace *trace;            /* fixed */
+	struct top *top;                /* fixed */
 	struct state *state;            /* fixed, NULL: none; the observer's thread, then who joined it */
 	char *state_text;               /* the same, what the file holds, NULL: unknown */
 	struct notify *notify;          /* fixed, NULL: notify=off */

@@ -19,6 +19,7 @@
 #include "residency-watch.h"
 #include "ring.h"
 #include "state.h"
+#include "top.h"
 #include "trace.h"
 #include "window.h"
 #include "worker.h"
@@ -63,6 +64,7 @@ static void start_learning(struct lanefs *fs, const struct config *config)
 
 	fs->adapt = adapt_new(fs->memory, !config->learn);
 	fs->trace = trace_new();
+	fs->top = top_new();
 	fs->callers = callers_new();
 	fs->state = state_open(config->state, fs->mountpoint);
 	text = fs->state ? state_load(fs->state) : NULL;
@@ -252,6 +254,7 @@ void lanefs_free(struct lanefs *fs)
 	state_close(fs->state);
 	g_free(fs->state_text);
 	callers_free(fs->callers);
+	top_free(fs->top);
 	trace_free(fs->trace);
 	adapt_free(fs->adapt);
 	live_unref(fs->live);

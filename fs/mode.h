@@ -45,6 +45,13 @@ struct window_counts {       /* all atomic */
 	uint32_t latency[WINDOW_LATENCIES]; /* READs answered within 2^i us, not within 2^(i-1) */
 };
 
+/* What the file had done when somebody last asked, see top.c.  By the lock of fs->top. */
+struct top_mark {
+	uint64_t served, fetched;   /* bytes */
+	int64_t asked;              /* us on the monotonic clock, 0: never */
+	double rate;                /* bytes a second, of late */
+};
+
 struct inode_mode {
 	GMutex lock;
 	struct mode_opens opens;    /* M */
@@ -66,6 +73,7 @@ struct inode_mode {
 	struct watch *watch;        /* M, see residency-watch.h; NULL: not watched */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
+	struct top_mark top;        /* the lock of fs->top */
 };
 
 /* inode's mode object, made if need be; lives as long as the caller's reference to inode. */

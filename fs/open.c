@@ -116,6 +116,8 @@ static void count_open(struct file *file, enum lane lane)
 	file->mode = mode;
 	file->counts = &mode->io;
 	file->ops = lane_ops(lane);
+	file->opened_served = atomic_read(mode->io.read_bytes) + atomic_read(mode->io.write_bytes);
+	file->opened_fetched = atomic_read(mode->io.backing_bytes);
 	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
 		atomic_add(counts[i]->opens, 1);
 		atomic_add(counts[i]->open, 1);
@@ -179,6 +181,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	file->pid = fuse_req_ctx(req)->pid;
 	file->uid = fuse_req_ctx(req)->uid;
 	started = now_ns();
+	file->opened = started / 1000;
 	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req), &facts);
 	facts.opening = true;
 	if (!id && !facts.policy.no_passthrough)

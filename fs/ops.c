@@ -237,8 +237,10 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
+	bool apart = computed_takes_long(name);
+
 	call_do(req, &(struct call){ .run = metadata_getxattr, .ino = ino, .name = name,
-				     .size = size });
+				     .size = size, .apart = apart, .waits = apart });
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)

@@ -43,6 +43,7 @@ static uint64_t drop_ranges(struct watch *watch, const GArray *ranges, GArray *f
 void drop_count(struct watch *watch)
 {
 	atomic_add(watch->residency->fs->residency_counts.dropped, watch->plan.dropped);
+	atomic_add(watch->dropped, watch->plan.dropped);
 	watch->plan.dropped = 0;
 }
 

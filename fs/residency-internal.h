@@ -78,6 +78,9 @@ struct watch {
 	bool writing;               /* atomic */
 	bool refused;               /* atomic, the last write-out met an error: so may the next */
 	struct watch_out out;
+	bool counted;               /* atomic, set with trim_lock: the next is known */
+	uint64_t resident;          /* atomic, the same: bytes that are not kept, at the last look */
+	uint64_t came, dropped;     /* atomic, the same: bytes since it is watched */
 	bool recorded;              /* atomic, set with trim_lock: what was resident is taken down */
 
 	GMutex trim_lock;           /* protects the rest */

@@ -357,6 +357,15 @@ static bool is_worth(const struct watch *watch, const struct look *look,
 				      now - watch->plan.sampled >= SLOW_US);
 }
 
+/* For who asks what the file does; growth: bytes that came since the last look. */
+static void look_note(struct watch *watch, uint64_t growth)
+{
+	atomic_add(watch->came, growth);
+	atomic_write(watch->resident,
+		     watch->cheap ? watch->pages * watch->plan.page : watch->plan.ours);
+	atomic_write(watch->counted, true);
+}
+
 /* With trim_lock held; us until the next look, 0: none. */
 static int64_t look(struct watch *watch, struct look *look, int64_t now)
 {
@@ -403,6 +412,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (look->closed && counts.pages != before)
 		watch->changed = now;
 	watch->pages = counts.pages;
+	look_note(watch, growth);
 	if (look->closed && !watch->maps)
 		return look_closed(watch, now);
 	next = next_look(watch, look, growth, now);

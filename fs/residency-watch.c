@@ -442,3 +442,27 @@ void residency_state(struct lanefs *fs, struct inode *inode, const struct stat *
 	if (state->streams)
 		state->ahead = reader_bytes(fs, attr);
 }
+
+void residency_seen(struct lanefs *fs, struct inode *inode, struct residency_seen *seen)
+{
+	struct inode_mode *mode = inode_mode_peek(fs, inode);
+	struct watch *watch;
+
+	*seen = (struct residency_seen){ 0 };
+	if (!mode)
+		return;
+	g_mutex_lock(&mode->lock);
+	watch = mode->watch;
+	if (watch) {
+		g_mutex_lock(&watch->lock);
+		/* Of what is not dropped nobody counts on. */
+		seen->watched = (watch_is_trimmed(watch) || watch->hot) &&
+				atomic_read(watch->counted);
+		g_mutex_unlock(&watch->lock);
+		seen->came = atomic_read(watch->came);
+		seen->dropped = atomic_read(watch->dropped);
+		if (seen->watched)
+			seen->resident = atomic_read(watch->resident);
+	}
+	g_mutex_unlock(&mode->lock);
+}

@@ -54,5 +54,13 @@ struct residency_state {
 void residency_state(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		     struct residency_state *state);
 
+/* What looking at an inode's pages told, as of the last look: zeros where it is not watched. */
+struct residency_seen {
+	bool watched;       /* its pages are counted now, so that the next is known */
+	uint64_t resident;  /* bytes in the page cache that were not there before it was opened */
+	uint64_t came, dropped; /* bytes since it is watched: that appeared there, that were dropped */
+};
+void residency_seen(struct lanefs *fs, struct inode *inode, struct residency_seen *seen);
+
 /* Why pages that are mapped stay in memory, static; NULL: they do not, or it makes no difference. */
 const char *residency_no_page_out(struct lanefs *fs);

@@ -2,12 +2,14 @@
 #include "stats.h"
 #include "bufpool.h"
 #include "fs.h"
+#include "live.h"
 #include "notify.h"
 #include "residency-watch.h"
 #include "ring.h"
 #include "transport.h"
 #include "window.h"
 
+#include "policy/adapt.h"
 #include "policy/json-text.h"
 
 #include <unistd.h>
@@ -133,6 +135,24 @@ static void add_residency(JsonBuilder *builder, struct residency_totals *counts)
 	json_builder_end_object(builder);
 }
 
+/* What opens are decided by now where no directory has another; pressure: 0..1. */
+static void add_threshold(JsonBuilder *builder, struct lanefs *fs)
+{
+	struct live *live = live_get(fs);
+	uint64_t fixed = live->config->threshold;
+	struct threshold_view view;
+
+	live_unref(live);
+	adapt_view(fs->adapt, &view);
+	begin_object(builder, "threshold");
+	add_int(builder, "bytes", fixed == THRESHOLD_AUTO ? view.bytes : fixed);
+	json_builder_set_member_name(builder, "auto");
+	json_builder_add_boolean_value(builder, fixed == THRESHOLD_AUTO);
+	json_builder_set_member_name(builder, "pressure");
+	json_builder_add_double_value(builder, view.pressure);
+	json_builder_end_object(builder);
+}
+
 static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
 {
 	struct inodes_counts counts;
@@ -177,6 +197,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_inodes(builder, fs);
 	add_open(builder, "files", table_count(&fs->files));
 	add_open(builder, "directories", table_count(&fs->dirs));
+	add_threshold(builder, fs);
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
 	add_latencies(builder, "decision_latency", fs->decisions, DECISION_LATENCIES);

@@ -4,6 +4,9 @@
 #define SLOT_OF(id) ((uint32_t)(id))
 #define GENERATION_OF(id) ((uint32_t)((id) >> 32))
 
+/* So many are visited in one go, while who opens a file waits. */
+#define VISIT_SLOTS 256
+
 void table_init(struct table *table)
 {
 	g_mutex_init(&table->lock);
@@ -109,6 +112,24 @@ void table_foreach(struct table *table, void (*visit)(void *object))
 		if (object)
 			visit(object);
 	}
+}
+
+void table_visit(struct table *table, void (*visit)(void *object, void *data), void *data)
+{
+	uint32_t slot = 1, end, used;
+
+	do {
+		g_mutex_lock(&table->lock);
+		used = table->used;
+		end = MIN(used, slot + VISIT_SLOTS);
+		for (; slot < end; slot++) {
+			void *object = table_slot(table, slot)->object;
+
+			if (object)
+				visit(object, data);
+		}
+		g_mutex_unlock(&table->lock);
+	} while (slot < used);
 }
 
 uint32_t table_count(struct table *table)

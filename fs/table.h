@@ -47,5 +47,12 @@ void table_remove(struct table *table, uint64_t id);
 
 uint32_t table_count(struct table *table);
 
+/*
+ * Calls visit for every object that stays in the table meanwhile, with the table's lock held, so that
+ * it is not removed; it is let go of now and then, and others that come or go may be left out.  Any
+ * thread; visit may not use the table, nor wait.
+ */
+void table_visit(struct table *table, void (*visit)(void *object, void *data), void *data);
+
 /* Calls visit for every object.  Only when no other thread uses the table. */
 void table_foreach(struct table *table, void (*visit)(void *object));

@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: MIT
 """lanectl on real mounts: every command, its JSON, its errors."""
 import base64
+import contextlib
+import errno
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
 
-from util import NOBODY, run, wait_for, write_file
+from util import NOBODY, Child, as_user, patience, read_file, run, wait_for, write_file
 from util_mount import LANECTL
+from util_sys import drop_pages, set_dumpable
 
 pytestmark = pytest.mark.daemon
 
@@ -509,6 +518,8 @@ def test_read_only_mount(mount):
     ("policy",), ("policy", "get"), ("policy", "frob", "/"), ("policy", "set"),
     ("policy", "set", "direct"), ("policy", "set", "/tmp", "/tmp"), ("policy", "clear"),
     ("threshold", "set", "/tmp", "many"), ("status", "/"), ("status", "--timeout", "soon"),
+    ("metrics", "--nonsense"), ("metrics", "--json"), ("metrics", "--timeout", "-1"),
+    ("top", "/", "/"), ("top", "-i", "soon"), ("top", "-n", "0"),
 ], ids=" ".join)
 def test_usage(args):
     done = lanectl(*args, status=2)
@@ -520,7 +531,7 @@ def test_usage(args):
 def test_help_and_version():
     assert lanectl("--version").stdout.startswith("lanectl ")
     text = lanectl("--help").stdout
-    for command in ("status", "ls", "explain", "policy", "threshold", "stats"):
+    for command in ("status", "ls", "explain", "policy", "threshold", "stats", "metrics", "top"):
         assert f"  {command} " in text
         usage = lanectl(command, "--help").stdout
         assert f"lanectl {command} [" in usage and "--json" in usage
@@ -548,3 +559,465 @@ def test_opens_nothing(tree):
     opens = [lane["opens"] for lane in tree.stats()["lanes"].values()]
     assert opens == [0, 0, 0]
     wait_for(lambda: tree.stats()["directories"]["open"] == 0, 5, "directories closed")
+
+
+# --- metrics ---
+
+SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{(.*)\} (\S+)')
+LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+
+
+def labels_of(text):
+    """The labels of a sample, all of the text."""
+    labels, at = {}, 0
+    while at < len(text):
+        found = LABEL.match(text, at)
+        assert found and found[1] not in labels, text
+        labels[found[1]] = re.sub(r'\\.', lambda escape: ESCAPES[escape[0]], found[2])
+        at = found.end()
+    return labels
+
+
+def families(text):
+    """The page by the rules of the text format 0.0.4: {name: (type, {(sample, labels): value})}."""
+    assert text.endswith("\n") and "\r" not in text
+    found, name, kind = {}, None, None
+    helped = None
+    for line in text[:-1].split("\n"):
+        if line.startswith("# HELP "):
+            helped = line.split(" ", 3)[2]
+            assert helped not in found and len(line.split(" ", 3)) == 4
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            # What follows belongs to it, and nothing of it comes again.
+            assert name == helped and name not in found and kind in SUFFIXES
+            assert (kind == "counter") == name.endswith("_total")
+            found[name] = (kind, {})
+        else:
+            match = SAMPLE.fullmatch(line)
+            assert match, line
+            assert match[1] in [name + suffix for suffix in SUFFIXES[kind]], line
+            key = (match[1], tuple(sorted(labels_of(match[2]).items())))
+            assert key not in found[name][1], line
+            found[name][1][key] = float(match[3])
+    return found
+
+
+def check_histograms(found):
+    for name, (kind, samples) in found.items():
+        if kind != "histogram":
+            continue
+        by_mount = {}
+        for (sample, labels), value in samples.items():
+            labels = dict(labels)
+            if sample == name + "_bucket":
+                by_mount.setdefault(labels["mountpoint"], []).append((float(labels["le"]), value))
+        for mountpoint, steps in by_mount.items():
+            assert steps == sorted(steps) and steps[-1][0] == float("inf"), steps
+            values = [value for _, value in steps]
+            assert values == sorted(values)
+            assert samples[(name + "_count", (("mountpoint", mountpoint),))] == values[-1]
+
+
+def metrics(*args, status=0):
+    done = lanectl("metrics", *args, status=status)
+    found = families(done.stdout)
+    check_histograms(found)
+    return found, done
+
+
+def value_of(found, name, mountpoint, **labels):
+    labels = tuple(sorted([("mountpoint", mountpoint), *labels.items()]))
+    return found[name][1][(name, labels)]
+
+
+def test_metrics(mount):
+    m = mount("transport=dev", "lane=direct", "threshold=5M")
+    write_file(m.backing("f"), b"x" * (3 << 20))
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        while stream.read(64 << 10):
+            pass
+        found, _ = metrics(m.path)
+        (stats,) = document("stats", m.path)
+
+    def value(name, **labels):
+        return value_of(found, "lanefs_" + name, m.path, **labels)
+
+    assert value("up") == 1
+    assert value("info", version=stats["version"], transport="dev",
+                 passthrough="yes" if stats["passthrough"]["available"] else "no") == 1
+    for lane, counts in stats["lanes"].items():
+        assert value("opens_total", lane=lane) == counts["opens"]
+        assert value("open_files", lane=lane) == counts["open"]
+    assert value("open_files", lane="direct") == 1
+    for name, path in {"read_requests_total": "reads.requests", "read_bytes_total": "reads.bytes",
+                       "backing_read_bytes_total": "reads.backing_bytes",
+                       "read_errors_total": "reads.errors", "write_bytes_total": "writes.bytes",
+                       "reads_in_flight": "reads.in_flight", "window_hits_total": "window.hits",
+                       "pool_size_bytes": "pool.size", "pool_in_use_bytes": "pool.in_use",
+                       "threshold_bytes": "threshold.bytes", "inodes_known": "inodes.known",
+                       "backing_ids": "backing_ids"}.items():
+        wanted = stats
+        for step in path.split("."):
+            wanted = wanted[step]
+        assert value(name) == wanted, name
+    assert value("read_bytes_total") == 3 << 20 and value("threshold_bytes") == 5 << 20
+    assert 0 <= value("memory_pressure_ratio") <= 1
+    assert 0 < value("uptime_seconds") <= stats["uptime"]
+
+    for name, path, unit in (("read_latency_seconds", "read_latency", 1e-6),
+                             ("lane_decision_seconds", "decision_latency", 1e-9)):
+        total = 0
+        for i, count in enumerate(stats[path]):
+            total += count
+            last = i + 1 == len(stats[path])
+            (got,) = [value for (sample, labels), value in found["lanefs_" + name][1].items()
+                      if sample.endswith("_bucket") and
+                      float(dict(labels)["le"]) == (float("inf") if last else
+                                                    pytest.approx(2 ** i * unit))]
+            assert got == total
+        assert found["lanefs_" + name][1][(f"lanefs_{name}_count", (("mountpoint", m.path),))] == total
+    assert sum(stats["read_latency"]) == stats["reads"]["requests"] > 0
+
+
+def test_metrics_of_several_mounts(mount):
+    both = [mount("transport=dev"), mount("transport=dev")]
+    found = families(run(LANECTL, "metrics", check=False, timeout=30).stdout)
+    for m in both:
+        assert value_of(found, "lanefs_up", m.path) == 1
+    # A mount that is named twice is there once.
+    found, _ = metrics(both[0].path, both[1].path, both[0].path + "/.")
+    assert {dict(labels)["mountpoint"] for _, labels in found["lanefs_up"][1]} == \
+        {m.path for m in both}
+
+
+ODD_MOUNTPOINTS = {
+    b'quote" and \\': 'quote" and \\',
+    b"new\nline": "new\nline",
+    b"not utf-8 \xff\xc3": r"not utf-8 \xff\xc3",
+    b"esc\x1b[31m\x7f": r"esc\x1b[31m\x7f",
+    "日本語 {}=,".encode(): "日本語 {}=,",
+}
+
+
+def test_metrics_label(mount, scratch):
+    m = mount("transport=dev")
+    points = {os.path.join(os.fsencode(scratch.directory("odd")), name): shown
+              for name, shown in ODD_MOUNTPOINTS.items()}
+    try:
+        for point in points:
+            os.mkdir(point)
+            run("mount", "--bind", m.path, point)
+        text = run(LANECTL, "metrics", check=False).stdout
+        assert "\x1b" not in text
+        mountpoints = [dict(labels)["mountpoint"] for _, labels in families(text)["lanefs_up"][1]]
+        for point, shown in points.items():
+            assert os.path.join(os.path.dirname(os.fsdecode(point)), shown) in mountpoints
+    finally:
+        for point in points:
+            run("umount", point, check=False)
+
+
+def test_metrics_of_what_does_not_answer(mount):
+    alive, dead, hung = (mount("transport=dev") for _ in range(3))
+    dead.may_die = True
+    dead.process.kill()
+    dead.process.wait(10)
+    os.kill(hung.pid, signal.SIGSTOP)
+    try:
+        found, done = metrics("-t", "0.5", alive.path, dead.path, hung.path, alive.source, status=1)
+    finally:
+        os.kill(hung.pid, signal.SIGCONT)
+    assert [value_of(found, "lanefs_up", path)
+            for path in (alive.path, dead.path, hung.path, alive.source)] == [1, 0, 0, 0]
+    assert len(found["lanefs_uptime_seconds"][1]) == 1
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith(f"lanectl: {alive.source}: not on a lanefs mount")
+    assert lines[1].startswith(f"lanectl: {dead.path}: its daemon is gone")
+    assert lines[2].startswith(f"lanectl: {hung.path}: no answer from its daemon")
+
+
+def test_metrics_refuses(tree):
+    for args in (("--json", "metrics"), ("metrics", "--json", tree.path)):
+        done = lanectl(*args, status=2)
+        assert done.stdout == "" and done.stderr.startswith("lanectl: metrics: --json: ")
+    _, done = metrics(tree.join("dir"), status=1)
+    assert done.stderr == f"lanectl: {tree.join('dir')}: name the mountpoint itself\n"
+
+
+# --- top ---
+
+def samples_of(m, *args):
+    return document("top", "-i", "0.5", *args, m.path)
+
+
+def keep_reading(path, stop, name):
+    """By a program of that name."""
+    set_dumpable()
+    with open("/proc/self/comm", "w") as stream:
+        stream.write(name)
+    fd = os.open(path, os.O_RDONLY)
+    os.write(stop, b"x")
+    while True:
+        if not os.read(fd, 128 << 10):
+            os.lseek(fd, 0, os.SEEK_SET)
+        time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def reader(path, name="a\x1breader", uid=None):
+    ready, told = os.pipe()
+    child = Child(keep_reading, path, told, name, uid=uid)
+    os.close(told)
+    try:
+        if not os.read(ready, 1):
+            child.result()
+        yield child
+    finally:
+        child.close()
+        os.close(ready)
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_top(mount, transport):
+    m = mount(f"transport={transport}", "lane=direct")
+    for i in range(4):
+        write_file(m.backing(f"idle{i}"), b"x" * 5000)
+    write_file(m.backing("busy"), b"x" * (2 << 20))
+    with contextlib.ExitStack() as stack:
+        for i in range(4):
+            stack.enter_context(open(m.join(f"idle{i}"), "rb"))
+        child = stack.enter_context(reader(m.join("busy"), uid=NOBODY))
+        second = stack.enter_context(open(m.join("idle0"), "rb"))
+        (sample,) = samples_of(m)
+        assert sample["mountpoint"] == m.path and sample["left_out"] == 0
+        assert 0.4 < sample["seconds"] < 20
+        assert {entry["path"] for entry in sample["files"]} == \
+            {"busy", *(f"idle{i}" for i in range(4))}
+        busy = sample["files"][0]
+        assert busy["path"] == "busy" and busy["lane"] == "direct" and busy["opens"] == 1
+        assert busy["program"] == "a\x1breader" and busy["pid"] == child.pid
+        assert busy["uid"] == NOBODY and busy["size"] == 2 << 20
+        assert busy["served_rate"] > 1 << 20 and busy["served"] > 1 << 20
+        assert sample["lanes"]["direct"]["served_rate"] == pytest.approx(busy["served_rate"])
+        assert sample["lanes"]["direct"]["files"] == 5
+        assert sample["lanes"]["direct"]["opens"] == 6
+        idle = {entry["path"]: entry for entry in sample["files"][1:]}
+        assert all(entry["served_rate"] == 0 for entry in idle.values())
+        assert idle["idle0"]["opens"] == 2 and idle["idle1"]["opens"] == 1
+        assert idle["idle0"]["pid"] == os.getpid() and idle["idle0"]["uid"] == 0
+
+        text = lanectl("top", "-i", "0.3", "-n", "2", m.path).stdout
+        assert "\x1b" not in text
+        pictures = text.split("\n\n" + m.path + ", up ")
+        assert len(pictures) == 2
+        for picture in pictures:
+            table = rows(picture)
+            (title,) = [i for i, row in enumerate(table) if row[:2] == ["LANE", "PID"]]
+            assert table[title + 1][:4] == ["direct", str(child.pid), r"a\x1breader", "nobody"]
+            assert table[title + 1][-1] == "busy"
+            assert ["direct", "5", "6"] in [row[:3] for row in table[:title]]
+        second.close()
+    (sample,) = samples_of(m)
+    assert sample["files"] == []
+    assert "No file is open.\n" in lanectl("top", "-i", "0.1", m.path).stdout
+
+
+def test_top_of_what_was_opened_since(mount):
+    """All that it did counts, not what others did with the file before."""
+    m = mount("transport=dev", "lane=direct")
+    write_file(m.backing("f"), b"x" * (4 << 20))
+    for _ in range(3):
+        read_file(m.join("f"))
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        stream.read(1 << 20)
+        content = json.loads(m.attribute("top"))
+    (entry,) = content["files"]
+    assert entry["served"] == 13 << 20 and entry["at_open"]["served"] == 12 << 20
+    # The first three were over before anybody asked.
+    assert content["lanes"]["direct"]["served"] == 1 << 20
+
+
+def test_top_in_passthrough(mount):
+    m = mount("transport=dev", "lane=stream", "stream-window=8M")
+    if not m.passthrough:
+        pytest.skip("no passthrough here")
+    with open(m.backing("f"), "wb") as stream:
+        stream.write(b"x" * (48 << 20))
+        os.fsync(stream.fileno())
+    drop_pages(m.backing("f"))
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        while stream.read(1 << 20):
+            time.sleep(0.01)
+        wait_for(lambda: json.loads(m.attribute("top"))["files"][0].get("dropped", 0) > 16 << 20, 10,
+                 "what was dropped")
+        (entry,) = json.loads(m.attribute("top"))["files"]
+        assert entry["passthrough"] and entry["lane"] == "stream"
+        assert entry["served"] == 0 and 40 << 20 < entry["fetched"] < 64 << 20
+        assert 0 <= entry["resident"] < 32 << 20
+        (entry,) = samples_of(m)[0]["files"]
+        assert entry["served_rate"] is None and entry["fetched_rate"] >= 0
+
+
+def test_top_odd_names(mount):
+    m = mount("transport=dev")
+    with contextlib.ExitStack() as stack:
+        for name in ODD_NAMES:
+            write_file(os.path.join(os.fsencode(m.source), name), b"x")
+            stack.enter_context(open(os.path.join(os.fsencode(m.path), name), "rb"))
+        (sample,) = samples_of(m)
+        text = lanectl("top", "-i", "0.1", m.path).stdout
+        gone = stack.enter_context(open(m.join("gone"), "w+b"))
+        os.unlink(m.join("gone"))
+        assert None in [entry["path"] for entry in samples_of(m)[0]["files"]]
+        gone.close()
+    got = {base64.b64decode(entry["path_base64"]) if "path_base64" in entry
+           else entry["path"].encode() for entry in sample["files"]}
+    assert got == set(ODD_NAMES)
+    shown = [line.rpartition(" B  ")[2] for line in text.splitlines() if " B  " in line]
+    assert set(shown) >= set(ODD_NAMES.values())
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("name", ["f{:04}", "f\x01\x02\x03\xff{:04}" * 12], ids=["short", "long"])
+def test_top_of_many_files(mount, name):
+    count = 1500
+    m = mount("transport=dev", nofile=8192)
+    with contextlib.ExitStack() as stack:
+        for i in range(count):
+            path = m.join(name.format(*[i] * 12))
+            write_file(path, b"x")
+            stack.enter_context(open(path, "rb"))
+        busy = stack.enter_context(open(m.join("busy"), "w+b", buffering=0))
+        content = m.attribute("top").encode()
+        assert len(content) <= 48 << 10
+        content = json.loads(content)
+        assert 30 < len(content["files"]) < 400
+        assert len(content["files"]) + content["left_out"] == count + 1
+        lanes = content["lanes"].values()
+        assert sum(lane["files"] for lane in lanes) == sum(lane["opens"] for lane in lanes) == count + 1
+        busy.close()
+        (sample,) = samples_of(m)
+        assert len(sample["files"]) + sample["left_out"] == count
+        text = lanectl("top", "-i", "0.1", m.path).stdout
+        assert f"and {sample['left_out']} more files that do less\n" in text
+
+
+def test_top_follows_what_is_done_now(mount):
+    m = mount("transport=dev", "lane=direct")
+    for name in ("before", "now"):
+        write_file(m.backing(name), b"x" * (8 << 20))
+    with open(m.join("before"), "rb", buffering=0) as before, \
+            open(m.join("now"), "rb", buffering=0) as now:
+        while before.read(1 << 20):
+            pass
+        assert [entry["path"] for entry in json.loads(m.attribute("top"))["files"]] == ["before", "now"]
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            now.seek(0)
+            now.read(64 << 10)
+            time.sleep(0.05)
+        content = json.loads(m.attribute("top"))
+        assert [entry["path"] for entry in content["files"]] == ["now", "before"]
+
+
+def test_top_is_for_administrators(tree):
+    with pytest.raises(PermissionError):
+        as_user(NOBODY, tree.attribute, "top")
+    done = run(LANECTL, "top", tree.path, check=False, user=NOBODY, group=NOBODY, extra_groups=[])
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (f"lanectl: {tree.path}: Permission denied; what others have open only "
+                           "root and the user that lanefs runs as may see\n")
+    assert "user.lanefs.top" not in os.listxattr(tree.path)
+    with pytest.raises(PermissionError):
+        os.setxattr(tree.path, "user.lanefs.top", b"x")
+    with pytest.raises(OSError) as error:
+        tree.attribute("top", tree.join("small"))
+    assert error.value.errno == errno.ENODATA
+
+
+def test_top_refuses(tree):
+    for args, text in ((("-i", "0"), "-i takes seconds from 0.1 to 86400"),
+                       (("-i", "nan"), "-i takes seconds from 0.1 to 86400"),
+                       (("-n", "0"), "-n takes a number from 1"),
+                       (("-n", "-1"), "-n takes a number from 1"),
+                       ((tree.path,), f'"{tree.path}": one mountpoint at a time')):
+        done = lanectl("top", *args, tree.path, status=2)
+        assert done.stderr == f"lanectl: top: {text}; see lanectl top --help\n"
+    done = lanectl("top", tree.join("dir"), status=1)
+    assert done.stderr == f"lanectl: {tree.join('dir')}: name the mountpoint itself\n"
+    done = lanectl("top", tree.source, status=1)
+    assert done.stderr.startswith(f"lanectl: {tree.source}: not on a lanefs mount")
+
+
+def test_top_of_a_dead_mount(mount):
+    m = mount("transport=dev")
+    m.may_die = True
+    m.process.kill()
+    m.process.wait(10)
+    done = lanectl("top", "--json", m.path, status=1)
+    assert json.loads(done.stdout) == {"samples": []}
+    assert done.stderr.startswith(f"lanectl: {m.path}: Transport endpoint is not connected")
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, *argv, rows=24, columns=80):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execv(argv[0], argv)
+        self.resize(rows, columns)
+        self.text = b""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(self, wanted, seconds=10):
+        """Until that regular expression comes; what was written up to there."""
+        end = time.monotonic() + patience(seconds)
+        while not (found := re.search(wanted, self.text)):
+            assert select.select([self.fd], [], [], max(end - time.monotonic(), 0))[0], self.text
+            try:
+                self.text += os.read(self.fd, 1 << 16)
+            except OSError:  # the end, of a terminal
+                raise AssertionError(self.text) from None
+        before, self.text = self.text[:found.end()], self.text[found.end():]
+        return before
+
+    def end(self):
+        """Its exit status and all it still says."""
+        rest = self.text
+        with contextlib.suppress(OSError):
+            while select.select([self.fd], [], [], patience(10))[0] and \
+                    (data := os.read(self.fd, 1 << 16)):
+                rest += data
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status), rest
+
+
+@pytest.mark.parametrize("way", ["q", "interrupt", "count"])
+def test_top_on_a_terminal(mount, way):
+    m = mount("transport=dev", "lane=direct")
+    name = "a-name-that-is-long-" * 8 + "\x1b]0;title\x07.iso"
+    write_file(m.backing(name), b"x" * 5000)
+    with open(m.join(name), "rb"):
+        count = ["-n", "3"] if way == "count" else []
+        top = Terminal(LANECTL, "top", "-i", "0.3", *count, m.path)
+        # At once, without rates.
+        first = top.read(rb"\.iso\x1b\[K")
+        assert b"\x1b[?25l" in first and b"title\\x07.iso" in first and "…".encode() in first
+        top.read(rb"0 B +0 B.*\.iso\x1b\[K")
+        if way == "q":
+            top.resize(24, 400)
+            top.read(b"a-name-that-is-long-" * 8)
+            os.write(top.fd, b"xq")
+        elif way == "interrupt":
+            os.write(top.fd, b"\x03")
+        status, rest = top.end()
+        assert status == 0
+        assert rest.endswith(b"\x1b[?25h")
+        assert b"\x1b]0;" not in first + rest

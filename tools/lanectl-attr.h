@@ -25,6 +25,7 @@
 #define ATTR_CONFIG "user.lanefs.config"
 #define ATTR_RELOAD "user.lanefs.reload"
 #define ATTR_REPORT "user.lanefs.report"
+#define ATTR_TOP "user.lanefs.top"
 #define ATTR_TRACE "user.lanefs.trace." /* and the number to begin with */
 
 struct lanectl;

@@ -47,11 +47,7 @@ static void probe_free(struct probe *probe)
 	g_free(probe);
 }
 
-/*
- * The id of the mount that a path leads to.  Asks for no attribute of the file, so that
- * FUSE neither calls its daemon nor checks who may.
- */
-static int mount_id_of(int fd)
+int probe_mount_id(int fd)
 {
 	struct statx st;
 
@@ -67,7 +63,7 @@ static int ask(const struct mount *mount, enum probe_state *state, char **stats,
 
 	if (fd < 0)
 		return -errno;
-	id = mount_id_of(fd);
+	id = probe_mount_id(fd);
 	if (id < 0)
 		return id;
 	if (id != mount->id) {
@@ -80,7 +76,7 @@ static int ask(const struct mount *mount, enum probe_state *state, char **stats,
 	return error;
 }
 
-static void write_all(const void *data, size_t size)
+void probe_child_write(const void *data, size_t size)
 {
 	const char *at = data;
 
@@ -96,17 +92,9 @@ static void write_all(const void *data, size_t size)
 	}
 }
 
-/*
- * In the child.  It may outlive lanectl, so it gives up everything that somebody
- * could be waiting on: the terminal, pipes and locks it inherited.
- */
-G_NORETURN static void child_main(const struct mount *mount, int out)
+void probe_child_detach(int out)
 {
-	struct answer answer = {.state = PROBE_OK};
-	enum probe_state state = PROBE_OK;
-	char *stats = NULL, *config = NULL;
 	int null = open("/dev/null", O_RDWR);
-	int error;
 
 	if (null < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDERR_FILENO) < 0 || chdir("/"))
@@ -115,6 +103,16 @@ G_NORETURN static void child_main(const struct mount *mount, int out)
 		for (int fd = STDERR_FILENO + 1, end = (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
 			close(fd);
 	}
+}
+
+G_NORETURN static void child_main(const struct mount *mount, int out)
+{
+	struct answer answer = {.state = PROBE_OK};
+	enum probe_state state = PROBE_OK;
+	char *stats = NULL, *config = NULL;
+	int error;
+
+	probe_child_detach(out);
 	error = ask(mount, &state, &stats, &config);
 	if (error)
 		state = error == -ENOTCONN ? PROBE_DEAD :
@@ -123,9 +121,9 @@ G_NORETURN static void child_main(const struct mount *mount, int out)
 	answer.error = -error;
 	answer.stats_size = stats ? strlen(stats) : 0;
 	answer.config_size = config ? strlen(config) : 0;
-	write_all(&answer, sizeof(answer));
-	write_all(stats, answer.stats_size);
-	write_all(config, answer.config_size);
+	probe_child_write(&answer, sizeof(answer));
+	probe_child_write(stats, answer.stats_size);
+	probe_child_write(config, answer.config_size);
 	_exit(0);
 }
 

@@ -12,6 +12,7 @@
 #include "lanectl-mounts.h"
 
 #include <json-glib/json-glib.h>
+#include <stddef.h>
 
 struct lanectl;
 
@@ -53,6 +54,12 @@ struct probe {
 const char *probe_state_name(enum probe_state state);
 
 /*
+ * The id of the mount that fd is on, or -errno.  Asks for no attribute of the file, so that
+ * FUSE neither calls its daemon nor checks who may.
+ */
+int probe_mount_id(int fd);
+
+/*
  * Probes every lanefs mount of the table at once; timeout in seconds.  Call
  * from a process with a single thread.  Array of struct probe that frees them; it
  * borrows from mounts.
@@ -61,3 +68,14 @@ GPtrArray *probe_mounts(const GPtrArray *mounts, double timeout);
 
 /* The message for a mount that could not be asked; nothing for those that need none. */
 void probe_fail(struct lanectl *ctl, const struct probe *probe);
+
+/* --- in a child that asks a mount, and has no other thread --- */
+
+/*
+ * It may outlive lanectl, so it gives up everything that somebody could be waiting on: the terminal,
+ * pipes and locks it inherited.  out becomes its standard output.
+ */
+void probe_child_detach(int out);
+
+/* All of it to standard output, or the child ends. */
+void probe_child_write(const void *data, size_t size);

@@ -209,6 +209,8 @@ static const struct command commands[] = {
 	 "The size from which files below a directory count as large: a size or auto.",
 	 threshold_run},
 	{"stats", "[MOUNTPOINT|FILE…]", "Counters of mounts and files.", stats_run},
+	{"metrics", "[MOUNTPOINT…]", "The counters of mounts, as Prometheus reads them.", metrics_run},
+	{"top", "[MOUNTPOINT]", "Which open files do most, again and again.", top_run},
 	{"report", "[MOUNTPOINT…]", "What was learned: the threshold, programs, hot files.",
 	 report_run},
 	{"reload", "[MOUNTPOINT…]", "Read configuration files and rules again.", reload_run},

@@ -39,6 +39,8 @@ int explain_run(struct lanectl *ctl, int argc, char **argv);
 int policy_run(struct lanectl *ctl, int argc, char **argv);
 int threshold_run(struct lanectl *ctl, int argc, char **argv);
 int stats_run(struct lanectl *ctl, int argc, char **argv);
+int metrics_run(struct lanectl *ctl, int argc, char **argv);
+int top_run(struct lanectl *ctl, int argc, char **argv);
 int reload_run(struct lanectl *ctl, int argc, char **argv);
 int report_run(struct lanectl *ctl, int argc, char **argv);
 int record_run(struct lanectl *ctl, int argc, char **argv);

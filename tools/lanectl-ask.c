@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "lanectl-ask.h"
+
+#include "lanectl-attr.h"
+#include "lanectl-probe.h"
+#include "lanectl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const struct mount *ask_find_mount(struct lanectl *ctl, const char *path)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	int id = fd < 0 ? -errno : probe_mount_id(fd);
+	const struct mount *mount = id < 0 ? NULL : mounts_by_id(ctl->mounts, id);
+	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+	g_autofree char *real = fd < 0 ? NULL : g_file_read_link(link, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	if (id < 0)
+		lanectl_fail_errno(ctl, path, id);
+	else if (!mount || !mount_is_lanefs(mount))
+		lanectl_fail(ctl, path, "not on a lanefs mount; lanectl status lists them");
+	else if (strcmp(mount->root, "/") || g_strcmp0(real, mount->point))
+		lanectl_fail(ctl, path, "name the mountpoint itself");
+	else
+		return mount;
+	return NULL;
+}
+
+/* In the child: an errno and the value go to standard output. */
+G_NORETURN static void child_main(const struct mount *mount, const char *name, int out)
+{
+	char *value = NULL;
+	int32_t error;
+	int fd;
+
+	probe_child_detach(out);
+	fd = open(mount->point, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		error = errno;
+	else if (probe_mount_id(fd) != mount->id)
+		error = ENODEV;
+	else
+		error = -attr_get(fd, name, &value);
+	probe_child_write(&error, sizeof(error));
+	if (!error)
+		probe_child_write(value, strlen(value));
+	_exit(0);
+}
+
+/* False when that is not all of it in time. */
+static bool read_all(int fd, GByteArray *bytes, gint64 deadline)
+{
+	guint8 buffer[4096];
+
+	for (;;) {
+		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+		gint64 left = (deadline - g_get_monotonic_time() + 999) / 1000;
+		ssize_t size;
+
+		if (left <= 0)
+			return false;
+		if (poll(&poll_fd, 1, (int)MIN(left, G_MAXINT)) <= 0)
+			continue;
+		size = read(fd, buffer, sizeof(buffer));
+		if (size > 0)
+			g_byte_array_append(bytes, buffer, (guint)size);
+		else if (!size || errno != EINTR)
+			return true;
+	}
+}
+
+static int parse(const GByteArray *bytes, char **value)
+{
+	int32_t error;
+
+	if (bytes->len < sizeof(error))
+		return -EIO;
+	memcpy(&error, bytes->data, sizeof(error));
+	if (!error)
+		*value = g_strndup((const char *)bytes->data + sizeof(error),
+				   bytes->len - sizeof(error));
+	return -error;
+}
+
+int ask_attr(const struct mount *mount, const char *name, double timeout, char **value)
+{
+	gint64 deadline = g_get_monotonic_time() + (gint64)(timeout * G_USEC_PER_SEC);
+	g_autoptr(GByteArray) bytes = g_byte_array_new();
+	bool whole;
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		child_main(mount, name, fds[1]);
+	if (pid < 0) {
+		int error = -errno;
+
+		close(fds[0]);
+		close(fds[1]);
+		return error;
+	}
+	close(fds[1]);
+	whole = read_all(fds[0], bytes, deadline);
+	close(fds[0]);
+	if (!whole)
+		kill(pid, SIGKILL);
+	waitpid(pid, NULL, whole ? 0 : WNOHANG);
+	return whole ? parse(bytes, value) : -ETIMEDOUT;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+#include "lanectl-top.h"
+
+#include "lanectl-ask.h"
+#include "lanectl-attr.h"
+#include "lanectl-json.h"
+#include "lanectl-probe.h"
+#include "lanectl-screen.h"
+#include "lanectl.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define INTERVAL 2.0
+#define INTERVAL_LEAST 0.1
+#define INTERVAL_MOST 86400.0
+/* Of the backing filesystem something is asked for each file that is named. */
+#define ANSWER_SECONDS 10.0
+
+#define COUNT_UNSET G_MININT
+
+struct options {
+	double interval; /* seconds */
+	int count;       /* 0: until somebody has enough */
+};
+
+static void sample_clear(struct top_sample *sample)
+{
+	g_clear_pointer(&sample->rows, g_array_unref);
+	g_clear_pointer(&sample->files, g_hash_table_unref);
+	g_clear_pointer(&sample->object, json_object_unref);
+}
+
+/* Negative where it was not known, or begins anew. */
+static double grown(JsonObject *now, JsonObject *before, const char *path)
+{
+	double to = json_find_number(now, path), from = json_find_number(before, path);
+
+	return to < 0 || from < 0 ? -1 : MAX(to - from, 0);
+}
+
+static struct top_rates rates_between(JsonObject *now, JsonObject *before, double seconds)
+{
+	struct top_rates rates = {-1, -1};
+
+	if (seconds <= 0)
+		return rates;
+	rates.served = grown(now, before, "served");
+	rates.fetched = grown(now, before, "fetched");
+	rates.served = rates.served < 0 ? -1 : rates.served / seconds;
+	rates.fetched = rates.fetched < 0 ? -1 : rates.fetched / seconds;
+	return rates;
+}
+
+struct top_rates top_lane_rates(const struct top_sample *sample, const struct top_sample *before,
+				const char *lane)
+{
+	g_autofree char *path = g_strdup_printf("lanes.%s", lane);
+
+	return rates_between(json_find_object(sample->object, path),
+			     json_find_object(before ? before->object : NULL, path),
+			     sample->seconds);
+}
+
+/*
+ * One that was not open at the last sample has done all of it since it was opened.  What the kernel
+ * does for a passthrough open nobody sees, nor what it fetches unless the file is watched.
+ */
+static struct top_rates file_rates(JsonObject *file, const struct top_sample *before, double seconds)
+{
+	gint64 id = (gint64)json_find_number(file, "id");
+	JsonObject *last = before ? g_hash_table_lookup(before->files, &id) : NULL;
+	struct top_rates rates =
+		rates_between(file, last ? last : json_find_object(file, "at_open"), seconds);
+
+	if (json_find_bool(file, "passthrough") &&
+	    g_strcmp0(json_find_text(file, "lane"), "direct") != 0) {
+		rates.served = -1;
+		if (!json_find(file, "resident"))
+			rates.fetched = -1;
+	}
+	return rates;
+}
+
+static gint by_rate(gconstpointer a, gconstpointer b)
+{
+	const struct top_rates *one = &((const struct top_row *)a)->rates;
+	const struct top_rates *other = &((const struct top_row *)b)->rates;
+	double first = MAX(one->served, one->fetched), second = MAX(other->served, other->fetched);
+
+	/* Nothing and not known are the same, in the order that they came in. */
+	first = MAX(first, 0);
+	second = MAX(second, 0);
+	return first > second ? -1 : first < second;
+}
+
+static void add_files(struct top_sample *sample, const struct top_sample *before)
+{
+	JsonNode *node = json_find(sample->object, "files");
+	JsonArray *files = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+
+	for (guint i = 0; files && i < json_array_get_length(files); i++) {
+		JsonNode *element = json_array_get_element(files, i);
+		JsonObject *file =
+			JSON_NODE_HOLDS_OBJECT(element) ? json_node_get_object(element) : NULL;
+		gint64 id = (gint64)json_find_number(file, "id");
+		struct top_row row = {.object = file};
+
+		if (!file)
+			continue;
+		row.rates = file_rates(file, before, sample->seconds);
+		g_array_append_val(sample->rows, row);
+		g_hash_table_insert(sample->files, g_memdup2(&id, sizeof(id)), file);
+	}
+	g_array_sort(sample->rows, by_rate);
+}
+
+static void fail(struct lanectl *ctl, const struct mount *mount, int error)
+{
+	const char *point = mount->point;
+
+	if (error == -ETIMEDOUT)
+		lanectl_fail(ctl, point, "no answer from its daemon within %.0f s", ANSWER_SECONDS);
+	else if (error == -EACCES || error == -EPERM)
+		lanectl_fail(ctl, point, "%s; what others have open only root and the user that "
+			     "lanefs runs as may see", g_strerror(-error));
+	else if (error == -ENODATA)
+		lanectl_fail(ctl, point, "its lanefs is of an older version, which does not tell");
+	else
+		lanectl_fail_errno(ctl, point, error);
+}
+
+/* before: the last one, NULL: there is none.  False after a message. */
+static bool take(struct lanectl *ctl, const struct mount *mount, const struct top_sample *before,
+		 struct top_sample *sample)
+{
+	g_autofree char *text = NULL;
+	int error = ask_attr(mount, ATTR_TOP, ANSWER_SECONDS, &text);
+
+	*sample = (struct top_sample){.seconds = -1};
+	if (!error)
+		error = attr_parse_json(text, &sample->object);
+	if (error) {
+		fail(ctl, mount, error);
+		return false;
+	}
+	if (before)
+		sample->seconds = json_find_number(sample->object, "uptime") -
+				  json_find_number(before->object, "uptime");
+	sample->files = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	sample->rows = g_array_new(FALSE, FALSE, sizeof(struct top_row));
+	add_files(sample, before);
+	return true;
+}
+
+static void show(struct lanectl *ctl, const struct mount *mount, const struct screen *screen,
+		 struct json_list *list, const struct top_sample *sample,
+		 const struct top_sample *before)
+{
+	g_autofree char *text = NULL;
+
+	if (ctl->json) {
+		json_list_add(list, top_json(mount->point, sample, before));
+		fflush(stdout);
+		return;
+	}
+	text = top_show(mount->point, sample, before, screen->terminal ? screen->rows - 1 : 0,
+			screen->columns);
+	if (screen->terminal) {
+		screen_draw(screen, text);
+		return;
+	}
+	fputs(text, stdout);
+	fflush(stdout);
+}
+
+/* Until it is time for the next sample; false when somebody has enough. */
+static bool rest(struct lanectl *ctl, const struct mount *mount, struct screen *screen,
+		 const struct top_sample *sample, const struct top_sample *before, int64_t until)
+{
+	for (;;) {
+		switch (screen_wait(screen, until)) {
+		case SCREEN_TIME:
+			return true;
+		case SCREEN_QUIT:
+			return false;
+		case SCREEN_RESIZE:
+			show(ctl, mount, screen, NULL, sample, before);
+		}
+	}
+}
+
+/*
+ * A first sample only says where counters begin; on a terminal it is shown without rates, so that
+ * nobody looks at nothing.
+ */
+static void run(struct lanectl *ctl, const struct mount *mount, const struct options *options,
+		struct screen *screen, struct json_list *list)
+{
+	int64_t interval = (int64_t)(options->interval * G_USEC_PER_SEC);
+	int64_t next = g_get_monotonic_time() + interval;
+	struct top_sample before = {0}, sample = {0};
+
+	if (!take(ctl, mount, NULL, &sample))
+		return;
+	if (screen->terminal)
+		show(ctl, mount, screen, list, &sample, NULL);
+	for (int i = 0; !options->count || i < options->count; i++) {
+		if (!rest(ctl, mount, screen, &sample, before.object ? &before : NULL, next))
+			break;
+		next = MAX(next, g_get_monotonic_time()) + interval;
+		sample_clear(&before);
+		before = sample;
+		if (!take(ctl, mount, &before, &sample))
+			break;
+		if (i && !screen->terminal && !ctl->json)
+			putchar('\n');
+		show(ctl, mount, screen, list, &sample, &before);
+		if (ferror(stdout))
+			break;
+	}
+	sample_clear(&before);
+	sample_clear(&sample);
+}
+
+/* The only one that answers.  NULL after a message. */
+static const struct mount *only_mount(struct lanectl *ctl)
+{
+	g_autoptr(GPtrArray) probes = probe_mounts(ctl->mounts, PROBE_TIMEOUT);
+	const struct mount *found = NULL;
+	guint count = 0;
+
+	for (guint i = 0; i < probes->len; i++) {
+		const struct probe *probe = g_ptr_array_index(probes, i);
+
+		if (probe->state != PROBE_OK)
+			continue;
+		found = probe->mount;
+		count++;
+	}
+	if (count == 1)
+		return found;
+	if (count)
+		lanectl_fail(ctl, ctl->command->name, "%u mounts of lanefs are here: name one", count);
+	for (guint i = 0; !count && i < probes->len; i++)
+		probe_fail(ctl, g_ptr_array_index(probes, i));
+	if (!count && !ctl->failed)
+		lanectl_fail(ctl, ctl->command->name, "no lanefs is mounted here");
+	return NULL;
+}
+
+static int check(const struct lanectl *ctl, char **paths, const struct options *options)
+{
+	if (*paths && paths[1])
+		return lanectl_usage(ctl, "\"%s\": one mountpoint at a time", paths[1]);
+	if (!(options->interval >= INTERVAL_LEAST && options->interval <= INTERVAL_MOST))
+		return lanectl_usage(ctl, "-i takes seconds from %g to %.0f", INTERVAL_LEAST,
+				     INTERVAL_MOST);
+	if (options->count < 1 && options->count != COUNT_UNSET)
+		return lanectl_usage(ctl, "-n takes a number from 1");
+	return EXIT_SUCCESS;
+}
+
+int top_run(struct lanectl *ctl, int argc, char **argv)
+{
+	struct options options = {.interval = INTERVAL, .count = COUNT_UNSET};
+	const struct mount *mount;
+	g_auto(GStrv) paths = NULL;
+	struct json_list list;
+	struct screen screen;
+	const GOptionEntry entries[] = {
+		{"interval", 'i', 0, G_OPTION_ARG_DOUBLE, &options.interval,
+		 "Look again after so long (default 2)", "SECONDS"},
+		{"count", 'n', 0, G_OPTION_ARG_INT, &options.count,
+		 "End after so many times (default: on q or Ctrl-C; 1 where no terminal is)", "COUNT"},
+		G_OPTION_ENTRY_NULL,
+	};
+	bool terminal;
+
+	if (!lanectl_parse(ctl, argc, argv, entries, &paths))
+		return EXIT_USAGE;
+	if (check(ctl, paths, &options))
+		return EXIT_USAGE;
+	terminal = !ctl->json && isatty(STDOUT_FILENO);
+	if (options.count == COUNT_UNSET)
+		options.count = terminal ? 0 : 1;
+	mount = *paths ? ask_find_mount(ctl, *paths) : only_mount(ctl);
+	json_list_begin(&list, ctl->json, "samples");
+	if (mount) {
+		screen_begin(&screen, terminal);
+		run(ctl, mount, &options, &screen, &list);
+		screen_end(&screen);
+	}
+	json_list_end(&list);
+	return EXIT_SUCCESS;
+}
