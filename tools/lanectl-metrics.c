@@ -11,6 +11,7 @@
 #include "lanectl.h"
 #include "policy/policy.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -224,13 +225,17 @@ static GPtrArray *find_mounts(struct page *page, char **paths)
 	return mounts;
 }
 
-static void add_probes(struct page *page, const GPtrArray *probes)
+/* named: they were asked for one by one. */
+static void add_probes(struct page *page, const GPtrArray *probes, bool named)
 {
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 
 		probe_fail(page->ctl, probe);
-		if (probe->state != PROBE_COVERED && probe->state != PROBE_BIND)
+		if (probe->state == PROBE_PRIVATE && named)
+			lanectl_fail_errno(page->ctl, probe->mount->point, EACCES);
+		if (probe->state != PROBE_COVERED && probe->state != PROBE_BIND &&
+		    (probe->state != PROBE_PRIVATE || named))
 			add_source(page, probe->mount->point, probe->stats);
 	}
 }
@@ -264,7 +269,7 @@ int metrics_run(struct lanectl *ctl, int argc, char **argv)
 	page.labels = g_hash_table_new(g_str_hash, g_str_equal);
 	named = find_mounts(&page, paths);
 	probes = probe_mounts(*paths ? named : ctl->mounts, timeout);
-	add_probes(&page, probes);
+	add_probes(&page, probes, *paths);
 	print_page(&page);
 	g_hash_table_unref(page.labels);
 	g_array_unref(page.sources);
