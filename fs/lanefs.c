@@ -38,8 +38,8 @@
 
 /* What lanefs_stop() waits for requests in flight. */
 #define STOP_US G_USEC_PER_SEC
-/* With less memory than this, what threads have freed is shared among them. */
-#define MEMORY_SHARED (64 << 20)
+/* Where memory is small, blocks of so many bytes go back to the system when they are freed. */
+#define BUFFER_LEAST (32 << 10)
 
 static unsigned int descriptors_most(void)
 {
@@ -62,7 +62,7 @@ static void start_learning(struct lanefs *fs, const struct config *config)
 	g_autofree char *text = NULL;
 	const char *problem;
 
-	fs->adapt = adapt_new(fs->memory, !config->learn);
+	fs->adapt = adapt_new(fs->memory, !live_learns(fs, config));
 	fs->trace = trace_new();
 	fs->top = top_new();
 	fs->callers = callers_new();
@@ -140,6 +140,17 @@ static uint64_t device_of(const char *mountpoint)
 	return attr.st_dev;
 }
 
+/*
+ * glibc keeps what was freed: by thread, half a MiB each, which is half of a small control group,
+ * and buffers of requests, once they have taught it that such sizes come again.
+ */
+static void keep_little(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, BUFFER_LEAST);
+	mallopt(M_TRIM_THRESHOLD, BUFFER_LEAST);
+}
+
 int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring)
 {
 	fs->se = se;
@@ -152,9 +163,12 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_u
 	else if (!geteuid())
 		g_warning("without CAP_SETUID and CAP_SETGID what other users create belongs to root");
 	fs->pool = bufpool_new(MAX(BUFPOOL_SLAB, MIN(fs->config->pool, fs->memory_limit / 4)));
-	/* glibc keeps freed memory by thread, half a MiB each: half of a small control group. */
-	if (fs->memory_limit < MEMORY_SHARED)
-		mallopt(M_ARENA_MAX, 1);
+	if (fs->memory_limit < MEMORY_SMALL)
+		keep_little();
+	if (fs->memory_limit < MEMORY_TINY)
+		g_message("nothing is read ahead or learned: that takes 32 MiB of memory, and %" G_GUINT64_FORMAT
+			  " KiB may be used (MemoryMax= of the unit, or its control group)",
+			  fs->memory_limit >> 10);
 	transport_start();
 	fs->worker = worker_new();
 	fs->ring = ring_new(fs->worker);

@@ -2,6 +2,7 @@
 #define G_LOG_DOMAIN "lanefs"
 
 #include "live.h"
+#include "memory.h"
 #include "residency-watch.h"
 #include "observe.h"
 
@@ -23,6 +24,11 @@ struct live *live_get(struct lanefs *fs)
 	atomic_add(live->refs, 1);
 	g_mutex_unlock(&fs->live_lock);
 	return live;
+}
+
+bool live_learns(const struct lanefs *fs, const struct config *config)
+{
+	return config->learn && fs->memory_limit >= MEMORY_TINY;
 }
 
 bool live_forces_lane(struct lanefs *fs)
@@ -92,7 +98,7 @@ static bool reload(struct lanefs *fs)
 			  error ? error->message : "nothing to read again");
 		return false;
 	}
-	adapt_freeze(fs->adapt, !config->learn);
+	adapt_freeze(fs->adapt, !live_learns(fs, config));
 	live_put(fs, config, true);
 	residency_reconsider(fs, NULL);
 	say(fs, "ok");

@@ -23,6 +23,9 @@ void live_put(struct lanefs *fs, struct config *config, bool owned);
 struct live *live_get(struct lanefs *fs);
 void live_unref(struct live *live); /* NULL is fine */
 
+/* Whether a mount with these rules learns: there has to be memory for it, too. */
+bool live_learns(const struct lanefs *fs, const struct config *config);
+
 /* Whether one lane is forced for all opens now. */
 bool live_forces_lane(struct lanefs *fs);
 

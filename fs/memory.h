@@ -14,6 +14,13 @@ uint64_t memory_total(void);
  */
 uint64_t memory_limit(void);
 
+/*
+ * With less than these (memory_limit()), what is kept for speed is small, and nothing is fetched
+ * ahead or learned.
+ */
+#define MEMORY_SMALL (UINT64_C(64) << 20)
+#define MEMORY_TINY (UINT64_C(32) << 20)
+
 /* Bytes that are free or easily freed (MemAvailable), UINT64_MAX when the kernel does not say. */
 uint64_t memory_available(void);
 

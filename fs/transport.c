@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "transport.h"
+#include "memory.h"
 #include "ring.h"
 #include "thread.h"
 
@@ -10,6 +11,9 @@
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
+
+/* Where memory is small: all the entries of two queues have their buffers in 2 MiB. */
+#define DEPTH_SMALL 8
 
 struct transport_queue {
 	struct io_uring *ring; /* fixed, libfuse's */
@@ -270,7 +274,13 @@ struct transport_queue *transport_current(void)
 
 unsigned int transport_queue_depth(void)
 {
-	return CLAMP(512 / (unsigned int)get_nprocs_conf(), 16, 64);
+	static gsize depth;
+
+	if (g_once_init_enter(&depth))
+		g_once_init_leave(&depth, memory_limit() < MEMORY_SMALL
+						  ? DEPTH_SMALL
+						  : CLAMP(512 / (gsize)get_nprocs_conf(), 16, 64));
+	return (unsigned int)depth;
 }
 
 bool transport_hold(struct transport_queue *queue)

@@ -2,6 +2,7 @@
 #include "window-set.h"
 #include "attr.h"
 #include "drop-behind.h"
+#include "memory.h"
 #include "thread.h"
 
 /* How often what nobody wants is looked for. */
@@ -11,8 +12,6 @@
 #define RECLAIM_US (5 * G_TIME_SPAN_MILLISECOND)
 /* The pool's memory goes back to the system when it was free for so long. */
 #define QUIET_US (60 * G_USEC_PER_SEC)
-/* With less memory than this it is left to the requests themselves. */
-#define MEMORY_LEAST (32 << 20)
 
 /* With the lock held: one look at every file.  True when it is worth another soon. */
 static bool windows_sweep(struct windows *windows, int64_t now)
@@ -89,7 +88,7 @@ struct windows *windows_new(struct lanefs *fs)
 	windows->fs = fs;
 	windows->pool = fs->pool;
 	windows->pool_size = counts.size;
-	windows->off = fs->memory_limit < MEMORY_LEAST;
+	windows->off = fs->memory_limit < MEMORY_TINY;
 	g_mutex_init(&windows->lock);
 	g_cond_init(&windows->wake);
 	windows->thread = thread_start("lanefs-windows", windows_run, windows);

@@ -18,7 +18,7 @@ import time
 import pytest
 
 from util import NOBODY, Child, as_user, patience, read_file, run, wait_for, write_file
-from util_mount import LANECTL
+from util_mount import LANECTL, lanectl_on_all
 from util_sys import drop_pages, set_dumpable
 
 pytestmark = pytest.mark.daemon
@@ -53,7 +53,7 @@ def rows(text):
 
 def status_of(path, *args):
     """What status says of one mount, whatever else is mounted on this machine."""
-    done = run(LANECTL, "status", "--json", *args, check=False, timeout=30)
+    done = lanectl_on_all(path, "status", "--json", *args, timeout=30)
     (entry,) = [entry for entry in json.loads(done.stdout)["mounts"]
                 if entry["mountpoint"] == path]
     return entry, done
@@ -93,7 +93,7 @@ def test_status(mount):
     assert entry["stats"]["transport"]["name"] == "dev"
     assert entry["config"]["lane"]["value"] == "direct"
 
-    text = run(LANECTL, "status", check=False).stdout
+    text = lanectl_on_all(m.path, "status").stdout
     head = rows(text)[0]
     (row,) = [row for row in rows(text) if row and row[0] == m.path]
     cells = dict(zip(head, row))
@@ -144,7 +144,7 @@ def test_all_mounts_are_without_bind_mounts(mount, scratch):
     point = scratch.directory("bind")
     run("mount", "--bind", m.join("d"), point)
     try:
-        done = run(LANECTL, "report", check=False, timeout=20)
+        done = lanectl_on_all(m.path, "report", timeout=20)
         assert m.path in done.stdout and point not in done.stdout + done.stderr
     finally:
         run("umount", point)
@@ -157,12 +157,12 @@ def test_status_hung(mount):
         for args in [("status",), ("stats",)]:
             start = time.monotonic()
             # The pipe must not stay open in what waits for the mount either.
-            done = run(LANECTL, *args, "--timeout", "0.5", check=False, timeout=10)
+            done = lanectl_on_all(hung.path, *args, "--timeout", "0.5", timeout=10)
             assert time.monotonic() - start < 5
             assert done.returncode == 1
             assert f"lanectl: {hung.path}: no answer from its daemon" in done.stderr
             assert alive.path in done.stdout
-        done = run(LANECTL, "report", check=False, timeout=20)
+        done = lanectl_on_all(hung.path, "report", timeout=20)
         assert f"lanectl: {hung.path}: no answer from its daemon" in done.stderr
         assert alive.path in done.stdout
         entry, _ = status_of(hung.path, "--timeout", "0.5")
@@ -450,7 +450,7 @@ def test_stats(tree):
 
 def test_stats_of_all_mounts(mount):
     both = [mount("transport=dev"), mount("transport=dev")]
-    done = run(LANECTL, "stats", "--json", check=False)
+    done = lanectl_on_all(both[0].path, "stats", "--json")
     found = {entry["path"]: entry["pid"] for entry in json.loads(done.stdout)["stats"]}
     for m in both:
         assert found[m.path] == m.pid
@@ -684,7 +684,7 @@ def test_metrics(mount):
 
 def test_metrics_of_several_mounts(mount):
     both = [mount("transport=dev"), mount("transport=dev")]
-    found = families(run(LANECTL, "metrics", check=False, timeout=30).stdout)
+    found = families(lanectl_on_all(both[0].path, "metrics", timeout=30).stdout)
     for m in both:
         assert value_of(found, "lanefs_up", m.path) == 1
     # A mount that is named twice is there once.
@@ -710,7 +710,7 @@ def test_metrics_label(mount, scratch):
         for point in points:
             os.mkdir(point)
             run("mount", "--bind", m.path, point)
-        text = run(LANECTL, "metrics", check=False).stdout
+        text = lanectl_on_all(m.path, "metrics").stdout
         assert "\x1b" not in text
         mountpoints = [dict(labels)["mountpoint"] for _, labels in families(text)["lanefs_up"][1]]
         for point, shown in points.items():

@@ -11,7 +11,7 @@ import pytest
 
 import util_sys
 from util import Child, need, patience, pattern, read_file, run, sysctl, wait_for, write_file
-from util_mount import LANECTL
+from util_mount import lanectl_on_all
 
 pytestmark = pytest.mark.daemon
 
@@ -490,7 +490,7 @@ def test_neither(mount):
     assert status["means"] == "none"
     assert "fanotify: " in status["reason"] and "inotify: " in status["reason"]
     assert status["reason"] in m.log()
-    text = run(LANECTL, "status", check=False).stdout
+    text = lanectl_on_all(m.path, "status").stdout
     assert f"{m.path}: no fanotify: {status['reason']}" in text
     write_file(m.backing("f"), b"1")
     known(m, "f")

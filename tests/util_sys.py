@@ -20,7 +20,7 @@ FALLOC_COLLAPSE_RANGE, FALLOC_ZERO_RANGE, FALLOC_INSERT_RANGE = 8, 16, 32
 
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 
-MS_REMOUNT = 32
+MS_REMOUNT, MS_REC, MS_PRIVATE = 32, 0x4000, 0x40000
 MNT_FORCE, MNT_DETACH = 1, 2
 
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602
@@ -29,6 +29,7 @@ FS_APPEND_FL, FS_IMMUTABLE_FL, FS_NODUMP_FL, FS_NOATIME_FL = 0x20, 0x10, 0x40, 0
 PAGE = mmap.PAGESIZE
 SYS_CACHESTAT = 451
 CLONE_FS = 0x200
+CLONE_NEWNS = 0x20000
 PR_SET_DUMPABLE = 4
 
 
@@ -234,6 +235,17 @@ class Directory:
 
     def __exit__(self, *_):
         self.close()
+
+
+def own_mounts(without):
+    """A mount namespace for this process alone, in which the given mountpoints are detached."""
+    _check(libc.unshare(CLONE_NEWNS))
+    mount(None, "/", None, MS_REC | MS_PRIVATE, None)
+    for path in without:
+        try:
+            umount2(path, MNT_DETACH)
+        except OSError:
+            pass  # it has ended meanwhile
 
 
 def become(uid, gid, groups, umask):
