@@ -136,16 +136,16 @@ static int compute_admin(struct lanefs *fs, fuse_req_t req, struct inode *inode,
 }
 
 static const struct computed computed[] = {
-	{ "lane", false, compute_file },
-	{ "why", false, compute_file },
-	{ "explain", false, compute_file },
-	{ "explain", true, compute_supposed },
-	{ "stats", false, compute_stats },
-	{ "config", false, compute_config },
-	{ "report", false, compute_admin },
-	{ "reload", false, compute_admin },
-	{ "top", false, compute_admin },
-	{ "trace", true, compute_admin },
+	{ "lane", false, 0, compute_file },
+	{ "why", false, 0, compute_file },
+	{ "explain", false, 0, compute_file },
+	{ "explain", true, 0, compute_supposed },
+	{ "stats", false, 0, compute_stats },
+	{ "config", false, 0, compute_config },
+	{ "report", false, 0, compute_admin },
+	{ "reload", false, 0, compute_admin },
+	{ "top", false, TOP_TEXT_MAX, compute_admin },
+	{ "trace", true, 0, compute_admin },
 };
 
 const struct computed *computed_find(const char *name, const char **rest)

@@ -10,6 +10,7 @@
 struct computed {
 	const char *name;
 	bool with_rest; /* the name is followed by a point and an argument */
+	size_t room;    /* bytes: who asks for its size is told so many at least */
 	/* 0 and a new string, or -errno; -ENODATA where the attribute does not apply */
 	int (*compute)(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,
 		       const char *rest, char **value);

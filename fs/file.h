@@ -54,8 +54,9 @@ struct file {
 	pid_t pid;                  /* fixed after open, of the thread that opened it */
 	uid_t uid;                  /* fixed after open, who opened it */
 	int64_t opened;             /* fixed after open, us on the monotonic clock */
-	uint64_t opened_served, opened_fetched; /* fixed after open, bytes the inode's counts had then */
+	uint64_t opened_served, opened_fetched; /* fixed after open, bytes the inode had, see top.c */
 	bool shared;                /* fixed after open, the kernel serves it from the backing file's pages */
+	bool own_pages;             /* fixed after open, without passthrough by choice: see open.c */
 	struct watch *watch;        /* fixed after open, NULL: its pages are nobody's concern */
 	GList watch_link;           /* watch->lock */
 	struct window_reader *reader; /* fixed after open, NULL: no read-ahead; see window.h */

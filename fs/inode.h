@@ -58,7 +58,10 @@ struct inode {
 	uint32_t told_since;     /* atomic, seconds on the monotonic clock, 0: no other before */
 	uint32_t stale_opener;   /* atomic, the thread + 1 that was last told ESTALE, see open.c */
 	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
-	uint16_t has_threshold;  /* atomic, directories: a threshold is stored */
+	union {
+		uint16_t has_threshold; /* atomic, directories: a threshold is stored */
+		uint16_t asked;         /* atomic, files: see open.c */
+	};
 	uint16_t policy;         /* atomic, as last read from the backing file, see policy-store.h */
 	uint32_t type;           /* fixed, S_IFMT part of st_mode */
 	int32_t handle_type;     /* fixed */

@@ -225,7 +225,7 @@ static void read_start(struct io *io)
 		.buffer = io->buffer,
 		.length = io->length,
 		.offset = io->offset - (off_t)io->skip,
-		.buffered = io->last,
+		.buffered = io->last || io->file->own_pages,
 		.ended = read_ended,
 	};
 	backing_read_start(&io->read);

@@ -102,8 +102,10 @@ void metadata_getattr(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->ino);
 
-	if (inode)
-		attr_result(call, attr_get(fs_of(call), inode, &call->attr), inode);
+	if (!inode)
+		return;
+	open_asked(inode);
+	attr_result(call, attr_get(fs_of(call), inode, &call->attr), inode);
 }
 
 static void answer_statx(struct deferred *deferred)

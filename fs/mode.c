@@ -107,13 +107,15 @@ static bool get_backing_id(struct lanefs *fs, struct inode_mode *mode, int fd)
 	return true;
 }
 
-int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough)
+int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, enum mode_wish wish)
 {
 	struct inode_mode *mode = inode_mode(fs, inode);
+	bool passthrough;
 	int id = 0;
 
-	passthrough = passthrough && fs->passthrough;
 	g_mutex_lock(&mode->lock);
+	passthrough = fs->passthrough && (wish == MODE_WISH_PASSTHROUGH ||
+					  (wish == MODE_WISH_OWN_PAGES && mode->opens.maybe_mapped));
 	if (!mode->opens.count && passthrough && !mode->backing_id && fd < 0) {
 		g_mutex_unlock(&mode->lock);
 		return -EAGAIN;

@@ -86,13 +86,19 @@ struct inode_mode *inode_mode_peek(struct lanefs *fs, struct inode *inode);
 void inode_mode_free(struct inode_mode *mode);
 
 /*
- * Counts an open and fixes the mode if it is the first: passthrough if wanted
+ * Counts an open and fixes the mode if it is the first: passthrough if wished for
  * and the kernel takes the file.  fd: a descriptor of the file that is open for
  * I/O, or -1 in the hope that a backing id is kept.  Returns the backing id, 0
  * when the open must do without, or -EAGAIN with nothing counted when it takes
  * a descriptor to say.
  */
-int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, bool passthrough);
+enum mode_wish {
+	MODE_WISH_NONE,        /* no passthrough */
+	MODE_WISH_OWN_PAGES,   /* none, unless the file may be mapped and changed past the daemon */
+	MODE_WISH_PASSTHROUGH,
+};
+
+int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, enum mode_wish wish);
 
 /*
  * Its lane is known, direct_io: reads and writes shall come to the daemon.  Whether they shall

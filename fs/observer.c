@@ -139,7 +139,7 @@ char *observer_report(struct lanefs *fs)
 
 	g_string_append_printf(text, "{\"shadow\":%s,\"learn\":%s,\"lane\":\"%s\",",
 			       live->config->shadow ? "true" : "false",
-			       live->config->learn ? "true" : "false",
+			       live_learns(fs, live->config) ? "true" : "false",
 			       policy_mode_name(live->config->lane));
 	if (live->config->threshold != THRESHOLD_AUTO)
 		g_string_append_printf(text, "\"fixed_threshold\":%" G_GUINT64_FORMAT ",",

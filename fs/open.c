@@ -63,6 +63,52 @@ static int stat_to_open(struct lanefs *fs, struct inode *inode, pid_t opener, st
 }
 
 /*
+ * Reading in passthrough makes the kernel forget the time of the last access.  Most programs call
+ * fstat(2) when they have opened a file, which then is a request to the daemon, and so is the next check
+ * of the file's access control list, which the kernel forgets with the attributes (fuse_file_accessed()
+ * and fuse_update_get_attr() in fs/fuse).  A small file to which that happens time and again is
+ * better kept in the FUSE inode's pages: those cost a READ once, and no GETATTR.
+ */
+#define OWN_PAGES_MOST (128 << 10)
+#define OWN_PAGES_TURNS 2
+/* Seconds without a change: what is written now and then would have to be read anew each time. */
+#define OWN_PAGES_AGE 2
+#define ASKED_ARMED (1 << 15)
+
+void open_asked(struct inode *inode)
+{
+	unsigned int asked = inode->type == S_IFREG ? atomic_read(inode->asked) : 0;
+
+	/* A turn that is lost to another thread comes again. */
+	if (asked & ASKED_ARMED)
+		atomic_write(inode->asked,
+			     (uint16_t)MIN((asked & ~ASKED_ARMED) + 1, OWN_PAGES_TURNS));
+}
+
+/* Whether the file is to be opened without passthrough though that could be had. */
+static bool wants_own_pages(const struct file *file, const struct stat *attr)
+{
+	return atomic_read(file->inode->asked) == OWN_PAGES_TURNS && file->fs->passthrough &&
+	       !file->writable && !(file->flags & O_DIRECT) && attr->st_size <= OWN_PAGES_MOST &&
+	       time(NULL) - MAX(attr->st_ctim.tv_sec, attr->st_mtim.tv_sec) >= OWN_PAGES_AGE;
+}
+
+/* It was opened: what its next GETATTR is to mean. */
+static void note_open(struct file *file, enum lane lane, int id)
+{
+	struct inode *inode = file->inode;
+
+	if (file->writable || lane != LANE_CACHED)
+		atomic_write(inode->asked, 0);
+	else if (id)
+		atomic_write(inode->asked, (uint16_t)(atomic_read(inode->asked) | ASKED_ARMED));
+	file->own_pages = file->own_pages && !id && lane == LANE_CACHED;
+	/* Its pages are in the backing file's cache, most likely, and leave it when they are read. */
+	if (file->own_pages)
+		file->read_how = FILE_READ_BUFFERED;
+}
+
+/*
  * Fixes the inode's mode; the backing id, 0 without passthrough, or -errno.
  *
  * A passthrough write acts with the credentials the id was registered with, which
@@ -71,15 +117,18 @@ static int stat_to_open(struct lanefs *fs, struct inode *inode, pid_t opener, st
  */
 static int enter_mode(struct file *file, const struct stat *attr)
 {
-	bool passthrough = !file->writable || !(attr->st_mode & (S_ISUID | S_ISGID));
+	bool set_id = file->writable && attr->st_mode & (S_ISUID | S_ISGID);
+	enum mode_wish wish = set_id          ? MODE_WISH_NONE :
+			      file->own_pages ? MODE_WISH_OWN_PAGES :
+						MODE_WISH_PASSTHROUGH;
 	struct lanefs *fs = file->fs;
 	int fd, id = inode_mode_open(fs, file->inode, __atomic_load_n(&file->fd, __ATOMIC_RELAXED),
-				     passthrough);
+				     wish);
 
 	if (id != -EAGAIN)
 		return id;
 	fd = file_fd(file);
-	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, passthrough);
+	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, wish);
 }
 
 /*
@@ -175,6 +224,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	int64_t started;
 	int id, err;
 
+	file->own_pages = wants_own_pages(file, attr);
 	id = enter_mode(file, attr);
 	if (id < 0)
 		return id;
@@ -185,11 +235,13 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req), &facts);
 	facts.opening = true;
 	if (!id && !facts.policy.no_passthrough)
-		facts.policy.no_passthrough = "set-ID bits, or another open of the file without it";
+		facts.policy.no_passthrough =
+			"set-ID bits, a small file that is opened often, or another open without it";
 	facts_decide(fs, file->inode, &facts, &decision, why);
 	count_decision(fs, now_ns() - started);
 	fit_lane(file, id, &decision, why);
 	count_open(file, decision.lane);
+	note_open(file, decision.lane, id);
 	file->read_ahead = decision.read_ahead;
 	file->stream_window = decision.stream_window;
 	file->from = decision.from;

@@ -21,5 +21,8 @@ int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const c
 		mode_t mode, struct fuse_file_info *fi, struct fuse_entry_param *entry,
 		struct file **out);
 
+/* The kernel has asked for the attributes of a file.  Any thread. */
+void open_asked(struct inode *inode);
+
 /* RELEASE, or an open whose reply did not arrive. */
 void open_undo(struct file *file);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "probe.h"
+#include "transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,6 +105,11 @@ bool probe_uring(enum config_transport wanted, bool *use, char **reason, GError 
 		return true;
 	}
 	missing = probe_uring_missing(&remedy);
+	if (!missing && wanted != TRANSPORT_IO_URING && !transport_fits_memory()) {
+		missing = g_strdup("its queues, one for each processor, would take too much of the memory "
+				   "that may be used");
+		remedy = "transport=io_uring takes it all the same";
+	}
 	if (!missing) {
 		*use = true;
 		*reason = g_strdup("");

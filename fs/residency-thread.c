@@ -9,9 +9,12 @@
 
 /* So many are decided anew before those are looked at that are due. */
 #define DECISIONS 32
-/* Deciding all of them anew takes one part in so many of the time, however often it is asked for. */
+/*
+ * After deciding all of them anew the next time waits for so many times what that took, however
+ * often it is asked for; but no longer than who has changed a rule of thousands of files would.
+ */
 #define RECONSIDER_REST 8
-#define RECONSIDER_REST_MOST_US ((int64_t)G_USEC_PER_SEC / 2)
+#define RECONSIDER_REST_MOST_US ((int64_t)G_USEC_PER_SEC * 2)
 
 static gint by_due(gconstpointer a, gconstpointer b, gpointer data)
 {
@@ -68,11 +71,22 @@ static void sample(struct watch *watch)
 	watch_unref(watch);
 }
 
+static bool is_stopped(struct residency *residency)
+{
+	bool stop;
+
+	g_mutex_lock(&residency->lock);
+	stop = residency->stop;
+	g_mutex_unlock(&residency->lock);
+	return stop;
+}
+
 static void decide(struct watch *watch)
 {
 	struct stat attr;
 
-	if (!attr_get(watch->residency->fs, watch->inode, &attr))
+	if (!is_stopped(watch->residency) &&
+	    !attr_get(watch->residency->fs, watch->inode, &attr))
 		watch_decide(watch, &attr, false);
 	watch_unref(watch);
 }

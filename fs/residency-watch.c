@@ -103,6 +103,7 @@ static struct watch *watch_join(struct file *file)
 	watch = mode->watch;
 	g_mutex_lock(&watch->lock);
 	file->watch = watch;
+	file->opened_fetched += atomic_read(watch->came);
 	file->watch_link.data = file;
 	g_queue_push_tail_link(&watch->files, &file->watch_link);
 	watch->shared += file->shared;

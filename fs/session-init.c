@@ -4,6 +4,7 @@
 #include "caps.h"
 #include "session-init.h"
 #include "fs.h"
+#include "transport.h"
 
 #include <linux/capability.h>
 #include <sys/stat.h>
@@ -18,8 +19,6 @@
  */
 #define SMALL_MEMORY (256 << 20)
 #define SMALL_REQUEST (64 << 10)
-/* With an extended attribute of 64 KiB, and its name, in it: the kernel's queues check no size. */
-#define SMALL_URING_REQUEST (128 << 10)
 
 static void want(struct fuse_conn_info *conn, uint64_t capability)
 {
@@ -92,7 +91,7 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	conn->max_background = MAX_BACKGROUND;
 	if (fs->memory_limit < SMALL_MEMORY)
-		conn->max_write = *fs->no_io_uring ? SMALL_REQUEST : SMALL_URING_REQUEST;
+		conn->max_write = *fs->no_io_uring ? SMALL_REQUEST : TRANSPORT_SMALL_REQUEST;
 	conn->time_gran = 1;
 	init_passthrough(fs, conn);
 	init_mappings(fs, conn);

@@ -12,7 +12,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* Where memory is small: all the entries of two queues have their buffers in 2 MiB. */
+/* Where memory is small. */
 #define DEPTH_SMALL 8
 
 struct transport_queue {
@@ -281,6 +281,14 @@ unsigned int transport_queue_depth(void)
 						  ? DEPTH_SMALL
 						  : CLAMP(512 / (gsize)get_nprocs_conf(), 16, 64));
 	return (unsigned int)depth;
+}
+
+bool transport_fits_memory(void)
+{
+	uint64_t memory = memory_limit();
+
+	return memory >= MEMORY_SMALL || (uint64_t)get_nprocs_conf() * transport_queue_depth() *
+						TRANSPORT_SMALL_REQUEST <= memory / 4;
 }
 
 bool transport_hold(struct transport_queue *queue)

@@ -52,6 +52,15 @@ bool transport_has_queues(void);
 unsigned int transport_queue_depth(void);
 
 /*
+ * Bytes of each of these buffers where memory is small, with room for an extended attribute of 64 KiB and
+ * its name: the kernel's queues check no size.
+ */
+#define TRANSPORT_SMALL_REQUEST (128 << 10)
+
+/* Whether all of them leave room for the rest where memory is small. */
+bool transport_fits_memory(void);
+
+/*
  * An entry is taken until its request is answered, and the request that would end a
  * wait needs one, too.  So requests that wait for other requests take at most
  * three quarters of a queue: false when they do already.  Any thread; over /dev/fuse

@@ -41,7 +41,7 @@ static ssize_t get_computed(struct lanefs *fs, fuse_req_t req, struct inode *ino
 
 	if (err)
 		return err;
-	return (ssize_t)strlen(*value) + (size ? 0 : GROWTH);
+	return size ? (ssize_t)strlen(*value) : (ssize_t)MAX(strlen(*value) + GROWTH, own->room);
 }
 
 ssize_t xattr_get(struct lanefs *fs, fuse_req_t req, struct inode *inode, const char *name,

@@ -280,6 +280,88 @@ def test_small_file_read_twice_with_passthrough(mount, transport):
     assert resident(m.backing("f")) >= 300000
 
 
+def read_after_fstat(path):
+    """As programs do; in passthrough the read makes the kernel forget the time of access."""
+    with open(path, "rb", buffering=0) as stream:
+        os.fstat(stream.fileno())
+        return stream.read(), resident(stream.fileno())
+
+
+def made_hot(m, path, data):
+    """Opened again and again while it is not changed, until it has pages of its own."""
+    def is_hot():
+        content, pages = read_after_fstat(path)
+        assert content == data
+        return pages >= len(data)
+
+    wait_for(is_hot, 10, "the file has pages of its own")
+
+
+def old(path):
+    """Last changed a while ago, as far as anybody can tell."""
+    wait_for(lambda: time.time() - os.stat(path).st_ctime > 3, 10, "its last change is past")
+
+
+@pytest.mark.parametrize("transport", TRANSPORT)
+def test_small_file_opened_often_gets_pages_of_its_own(mount, transport):
+    """With passthrough each fstat(2) would be a request; the pages are never there twice."""
+    m = mount(transport)
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    data = pattern(100000)
+    path, large = cold(m, "f", data), cold(m, "large", pattern(200000))
+    old(m.backing("f"))
+    assert read_after_fstat(path) == (data, 0)
+    made_hot(m, path, data)
+    assert m.lane(path) == "cached"
+    wait_for(lambda: resident(m.backing("f")) == 0, 5, "the backing file's pages are dropped")
+    requests = m.stats()["reads"]["requests"]
+    for _ in range(5):
+        assert read_after_fstat(path)[0] == data
+    assert m.stats()["reads"]["requests"] == requests
+    wait_for(lambda: m.stats()["backing_ids"] == 0, 30, "its backing id is given back")
+    for _ in range(10):
+        assert read_after_fstat(large)[1] == 0
+
+    # Changed from outside, it is what it is now, and in passthrough until that is past.
+    write_file(m.backing("f"), b"b" * 50000)
+    assert read_after_fstat(path) == (b"b" * 50000, 0)
+    old(m.backing("f"))
+    made_hot(m, path, b"b" * 50000)
+    # Who reads and who writes it at the same time see the same, whoever came first.
+    with open(path, "rb", buffering=0) as reader, open(path, "r+b", buffering=0) as writer:
+        writer.write(b"written")
+        assert reader.read(10) == b"writtenbbb"
+        mapped = mmap.mmap(writer.fileno(), 0)
+        mapped[:7] = b"stored!"
+        assert os.pread(reader.fileno(), 10, 0) == b"stored!bbb"
+        mapped.flush()
+        assert read_file(m.backing("f"))[:10] == b"stored!bbb"
+        mapped.close()
+    # Written, it is like any other file again.
+    with open(path, "r+b", buffering=0) as writer:
+        writer.write(b"once more")
+        assert read_file(m.backing("f"))[:10] == b"once moreb"
+    assert read_after_fstat(path) == (b"once more" + b"b" * 49991, 0)
+
+
+def test_small_file_with_a_mapping_left_gets_no_pages_of_its_own(mount):
+    """Stores into a mapping of the backing file would not reach them."""
+    m = mount()
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    path = cold(m, "f", b"a" * 10000)
+    fd = os.open(path, os.O_RDWR)
+    mapped = mmap.mmap(fd, 0)
+    os.close(fd)
+    old(m.backing("f"))
+    for turn in range(20):
+        assert read_after_fstat(path)[1] == 0
+    mapped[:5] = b"store"
+    assert read_file(path)[:6] == b"storea"
+    mapped.close()
+
+
 def test_changed_small_file_is_read_again(mount):
     """FOPEN_KEEP_CACHE only while mtime, ctime and size are unchanged."""
     m = mount("passthrough=off")

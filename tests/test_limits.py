@@ -339,13 +339,12 @@ def test_many_readers_of_a_daemon_in_a_small_cgroup(mount, transport):
         util_sys.drop_pages(m.backing("f"))
         with ThreadPoolExecutor(40) as pool:
             found = list(pool.map(lambda _: outcome(sha256, m.join("f")), range(120)))
-        assert digest in found
-        assert set(found) <= {digest, os.strerror(errno.ENOMEM), os.strerror(errno.EIO)}
+        assert set(found) == {digest}
         assert sha256(m.join("f")) == digest
         assert group.kills() == 0
         assert "nothing is read ahead or learned" in m.log()
         report = json.loads(m.attribute("report"))
-        assert report["memory"] < 512 << 10
+        assert report["memory"] < 512 << 10 and not report["learn"]
         assert m.close() == []
 
 

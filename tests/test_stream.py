@@ -805,3 +805,25 @@ def test_more_open_files_than_descriptors(mount):
     for file in files:
         assert file.read() == b"x" * 5000
         file.close()
+
+
+def test_top_counts_once_what_an_earlier_reader_brought(mount):
+    """Who opens a file that another streams has fetched nothing of that when the other closes it."""
+    m = mount("transport=dev", "lane=stream")
+    if not m.passthrough:
+        pytest.skip("no passthrough here")
+    write_large(m.backing("f"), 48 << 20)
+    util_sys.drop_pages(m.backing("f"))
+
+    def fetched():
+        return sum(lane["fetched"] for lane in json.loads(m.attribute("top"))["lanes"].values())
+
+    first = os.open(m.join("f"), os.O_RDONLY)
+    while os.read(first, 1 << 20):
+        pass
+    before = wait_for(lambda: fetched() >= 40 << 20 and fetched(), 10, "what was read is seen")
+    second = os.open(m.join("f"), os.O_RDONLY)
+    os.close(first)
+    wait_for(lambda: json.loads(m.attribute("top"))["files"][0]["opens"] == 1, 5, "it is closed")
+    assert fetched() - before < 16 << 20
+    os.close(second)

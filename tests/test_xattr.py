@@ -81,6 +81,20 @@ def test_counters_may_grow_after_their_size_was_asked_for(mount):
     assert 0 < got <= asked and json.loads(buffer.raw[:got])
 
 
+def test_more_files_are_open_after_the_size_was_asked_for(mount):
+    import ctypes
+    m = mount()
+    for i in range(30):
+        write_file(m.join(f"f{i}"), pattern(1000))
+    asked = util_sys.libc.getxattr(os.fsencode(m.path), b"user.lanefs.top", None, 0)
+    fds = [os.open(m.join(f"f{i}"), os.O_RDONLY) for i in range(30)]
+    buffer = ctypes.create_string_buffer(asked)
+    got = util_sys.libc.getxattr(os.fsencode(m.path), b"user.lanefs.top", buffer, asked)
+    assert len(json.loads(buffer.raw[:got])["files"]) == 30
+    for fd in fds:
+        os.close(fd)
+
+
 def test_too_large_for_the_backing(m, f, native):
     write_file(os.path.join(native, "f"), b"")
     from util import outcome
