@@ -76,14 +76,17 @@ static bool names_more(struct worker *worker, const struct names *names)
 	return worker_goes_on(worker);
 }
 
-static int one_openclose(struct worker *worker, int dir, const char *name, char *buffer)
+static int one_openclose(struct worker *worker, int dir, const char *name, char *buffer, bool stat)
 {
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	struct stat st;
 	ssize_t got;
 
 	if (fd < 0)
 		return -errno;
-	got = read(fd, buffer, worker->load->block);
+	got = stat ? fstat(fd, &st) : 0;
+	if (!got)
+		got = read(fd, buffer, worker->load->block);
 	if (got < 0) {
 		int err = -errno;
 
@@ -95,7 +98,7 @@ static int one_openclose(struct worker *worker, int dir, const char *name, char 
 	return 0;
 }
 
-int load_openclose(struct worker *worker)
+static int open_and_close(struct worker *worker, bool stat)
 {
 	char *buffer = worker_buffer(worker->load->block);
 	struct names names;
@@ -108,13 +111,23 @@ int load_openclose(struct worker *worker)
 		uint64_t since = now_ns();
 
 		err = one_openclose(worker, dirfd(names.dir),
-				    names.name[worker->calls % names.n], buffer);
+				    names.name[worker->calls % names.n], buffer, stat);
 		worker_sample(worker, since);
 		worker->calls++;
 	}
 	names_finish(&names);
 	munmap(buffer, worker->load->block);
 	return err;
+}
+
+int load_openclose(struct worker *worker)
+{
+	return open_and_close(worker, false);
+}
+
+int load_openstat(struct worker *worker)
+{
+	return open_and_close(worker, true);
 }
 
 int load_stat(struct worker *worker)

@@ -28,6 +28,7 @@ static const struct method {
 	{ "random", load_random, "pread(2) at random aligned places, each timed" },
 	{ "write", load_write, "write(2) a file of --length bytes" },
 	{ "openclose", load_openclose, "open, read --block bytes, close, of one file after another" },
+	{ "openstat", load_openstat, "the same with fstat after open, as most programs do" },
 	{ "stat", load_stat, "stat(2), of one file after another" },
 	{ "readdir", load_readdir, "list a directory" },
 	{ "hog", load_hog, "take --length bytes of memory, until SIGTERM; FILE is anything" },

@@ -50,6 +50,7 @@ int load_mmap(struct worker *worker);
 int load_random(struct worker *worker);
 int load_write(struct worker *worker);
 int load_openclose(struct worker *worker);
+int load_openstat(struct worker *worker);
 int load_stat(struct worker *worker);
 int load_readdir(struct worker *worker);
 int load_hog(struct worker *worker);

@@ -27,6 +27,7 @@ MAIN = (
     ("write", "write 1M", "fresh", "writing 1M, until it is on the disk"),
     ("write", "cp", "fresh", "cp of a large file"),
     ("small", "open+read+close of 64K, hot", "", "open, read 64K, close, hot"),
+    ("small", "open+fstat+read+close of 64K, hot", "", "the same with fstat after open"),
     ("small", "stat, cold", "", "stat, cold"),
     ("protect", "2 streams, read 128K", "", "hot 64K reads next to 2 streams (time)"),
     ("protect", "2 streams, read 128K", "", "what the 2 streams read meanwhile", "streams MB/s"),

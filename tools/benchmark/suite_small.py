@@ -9,6 +9,7 @@ from .session import session
 TITLE = "Small files"
 PEERS = ["native", "auto", "passthrough_hp", "mergerfs"]
 HOT_OPEN = "open+read+close of 64K, hot"
+HOT_FSTAT = "open+fstat+read+close of 64K, hot"
 # Where it is looked at what each part of an open costs; cached is the lane it gets undecided.
 MORE = {HOT_OPEN: ["bindfs", "cached", "auto:transport=dev", "auto:passthrough=off",
                    "passthrough_ll"]}
@@ -34,6 +35,7 @@ def cases(options):
     hot, cold = options.tree // 4, max(1, options.tree // 20)
     many, few = f"--count={hot}", f"--count={cold}"
     yield HOT_OPEN, ["openclose", f"--block={HOT_SIZE}", many], "hot", True
+    yield HOT_FSTAT, ["openstat", f"--block={HOT_SIZE}", many], "hot", True
     yield "open+read+close of 8K, cold", ["openclose", f"--block={SIZE}", few], "tree", False
     yield "stat, hot", ["stat", many], "hot", True
     yield "stat, cold", ["stat", few], "tree", False
