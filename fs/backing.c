@@ -33,6 +33,7 @@ union handle_buffer {
 struct backing_below {
 	uint64_t with;  /* what its inode numbers are mixed with */
 	bool handles;   /* those of it last */
+	bool overlay;
 };
 
 int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx)
@@ -78,8 +79,14 @@ int backing_stat(int dir_fd, const char *name, struct stat *attr)
 	return 0;
 }
 
-static int stat_key(const struct backing *backing, int dir_fd, const char *name, int flags,
-		    struct stat *attr, struct backing_key *key)
+static uint64_t mix(uint64_t value)
+{
+	value *= G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
+	return value ^ value >> 32;
+}
+
+static int stat_key(int dir_fd, const char *name, int flags, struct stat *attr,
+		    struct backing_key *key)
 {
 	struct statx stx;
 	int err = backing_statx(dir_fd, name, STATX_BASIC_STATS | STATX_BTIME, flags, &stx);
@@ -88,22 +95,81 @@ static int stat_key(const struct backing *backing, int dir_fd, const char *name,
 		return err;
 	backing_stat_from_statx(&stx, attr);
 	*key = (struct backing_key){ .dev = attr->st_dev, .ino = stx.stx_ino };
-	if (stx.stx_mask & STATX_BTIME && !backing->overlay)
+	if (stx.stx_mask & STATX_BTIME)
 		key->btime = stx.stx_btime.tv_sec * G_GINT64_CONSTANT(1000000000) +
 			     stx.stx_btime.tv_nsec;
 	return 0;
 }
 
-int backing_stat_key(const struct backing *backing, int dir_fd, const char *name, struct stat *attr,
-		     struct backing_key *key)
+static uint64_t hash_bytes(uint64_t seed, const void *data, size_t size)
 {
-	return stat_key(backing, dir_fd, name, 0, attr, key);
+	const uint8_t *bytes = data;
+
+	for (size_t i = 0; i < size; i++)
+		seed = mix(seed ^ bytes[i]);
+	/* 0 is none. */
+	return seed | 1;
 }
 
-int backing_stat_entry(const struct backing *backing, int dir_fd, const char *name,
-		       struct stat *attr, struct backing_key *key)
+/* Of name, or of dir_fd itself; 0: it has none that can be told. */
+static uint64_t hash_handle(int dir_fd, const char *name)
 {
-	int err = stat_key(backing, dir_fd, name, AT_STATX_DONT_SYNC, attr, key);
+	union handle_buffer buffer;
+	int mount_id;
+
+	buffer.handle.handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(dir_fd, name, &buffer.handle, &mount_id, *name ? 0 : AT_EMPTY_PATH))
+		return 0;
+	return hash_bytes((uint64_t)buffer.handle.handle_type, buffer.handle.f_handle,
+			  buffer.handle.handle_bytes);
+}
+
+static bool is_overlay(struct backing *backing, uint64_t dev)
+{
+	const struct backing_below *below;
+	bool overlay;
+
+	if (backing->overlay)
+		return true;
+	g_mutex_lock(&backing->lock);
+	below = g_hash_table_lookup(backing->below, &dev);
+	overlay = below && below->overlay;
+	g_mutex_unlock(&backing->lock);
+	return overlay;
+}
+
+int backing_stat_key(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
+		     struct backing_key *key)
+{
+	int err = stat_key(dir_fd, name, 0, attr, key);
+
+	if (err || key->dev == backing->local_dev)
+		return err;
+	if (is_overlay(backing, key->dev))
+		key->btime = 0;
+	key->handle = hash_handle(dir_fd, name);
+	return 0;
+}
+
+bool backing_is_same(const struct backing_key *a, const struct backing_key *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->btime == b->btime;
+}
+
+static int hash_name(int dir_fd, const char *name, uint64_t *hash)
+{
+	struct stat dir;
+	int err = backing_stat(dir_fd, "", &dir);
+
+	if (!err)
+		*hash = hash_bytes(mix(dir.st_dev) ^ dir.st_ino, name, strlen(name));
+	return err;
+}
+
+int backing_stat_entry(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
+		       struct backing_key *key)
+{
+	int err = stat_key(dir_fd, name, AT_STATX_DONT_SYNC, attr, key);
 
 	if (err)
 		return err;
@@ -111,7 +177,11 @@ int backing_stat_entry(const struct backing *backing, int dir_fd, const char *na
 		return 0;
 	if (key->dev == backing->own_dev)
 		return -ELOOP;
-	return backing_stat_key(backing, dir_fd, name, attr, key);
+	err = backing_stat_key(backing, dir_fd, name, attr, key);
+	if (!err && !key->handle && S_ISREG(attr->st_mode) && attr->st_nlink > 1 &&
+	    is_overlay(backing, key->dev))
+		err = hash_name(dir_fd, name, &key->handle);
+	return err;
 }
 
 bool backing_is_local(int fd)
@@ -326,12 +396,6 @@ static int clone_noatime(int source_fd)
 	return fd;
 }
 
-static uint64_t mix(uint64_t value)
-{
-	value *= G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);
-	return value ^ value >> 32;
-}
-
 static bool is_mixed_alike(GHashTable *below, uint64_t with)
 {
 	GHashTableIter iter;
@@ -367,6 +431,7 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 	if (!fstatfs(fd, &info)) {
 		memcpy(&new.with, &info.f_fsid, sizeof(new.with));
 		new.handles = handles_last(&info);
+		new.overlay = info.f_type == OVERLAYFS_SUPER_MAGIC;
 	}
 	new.with = mix(new.with) & upper;
 	g_mutex_lock(&backing->lock);

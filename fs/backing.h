@@ -21,12 +21,22 @@
 /*
  * What makes an object the same object: btime tells a reused inode number from its predecessor.  An
  * overlay's is that of the copy once an object was copied up, dev and ino stay: there it does not count.
+ *
+ * Of other filesystems than SOURCE's, and of a SOURCE that is not local, the handle counts, too: one
+ * that passes through what lies on several shows the same numbers for different files, and btrfs
+ * soon gives the number of a deleted snapshot to the next one, which has the same files.  And the
+ * names of a file on an overlay that has several, and no handles, count each as a file of its own: without
+ * an index (Documentation/filesystems/overlayfs.rst, "index=off") that is what they become when one is written.
  */
 struct backing_key {
 	uint64_t dev;
 	uint64_t ino;
-	int64_t btime; /* ns since the epoch, 0 where the filesystem has none, or an overlay's */
+	int64_t btime;   /* ns since the epoch, 0 where the filesystem has none, or an overlay's */
+	uint64_t handle; /* hash of the handle, or of directory and name; 0: neither counts */
 };
+
+/* Whether they are of one object, as far as that can be said without its handle or name. */
+bool backing_is_same(const struct backing_key *a, const struct backing_key *b);
 
 struct backing_handle {
 	uint8_t bytes; /* 0: no handle, a descriptor is needed */
@@ -85,15 +95,15 @@ uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino);
  * follow symlinks nor trigger automounts.  0 or -errno.
  */
 int backing_stat(int dir_fd, const char *name, struct stat *attr);
-int backing_stat_key(const struct backing *backing, int dir_fd, const char *name, struct stat *attr,
+int backing_stat_key(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
 		     struct backing_key *key);
 
 /*
  * The same of an entry, which may be a mount point, and that of the mount itself when somebody
  * bound it below SOURCE: -ELOOP then, without a request to ourselves.
  */
-int backing_stat_entry(const struct backing *backing, int dir_fd, const char *name,
-		       struct stat *attr, struct backing_key *key);
+int backing_stat_entry(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
+		       struct backing_key *key);
 
 /* As above, keeping the whole statx; mask as for statx(2). */
 int backing_statx(int dir_fd, const char *name, unsigned int mask, int flags, struct statx *stx);

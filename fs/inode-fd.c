@@ -129,7 +129,7 @@ static int inode_adopt_fd(struct inodes *inodes, struct inode *inode, int fd)
 }
 
 /* Whether fd still refers to inode's object. */
-static int check_same(const struct inodes *inodes, int fd, const struct inode *inode)
+static int check_same(struct inodes *inodes, int fd, const struct inode *inode)
 {
 	struct backing_key key;
 	struct stat attr;
@@ -137,7 +137,7 @@ static int check_same(const struct inodes *inodes, int fd, const struct inode *i
 
 	if (err)
 		return err;
-	return memcmp(&key, &inode->key, sizeof(key)) ? -ESTALE : 0;
+	return backing_is_same(&key, &inode->key) ? 0 : -ESTALE;
 }
 
 static int open_name(struct inodes *inodes, struct inode *inode, int dir_fd, const char *name)

@@ -142,7 +142,7 @@ static int lookup_self(struct inodes *inodes, struct inode *inode, struct inode 
 	inode_fd_put(inodes, inode);
 	if (err)
 		return err;
-	if (memcmp(&key, &inode->key, sizeof(key)))
+	if (!backing_is_same(&key, &inode->key))
 		return -ESTALE;
 	g_mutex_lock(&inodes->lock);
 	/* Deleted, and known only until the kernel's FORGET arrives. */
@@ -218,7 +218,7 @@ static int lookup_parent(struct inodes *inodes, struct inode *dir, struct inode 
 static int lookup_entry(struct inodes *inodes, struct inode *parent, const char *name, bool created,
 			struct inode **out, struct stat *attr)
 {
-	struct backing_key key;
+	struct backing_key key, entry;
 	int dir_fd, fd, err;
 
 	if (inodes->entered)
@@ -226,8 +226,8 @@ static int lookup_entry(struct inodes *inodes, struct inode *parent, const char 
 	dir_fd = inode_fd_get(inodes, parent);
 	if (dir_fd < 0)
 		return dir_fd;
-	err = backing_stat_entry(&inodes->backing, dir_fd, name, attr, &key);
-	if (!err && !created && (*out = lookup_known(inodes, parent, name, &key, attr)))
+	err = backing_stat_entry(&inodes->backing, dir_fd, name, attr, &entry);
+	if (!err && !created && (*out = lookup_known(inodes, parent, name, &entry, attr)))
 		goto out;
 	if (err)
 		goto out;
@@ -236,11 +236,15 @@ static int lookup_entry(struct inodes *inodes, struct inode *parent, const char 
 		err = fd;
 		goto out;
 	}
+	backing_meet(&inodes->backing, fd, attr->st_dev);
 	err = backing_stat_key(&inodes->backing, fd, "", attr, &key);
 	if (err) {
 		close(fd);
 		goto out;
 	}
+	/* With its name, where that counts. */
+	if (!key.handle && backing_is_same(&key, &entry))
+		key = entry;
 	*out = enter(inodes, parent, name, fd, attr, &key);
 	err = *out ? 0 : -ENOMEM;
 out:

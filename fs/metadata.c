@@ -176,10 +176,13 @@ void metadata_link(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->other_ino);
 	struct inode *parent = inode ? inode_of(call, call->ino) : NULL;
+	struct inode *linked = NULL;
+	int err;
 
 	if (!parent)
 		return;
-	entry_result(call, names_link(fs_of(call), inode, parent, call->name, &call->attr), inode);
+	err = names_link(fs_of(call), inode, parent, call->name, &linked, &call->attr);
+	entry_result(call, err, linked);
 	sync_names(call, parent);
 }
 

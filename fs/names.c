@@ -165,10 +165,10 @@ static void expire_name(struct lanefs *fs, uint64_t parent, const char *name)
 }
 
 int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
-	       struct stat *attr)
+	       struct inode **out, struct stat *attr)
 {
 	g_autofree char *old_name = NULL;
-	struct inode *linked, *old_parent = NULL;
+	struct inode *old_parent = NULL;
 	int dir_fd, fd, err;
 
 	fd = inode_fd_get(&fs->inodes, inode);
@@ -186,12 +186,12 @@ int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, con
 	if (inode_get_name(&fs->inodes, inode, &old_parent, &old_name))
 		expire_name(fs, old_parent->id, old_name);
 	inode_unref(&fs->inodes, old_parent);
-	err = inodes_lookup(&fs->inodes, parent, name, &linked, attr);
+	err = inodes_lookup(&fs->inodes, parent, name, out, attr);
 	if (is_without_means(err))
 		unmake(dir_fd, name, fd);
-	if (!err && linked != inode) {
+	if (!err && !backing_is_same(&(*out)->key, &inode->key)) {
 		/* Replaced from outside in between. */
-		inodes_forget(&fs->inodes, linked->id, 1);
+		inodes_forget(&fs->inodes, (*out)->id, 1);
 		err = -ESTALE;
 	}
 out:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, patience, pattern, read_file, run, wait_for, write_file
+from util import Child, need, patience, pattern, read_file, run, wait_for, write_file
 
 LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
          ("stream", "auto")]
@@ -286,3 +286,59 @@ def test_copy_range_under_a_reader(m):
             expected = data[:100000] + data[100:5100] + data[105000:]
             assert os.pread(other.fileno(), 200000, 0) == expected
             assert view[:] == expected
+
+
+@pytest.mark.parametrize("rotation", ["same name", "next name"])
+@pytest.mark.parametrize("options", [(), ("transport=dev", "passthrough=off")], ids=["", "plain"])
+def test_snapshots_that_are_rotated(scratch, mount, options, rotation):
+    """btrfs gives the next snapshot the device number of the last one; its files have all the same."""
+    source = scratch.directory("rotated", "btrfs")
+    volume = os.path.join(source, "volume")
+    run("btrfs", "subvolume", "create", volume)
+    m = mount(*options, source=source)
+    name = "snapshot"
+    kept = None
+    for turn in range(4):
+        data = f"turn {turn}".encode()
+        write_file(os.path.join(volume, "f"), data)
+        if turn:
+            run("btrfs", "subvolume", "delete", os.path.join(source, name))
+            name = name if rotation == "same name" else f"snapshot{turn}"
+        run("btrfs", "subvolume", "snapshot", volume, os.path.join(source, name))
+        # The kernel may believe what it was told of the name for so long.
+        time.sleep(1.1)
+        assert read_file(m.join(name, "f")) == data
+        assert os.stat(m.join(name, "f")).st_size == len(data)
+        if kept is not None:
+            os.close(kept)
+        kept = os.open(m.join(name, "f"), os.O_RDWR | os.O_APPEND)
+        os.write(kept, b", appended")
+        assert read_file(os.path.join(source, name, "f")) == data + b", appended"
+    os.close(kept)
+
+
+def test_files_of_several_filesystems_passed_through_as_one(scratch, mount):
+    """What a FUSE filesystem passes through has the numbers it has there, each of them several times."""
+    need("bindfs")
+    base, source = scratch.directory("several"), scratch.directory("passed")
+    names = [os.path.join(base, name) for name in ("one", "other")]
+    try:
+        for name in names:
+            os.mkdir(name)
+            run("mount", "-t", "tmpfs", "none", name)
+            write_file(os.path.join(name, "f"), os.path.basename(name).encode())
+        run("bindfs", base, source)
+        m = mount(source=source)
+        for _ in range(2):
+            assert read_file(m.join("one", "f")) == b"one"
+            assert read_file(m.join("other", "f")) == b"other"
+        with open(m.join("other", "f"), "ab") as stream:
+            stream.write(b", more")
+        assert read_file(os.path.join(names[1], "f")) == b"other, more"
+        os.unlink(m.join("other", "f"))
+        assert os.listdir(m.join("one")) == ["f"] and os.listdir(m.join("other")) == []
+        assert m.close() == []
+    finally:
+        run("umount", "-l", source, check=False)
+        for name in names:
+            run("umount", "-l", name, check=False)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import ctypes
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, patience, pattern, run, sha256, wait_for, write_file, write_large
+from util import Child, patience, pattern, read_file, run, sha256, wait_for, write_file, write_large
 from util_battery import concurrent_model
 from util_mount import lanefs_mounts
 from util_stream import BACKINGS, LARGE, MIB, SLACK, WINDOW, Peak, Reclaimed, all_there, cold, gone, \
@@ -750,6 +751,43 @@ def test_overlay_that_copies_up(overlay, mount, options):
             assert os.pread(reader.fileno(), 3000, at + 1000) == b"new" * 1000
         assert os.fstat(reader.fileno()).st_ino == os.fstat(writer.fileno()).st_ino
     assert sorted(os.listdir(m.path)) == ["a", "a2", "b", "big", "d"]
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["source", "below"])
+def test_hard_links_below_an_overlay(overlay, mount, scratch, below):
+    """Without an index they are files of their own as soon as one of them is written."""
+    lower, merged = overlay
+    write_file(os.path.join(lower, "a"), b"old")
+    for name in "bcd":
+        os.link(os.path.join(lower, "a"), os.path.join(lower, name))
+    if below:
+        source = scratch.directory("above")
+        os.mkdir(os.path.join(source, "o"))
+        run("mount", "--bind", merged, os.path.join(source, "o"))
+    m = mount(source=source if below else merged)
+    join = functools.partial(m.join, "o") if below else m.join
+    try:
+        for name in "abcd":
+            assert os.stat(join(name)).st_nlink == 4
+        for name in "abcd":
+            assert os.stat(join(name)).st_nlink == 4
+        with open(join("a"), "ab") as stream:
+            stream.write(b", new")
+        os.chmod(join("b"), 0o600)
+        os.truncate(join("c"), 1)
+        os.rename(join("d"), join("e"))
+        write_file(join("e"), b"e")
+        os.link(join("e"), join("f"))
+        with open(join("f"), "ab") as stream:
+            stream.write(b"f")
+        for path in (join, functools.partial(os.path.join, merged)):
+            found = {name: read_file(path(name)) for name in os.listdir(path(""))}
+            assert found == {"a": b"old, new", "b": b"old", "c": b"o", "e": b"ef", "f": b"ef"}
+            assert os.stat(path("a")).st_mode & 0o777 == 0o644
+            assert os.stat(path("b")).st_mode & 0o777 == 0o600
+    finally:
+        if below:
+            run("umount", "-l", os.path.join(source, "o"))
 
 
 def test_killed_daemon_loses_nothing_written(mount):
