@@ -13,6 +13,45 @@
 #include "residency-watch.h"
 
 #include <errno.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+static bool has_no_sizes(const struct statfs *info)
+{
+	switch ((unsigned long)info->f_type) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case SELINUX_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Kernel filesystems make up what is read of a file of no size, which the kernel's pages of a file would
+ * end at.
+ */
+static bool is_made_up(struct file *file, const struct stat *attr)
+{
+	struct statfs info;
+	bool made_up;
+	int fd;
+
+	if (attr->st_size || attr->st_blocks)
+		return false;
+	fd = inode_fd_get(&file->fs->inodes, file->inode);
+	if (fd < 0)
+		return false;
+	made_up = !fstatfs(fd, &info) && has_no_sizes(&info);
+	inode_fd_put(&file->fs->inodes, file->inode);
+	return made_up;
+}
 
 static int cached_open(struct file *file, struct fuse_file_info *fi, int backing_id, bool window)
 {
@@ -31,6 +70,10 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	err = attr_get(file->fs, file->inode, &attr);
 	if (err)
 		return err;
+	if (is_made_up(file, &attr)) {
+		fi->direct_io = file->direct_io = true;
+		return 0;
+	}
 	version = attr_version_settled(&attr);
 	fi->keep_cache = version && atomic_read(file->inode->kept) == version;
 	if (fi->keep_cache)

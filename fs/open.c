@@ -191,9 +191,10 @@ static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
 	enum file_read how;
 	int fd = 0;
 
-	if (!file->fs->root_daemon)
+	/* Whether the filesystem has O_DIRECT shows when a file is opened so. */
+	if (!file->fs->root_daemon || file->flags & O_DIRECT)
 		fd = file_fd(file);
-	if (fd >= 0 && readable && (fi->direct_io || !fi->backing_id))
+	if (!file->fs->root_daemon && fd >= 0 && readable && (fi->direct_io || !fi->backing_id))
 		fd = file_read_fd(file, &how);
 	return fd < 0 ? fd : 0;
 }

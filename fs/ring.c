@@ -89,6 +89,11 @@ static void *ring_reap(void *data)
 
 		if (err == -EINTR || err == -EAGAIN)
 			continue;
+		/* Too many completions, or too little memory, for now. */
+		if (err == -EBUSY || err == -ENOMEM) {
+			g_usleep(100);
+			continue;
+		}
 		if (err)
 			g_error("io_uring: waiting for completions: %s", g_strerror(-err));
 		request = io_uring_cqe_get_data(cqe);

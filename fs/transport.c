@@ -420,7 +420,7 @@ int io_uring_submit(struct io_uring *ring)
 	__tsan_release(ring->cq.ktail);
 	/* libfuse does not look whether it worked, and who is to be answered waits. */
 	while ((result = io_uring_enter((unsigned int)ring->ring_fd, pending, 0, 0, NULL)) == -EAGAIN ||
-	       result == -EBUSY || result == -EINTR) {
+	       result == -EBUSY || result == -EINTR || result == -ENOMEM) {
 		g_usleep(100);
 		pending = transport_pending(ring);
 	}

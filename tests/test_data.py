@@ -375,3 +375,26 @@ def test_copy_of_a_lot_can_be_interrupted(m):
     with open(m.join("from"), "rb") as source, open(m.join("to"), "wb") as target:
         copied = os.copy_file_range(source.fileno(), target.fileno(), 1 << 30, 0, 0)
     assert 0 < copied <= 64 << 20
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("options", [(), ("passthrough=off",), ("transport=dev", "lane=direct")],
+                         ids=["", "without", "direct"])
+def test_files_that_are_made_up_when_they_are_read(mount, scratch, options):
+    """Their size is 0, as far as stat(2) says."""
+    source = scratch.directory("made-up")
+    os.mkdir(os.path.join(source, "proc"))
+    run("mount", "-t", "proc", "none", os.path.join(source, "proc"))
+    try:
+        m = mount(*options, source=source)
+        for name in ("version", "filesystems", "sys/kernel/ostype"):
+            content = read_file(os.path.join("/proc", name))
+            assert content and read_file(m.join("proc", name)) == content
+            with open(m.join("proc", name), "rb", buffering=0) as stream:
+                stream.seek(3)
+                assert stream.read() == content[3:]
+        write_file(m.join("empty"), b"")
+        assert read_file(m.join("empty")) == b""
+        assert m.close() == []
+    finally:
+        run("umount", "-l", os.path.join(source, "proc"))

@@ -11,7 +11,7 @@ import struct
 import pytest
 
 import util_sys
-from util import pattern, run, write_file
+from util import pattern, read_file, run, write_file
 
 pytestmark = pytest.mark.daemon
 
@@ -199,3 +199,21 @@ def test_large_append_to_a_full_disk(small_disk, mount, transport):
     os.close(fd)
     assert written == -errno.ENOSPC
     assert os.stat(m.backing("f")).st_size >= done > 5 << 20
+
+
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_filesystem_without_o_direct(mount, scratch, passthrough):
+    """EINVAL, by which programs know; also while the file is kept ready to be opened again."""
+    source = scratch.directory("without")
+    run("mount", "-t", "ramfs", "none", source)
+    try:
+        m = mount(f"passthrough={passthrough}", source=source)
+        write_file(m.backing("f"), b"x" * 8192)
+        for _ in range(2):
+            with pytest.raises(OSError) as failed:
+                os.open(m.join("f"), os.O_RDONLY | os.O_DIRECT)
+            assert failed.value.errno == errno.EINVAL
+            assert read_file(m.join("f")) == b"x" * 8192
+        assert m.close() == []
+    finally:
+        run("umount", "-l", source)

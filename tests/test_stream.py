@@ -753,6 +753,22 @@ def test_overlay_that_copies_up(overlay, mount, options):
     assert sorted(os.listdir(m.path)) == ["a", "a2", "b", "big", "d"]
 
 
+def test_large_file_with_little_in_it_on_an_overlay(overlay, mount):
+    """What is in memory of it is asked of its data, not of its holes; by mincore(2) that takes a minute."""
+    lower, merged = overlay
+    with open(os.path.join(lower, "f"), "wb") as stream:
+        stream.truncate(4 << 40)
+        stream.seek(1 << 40)
+        stream.write(b"data")
+    m = mount(source=merged)
+    start = time.monotonic()
+    with open(m.join("f"), "rb", buffering=0) as stream:
+        assert stream.read(4096) == bytes(4096)
+        stream.seek(1 << 40)
+        assert stream.read(4) == b"data"
+    assert time.monotonic() - start < patience(5)
+
+
 @pytest.mark.parametrize("below", [False, True], ids=["source", "below"])
 def test_hard_links_below_an_overlay(overlay, mount, scratch, below):
     """Without an index they are files of their own as soon as one of them is written."""
