@@ -21,6 +21,28 @@ static const int slow_times[CALL_KINDS] = {
 };
 #define SLOW_MOST_US (1 * G_USEC_PER_SEC)
 
+/*
+ * A thread that is alone on its processor waits for its own request whoever carries that out, and is
+ * spared the switches; unless who comes meanwhile would have to wait for long.
+ */
+#define ALONE_US (50 * 1000)
+#define ALONE_MOST_US 2000
+
+/* Of this request thread: who asked last, and when that last was another than before. */
+static _Thread_local pid_t caller;
+static _Thread_local int64_t caller_changed;
+
+void call_beside(fuse_req_t req)
+{
+	pid_t pid = fuse_req_ctx(req)->pid;
+
+	/* 0: of another namespace, it may be anybody. */
+	if (pid && pid == caller)
+		return;
+	caller = pid;
+	caller_changed = g_get_monotonic_time();
+}
+
 /* Of this thread: how often it slept (voluntary context switches), and how long it ran, in us. */
 struct used {
 	long sleeps;
@@ -74,9 +96,17 @@ static void run(struct call *call)
 	if (end - begin < LONG_US)
 		return;
 	wait = watched ? waited(end - begin, before) : 0;
-	if (wait >= LONG_US)
+	if (wait >= LONG_US) {
+		atomic_write(pace->wait, wait);
 		atomic_write(pace->slow, end + MIN(slow_times[call->kind] * wait, SLOW_MOST_US));
+	}
 	atomic_write(pace->watched, end + WATCH_US);
+}
+
+static bool is_alone(struct call_pace *pace)
+{
+	return g_get_monotonic_time() - caller_changed > ALONE_US &&
+	       atomic_read(pace->wait) < ALONE_MOST_US;
 }
 
 /* That calls wait shows when one has ended, or when of those that are under way none has ended for a while. */
@@ -128,7 +158,9 @@ void call_do(fuse_req_t req, struct call *call)
 	bool shared = transport_current();
 
 	transport_ordered();
-	if (shared && (call->apart || is_slow(pace_of(call, fs)))) {
+	if (!call->nobody)
+		call_beside(req);
+	if (shared && (call->apart || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs))))) {
 		hand_over(fs, req, call);
 		return;
 	}

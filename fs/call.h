@@ -38,6 +38,7 @@ struct call {
 	bool plus;
 	bool brief;                    /* others wait for the thread: a part will do */
 	bool apart;                    /* takes long, and others shall not wait for the thread */
+	bool nobody;                   /* the kernel does not say whose request it is */
 	bool waits;                    /* for others than the backing filesystem, of which that says nothing */
 	bool lost;                     /* the answer did not arrive */
 
@@ -49,6 +50,9 @@ struct call {
 	struct file *opened;
 	char *value;                   /* deferred.result bytes, to be freed; or a string */
 };
+
+/* On a request thread: a request for data, which is not a call, shows who else is there. */
+void call_beside(fuse_req_t req);
 
 /* On a request thread; answers, now or later. */
 void call_do(fuse_req_t req, struct call *call);

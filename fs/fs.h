@@ -51,6 +51,7 @@ enum call_kind { CALL_FOR_NAMES, CALL_FOR_FILES, CALL_FOR_CHANGES, CALL_KINDS };
 struct call_pace {
 	int64_t watched;        /* until then it is looked whether a long one waits */
 	int64_t slow;           /* until then workers carry them out */
+	int64_t wait;           /* us, of the last one that waited */
 	int64_t progress;       /* when one of running began or ended last */
 	unsigned int running;   /* on any thread */
 };

@@ -154,6 +154,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	/* Who reads for itself is named (FUSE_READ_LOCKOWNER). */
 	bool for_pages = !fi->lock_owner;
 
+	call_beside(req);
 	file_follow_flags(file, fi->flags);
 	observe_read(file, size, offset, for_pages);
 	if (for_pages)
@@ -166,6 +167,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 {
 	struct file *file = file_of(req, fi);
 
+	call_beside(req);
 	file_follow_flags(file, fi->flags);
 	file->ops->write(file, req, data, offset, fi);
 }
@@ -179,7 +181,7 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	call_do(req, &(struct call){ .run = metadata_release, .kind = CALL_FOR_FILES,
-				     .file = *fi });
+				     .file = *fi, .nobody = true });
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
