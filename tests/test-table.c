@@ -120,6 +120,71 @@ static void test_threads(void)
 	table_finish(&table);
 }
 
+#define STAY 1000
+
+struct object {
+	unsigned int seen;
+	int in_table; /* atomic */
+};
+
+static void see(void *object, void *data)
+{
+	struct object *one = object;
+
+	g_assert_true(__atomic_load_n(&one->in_table, __ATOMIC_ACQUIRE));
+	one->seen++;
+	++*(unsigned int *)data;
+}
+
+/* Comes and goes, until it is told to stop. */
+static void *come_and_go(void *data)
+{
+	struct churn *churn = data;
+	struct object object = { 0 };
+
+	while (__atomic_load_n(&churn->ok, __ATOMIC_RELAXED)) {
+		uint64_t id;
+
+		__atomic_store_n(&object.in_table, 1, __ATOMIC_RELEASE);
+		id = table_add(churn->table, &object);
+		table_remove(churn->table, id);
+		/* Nobody may come upon it from now on. */
+		__atomic_store_n(&object.in_table, 0, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void test_visit(void)
+{
+	static struct object objects[STAY];
+	struct table table;
+	struct churn state = { .table = &table, .ok = 1 };
+	GThread *threads[3];
+	unsigned int visits;
+
+	table_init(&table);
+	for (int i = 0; i < 3; i++)
+		threads[i] = g_thread_new("churn", come_and_go, &state);
+	for (int i = 0; i < STAY; i++) {
+		objects[i] = (struct object){ .in_table = 1 };
+		table_add(&table, &objects[i]);
+	}
+	for (unsigned int turn = 1; turn <= 200; turn++) {
+		visits = 0;
+		table_visit(&table, see, &visits);
+		g_assert_cmpuint(visits, >=, STAY);
+		for (int i = 0; i < STAY; i++)
+			g_assert_cmpuint(objects[i].seen, ==, turn);
+	}
+	__atomic_store_n(&state.ok, 0, __ATOMIC_RELAXED);
+	for (int i = 0; i < 3; i++)
+		g_thread_join(threads[i]);
+	visits = 0;
+	table_visit(&table, see, &visits);
+	g_assert_cmpuint(visits, ==, STAY);
+	table_finish(&table);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -128,5 +193,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/table/unknown-ids", test_unknown_ids);
 	g_test_add_func("/table/many", test_many);
 	g_test_add_func("/table/threads", test_threads);
+	g_test_add_func("/table/visit", test_visit);
 	return g_test_run();
 }
