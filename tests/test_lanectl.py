@@ -678,7 +678,14 @@ def test_metrics(mount):
                       float(dict(labels)["le"]) == (float("inf") if last else
                                                     pytest.approx(2 ** i * unit))]
             assert got == total
-        assert found["lanefs_" + name][1][(f"lanefs_{name}_count", (("mountpoint", m.path),))] == total
+        of_mount = (("mountpoint", m.path),)
+        assert found["lanefs_" + name][1][(f"lanefs_{name}_count", of_mount)] == total > 0
+        seconds = found["lanefs_" + name][1][(f"lanefs_{name}_sum", of_mount)]
+        assert seconds == pytest.approx(stats[path + "_sum"] * unit)
+        # Each is above half of its step; the last has no end.
+        assert seconds >= sum(count * 2 ** (i - 1) for i, count in enumerate(stats[path]) if i) * unit
+        if not stats[path][-1]:
+            assert seconds <= sum(count * 2 ** i for i, count in enumerate(stats[path])) * unit
     assert sum(stats["read_latency"]) == stats["reads"]["requests"] > 0
 
 

@@ -114,6 +114,18 @@ static void print_by_lane(const struct metric *metric, const struct source *sour
 	}
 }
 
+/* Beside the steps; nothing of an older daemon, which has none. */
+static void print_sum(const struct metric *metric, const struct source *source)
+{
+	g_autofree char *path = g_strconcat(metric->path, "_sum", NULL);
+	double sum = json_find_number(source->stats, path);
+	char text[G_ASCII_DTOSTR_BUF_SIZE];
+
+	if (sum >= 0)
+		printf("%s_sum{mountpoint=%s} %s\n", metric->name, source->label,
+		       g_ascii_dtostr(text, sizeof(text), sum * metric->unit));
+}
+
 /* Of count steps the last has what took longer than the one before it, however long. */
 static void print_histogram(const struct metric *metric, const struct source *source)
 {
@@ -122,21 +134,23 @@ static void print_histogram(const struct metric *metric, const struct source *so
 	guint count = steps ? json_array_get_length(steps) : 0;
 	char le[G_ASCII_DTOSTR_BUF_SIZE];
 	double limit = metric->unit;
-	gint64 sum = 0;
+	gint64 total = 0;
 
 	for (guint i = 0; i < count; i++, limit *= 2) {
 		JsonNode *step = json_array_get_element(steps, i);
 
-		sum += is_number(step) ? json_node_get_int(step) : 0;
+		total += is_number(step) ? json_node_get_int(step) : 0;
 		if (i + 1 == count)
 			strcpy(le, "+Inf");
 		else
 			g_ascii_formatd(le, sizeof(le), "%.10g", limit);
 		printf("%s_bucket{mountpoint=%s,le=\"%s\"} %" G_GINT64_FORMAT "\n", metric->name,
-		       source->label, le, sum);
+		       source->label, le, total);
 	}
-	if (count)
-		printf("%s_count{mountpoint=%s} %" G_GINT64_FORMAT "\n", metric->name, source->label, sum);
+	if (!count)
+		return;
+	print_sum(metric, source);
+	printf("%s_count{mountpoint=%s} %" G_GINT64_FORMAT "\n", metric->name, source->label, total);
 }
 
 static void print_samples(const struct metric *metric, const struct source *source)
