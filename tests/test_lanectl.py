@@ -847,6 +847,46 @@ def test_top_of_what_was_opened_since(mount):
     assert content["lanes"]["direct"]["served"] == 1 << 20
 
 
+def next_document(stream):
+    """Of a list, whose line only ends when the next one comes."""
+    text = b""
+    while (piece := stream.read1()):
+        text += piece
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    raise AssertionError(text)
+
+
+def test_top_of_what_was_left_out(mount):
+    """What a file did before it was named is not what it does now."""
+    m = mount("transport=dev", "lane=direct")
+    others = [f"{i:03}" + "n" * 200 for i in range(200)]
+    for name in ["before", "after", *others]:
+        write_file(m.backing(name), b"x" * (128 << 10))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(open(m.join("before"), "rb", buffering=0)).read(128 << 10)
+        time.sleep(4)  # the less it has done of late, the further behind it comes
+        opened = [stack.enter_context(open(m.join(name), "rb", buffering=0)) for name in others]
+        for stream in opened:
+            stream.read(128 << 10)
+        with subprocess.Popen([LANECTL, "top", "--json", "-i", "2", "-n", "2", m.path],
+                              stdout=subprocess.PIPE) as top:
+            assert top.stdout.readline() == b'{"samples":[\n'
+            sample = next_document(top.stdout)
+            assert sample["left_out"] and "before" not in [entry["path"] for entry in sample["files"]]
+            for stream in opened[20:]:
+                stream.close()
+            stack.enter_context(open(m.join("after"), "rb", buffering=0)).read(128 << 10)
+            assert top.stdout.readline() == b",\n"
+            (sample,) = json.loads('{"samples":[' + top.stdout.read().decode())["samples"]
+        assert top.returncode == 0 and not sample["left_out"]
+    files = {entry["path"]: entry for entry in sample["files"]}
+    assert files["before"]["served_rate"] is None and files["before"]["fetched_rate"] is None
+    assert files["after"]["served_rate"] > 0
+    assert 0 < files["before"]["at_open"]["uptime"] < files["after"]["at_open"]["uptime"] < \
+        sample["uptime"]
+
+
 def test_top_in_passthrough(mount):
     m = mount("transport=dev", "lane=stream", "stream-window=8M")
     if not m.passthrough:

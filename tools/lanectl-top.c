@@ -66,15 +66,28 @@ struct top_rates top_lane_rates(const struct top_sample *sample, const struct to
 }
 
 /*
- * One that was not open at the last sample has done all of it since it was opened.  What the kernel
- * does for a passthrough open nobody sees, nor what it fetches unless the file is watched.
+ * What a file had done when before was taken, or when it was opened after that.  NULL: not known,
+ * for a mount leaves out the files that have no room.
  */
-static struct top_rates file_rates(JsonObject *file, const struct top_sample *before, double seconds)
+static JsonObject *done_before(JsonObject *file, const struct top_sample *before)
 {
 	gint64 id = (gint64)json_find_number(file, "id");
 	JsonObject *last = before ? g_hash_table_lookup(before->files, &id) : NULL;
-	struct top_rates rates =
-		rates_between(file, last ? last : json_find_object(file, "at_open"), seconds);
+	double opened = json_find_number(file, "at_open.uptime");
+
+	if (last || !before)
+		return last;
+	return opened >= json_find_number(before->object, "uptime") ?
+		       json_find_object(file, "at_open") : NULL;
+}
+
+/*
+ * What the kernel does for a passthrough open nobody sees, nor what it fetches unless the file is
+ * watched.
+ */
+static struct top_rates file_rates(JsonObject *file, const struct top_sample *before, double seconds)
+{
+	struct top_rates rates = rates_between(file, done_before(file, before), seconds);
 
 	if (json_find_bool(file, "passthrough") &&
 	    g_strcmp0(json_find_text(file, "lane"), "direct") != 0) {
