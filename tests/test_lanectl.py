@@ -1010,61 +1010,143 @@ def test_top_of_a_dead_mount(mount):
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """
+    A program on a terminal of its own.  The leader of the session is there before it and after it: with
+    the leader's end the terminal is hung up, and its settings are those of a new one.
+    """
 
-    def __init__(self, *argv, rows=24, columns=80):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(argv[0], argv)
+    def __init__(self, *argv, rows=24, columns=80, prepare=lambda: None):
+        self.fd, self.slave = pty.openpty()
         self.resize(rows, columns)
+        self.settings = termios.tcgetattr(self.slave)
+        said, say = os.pipe()
+        self.leader = os.fork()
+        if self.leader == 0:
+            try:
+                self._lead(argv, prepare, say)
+            finally:
+                os._exit(127)
+        os.close(say)
+        self.said = os.fdopen(said, "rb", buffering=0)
+        self.pid = int(self.said.readline())
         self.text = b""
+
+    def _lead(self, argv, prepare, say):
+        os.login_tty(self.slave)
+        # What the keyboard sends goes to it, too; the program does not inherit that it is handled.
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        pid = os.fork()
+        if pid == 0:
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            prepare()
+            os.execv(argv[0], argv)
+        os.write(say, b"%d\n" % pid)
+        _, status = os.waitpid(pid, 0)
+        os.write(say, b"%d\n" % os.waitstatus_to_exitcode(status))
+        while True:
+            signal.pause()
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys):
+        os.write(self.fd, keys)
 
     def read(self, wanted, seconds=10):
         """Until that regular expression comes; what was written up to there."""
         end = time.monotonic() + patience(seconds)
         while not (found := re.search(wanted, self.text)):
             assert select.select([self.fd], [], [], max(end - time.monotonic(), 0))[0], self.text
-            try:
-                self.text += os.read(self.fd, 1 << 16)
-            except OSError:  # the end, of a terminal
-                raise AssertionError(self.text) from None
+            self.text += os.read(self.fd, 1 << 16)
         before, self.text = self.text[:found.end()], self.text[found.end():]
         return before
 
-    def end(self):
-        """Its exit status and all it still says."""
-        rest = self.text
-        with contextlib.suppress(OSError):
-            while select.select([self.fd], [], [], patience(10))[0] and \
-                    (data := os.read(self.fd, 1 << 16)):
-                rest += data
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(status), rest
+    def end(self, seconds=10):
+        """Its exit status and all it still says.  The terminal is as it was before."""
+        end, status = time.monotonic() + patience(seconds), None
+        while status is None or select.select([self.fd], [], [], 0.1)[0]:
+            assert time.monotonic() < end, self.text
+            for ready in select.select([self.fd, self.said], [], [], 0.1)[0]:
+                if ready is self.said:
+                    status = status or self.said.readline()
+                else:
+                    self.text += os.read(self.fd, 1 << 16)
+        assert termios.tcgetattr(self.slave) == self.settings
+        return int(status), self.text
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pid in (self.pid, self.leader):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os.waitpid(self.leader, 0)
+        self.said.close()
+        for fd in (self.fd, self.slave):
+            os.close(fd)
 
 
-@pytest.mark.parametrize("way", ["q", "interrupt", "count"])
+def close_of_dead(fd):
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+ENDS = {"q": b"xq", "Q": b"Q", "interrupt": b"\x03", "quit": b"\x1c", "terminate": signal.SIGTERM,
+        "hang up": signal.SIGHUP, "count": None, "dead": None}
+
+
+@pytest.mark.parametrize("way", ENDS)
 def test_top_on_a_terminal(mount, way):
     m = mount("transport=dev", "lane=direct")
     name = "a-name-that-is-long-" * 8 + "\x1b]0;title\x07.iso"
     write_file(m.backing(name), b"x" * 5000)
-    with open(m.join(name), "rb"):
-        count = ["-n", "3"] if way == "count" else []
-        top = Terminal(LANECTL, "top", "-i", "0.3", *count, m.path)
+    count = ["-n", "3"] if way == "count" else []
+    with contextlib.ExitStack() as stack:
+        fd = os.open(m.join(name), os.O_RDONLY)
+        stack.callback(close_of_dead if way == "dead" else os.close, fd)
+        top = stack.enter_context(Terminal(LANECTL, "top", "-i", "0.3", *count, m.path))
         # At once, without rates.
         first = top.read(rb"\.iso\x1b\[K")
         assert b"\x1b[?25l" in first and b"title\\x07.iso" in first and "…".encode() in first
         top.read(rb"0 B +0 B.*\.iso\x1b\[K")
+        assert termios.tcgetattr(top.slave) != top.settings
         if way == "q":
             top.resize(24, 400)
             top.read(b"a-name-that-is-long-" * 8)
-            os.write(top.fd, b"xq")
-        elif way == "interrupt":
-            os.write(top.fd, b"\x03")
+        if way == "dead":
+            m.may_die = True
+            m.process.kill()
+        elif isinstance(ENDS[way], bytes):
+            top.type(ENDS[way])
+        elif ENDS[way]:
+            os.kill(top.pid, ENDS[way])
         status, rest = top.end()
-        assert status == 0
-        assert rest.endswith(b"\x1b[?25h")
-        assert b"\x1b]0;" not in first + rest
+    assert status == (1 if way == "dead" else 0)
+    assert (b"Transport endpoint is not connected" in rest) == (way == "dead")
+    assert b"\x1b[?25h" in rest[-200:]
+    assert b"\x1b]0;" not in first + rest
+
+
+def test_top_of_a_long_path(mount):
+    """Each character of it takes four columns; not the square of that."""
+    m = mount("transport=dev")
+    name = "\x01" * 250
+    with contextlib.ExitStack() as stack:
+        fd = os.open(m.path, os.O_PATH)
+        for _ in range(15):
+            os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, os.O_PATH, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        stack.callback(os.close, fd)
+        stack.callback(os.close, os.open("end", os.O_CREAT | os.O_RDWR, dir_fd=fd))
+        top = stack.enter_context(Terminal(LANECTL, "top", "-i", "0.1", m.path))
+        top.read(rb"\\x01/end\x1b\[K")
+        with open(f"/proc/{top.pid}/stat") as stream:
+            user, system = stream.read().rpartition(")")[2].split()[11:13]
+        assert int(user) + int(system) < os.sysconf("SC_CLK_TCK") / 2
+        top.type(b"q")
+        assert top.end()[0] == 0
