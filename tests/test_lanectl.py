@@ -19,6 +19,7 @@ import pytest
 
 from util import NOBODY, Child, as_user, patience, read_file, run, wait_for, write_file
 from util_mount import LANECTL, lanectl_on_all
+from util_stream import without_system_call
 from util_sys import drop_pages, set_dumpable
 
 pytestmark = pytest.mark.daemon
@@ -1150,3 +1151,91 @@ def test_top_of_a_long_path(mount):
         assert int(user) + int(system) < os.sysconf("SC_CLK_TCK") / 2
         top.type(b"q")
         assert top.end()[0] == 0
+
+
+def test_top_is_not_stopped_for_good(mount):
+    """Where no shell could let it go on."""
+    m = mount("transport=dev")
+    with Terminal(LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        top.type(b"\x1a")
+        top.read(rb"\x1b\[\?25h\x1b\[\?25l[^$]*No file is open")
+        top.type(b"q")
+        assert top.end()[0] == 0
+
+
+def shell(script, *argv):
+    """With job control."""
+    return Terminal("/bin/bash", "-c", "set -m\n" + script, "bash", *argv)
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat") as stream:
+        return stream.read().rpartition(")")[2].split()[0]
+
+
+def test_top_is_stopped_and_goes_on(mount):
+    m = mount("transport=dev")
+    with shell('"$@"; echo STOPPED $?; read; fg; echo ENDED $?',
+               LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        top.type(b"\x1a")
+        assert b"\x1b[?25h" in top.read(b"STOPPED 148\r\n")
+        assert termios.tcgetattr(top.slave) == top.settings
+        top.resize(24, 12)
+        top.type(b"\n")
+        top.read(rb"\x1b\[\?25l[^$]*No file")
+        top.read(rb"LANE    FILE\x1b")  # as wide as it is now
+        top.type(b"q")
+        top.read(b"ENDED 0\r\n")
+        top.end()
+
+
+@pytest.mark.parametrize("end", ["key", "signal"])
+def test_top_in_the_background(mount, end):
+    m = mount("transport=dev")
+    with shell('"$@" & echo PID $!.; read; [ "$REPLY" ] || fg; wait -f $!; echo ENDED $?',
+               LANECTL, "top", "-i", "0.1", m.path) as top:
+        pid = int(re.search(rb"PID (\d+)\.", top.read(rb"PID \d+\."))[1])
+        wait_for(lambda: state_of(pid) == "T", 10, "top stops")
+        assert termios.tcgetattr(top.slave) == top.settings
+        if end == "key":
+            top.type(b"\n")
+            assert b"\x1b" not in top.read(rb"\x1b\[")[:-2]
+            top.read(b"No file is open")
+            assert termios.tcgetattr(top.slave) != top.settings
+            top.type(b"q")
+            top.read(b"ENDED ")
+        else:
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGCONT)
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}") or state_of(pid) == "Z", 10, "its end")
+            top.type(b"x\n")
+            assert b"\x1b" not in top.read(b"ENDED ")
+        top.end()
+
+
+def test_top_ends_in_the_background(mount):
+    m = mount("transport=dev")
+    with shell('"$@"; echo STOPPED; bg; wait -f %1; echo ENDED $?',
+               LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        with open(f"/proc/{top.pid}/task/{top.pid}/children") as stream:
+            pid = int(stream.read())
+        os.kill(pid, signal.SIGSTOP)
+        top.read(b"STOPPED\r\n")
+        top.read(b"No file is open")
+        os.kill(pid, signal.SIGTERM)
+        top.read(b"ENDED 0\r\n")
+        top.end()
+
+
+def test_top_without_signalfd(mount):
+    m = mount("transport=dev")
+    number = {"x86_64": 289}.get(os.uname().machine, 74)
+    with Terminal(LANECTL, "top", "-i", "0.1", m.path,
+                  prepare=lambda: without_system_call(number, errno.EMFILE)) as top:
+        for _ in range(2):
+            assert b"\x1b" not in top.read(b"No file is open")
+        top.type(b"\x03")
+        assert top.end()[0] == -signal.SIGINT

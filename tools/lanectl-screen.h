@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 struct screen {
-	bool terminal;          /* else nothing is ever drawn; only signals are waited for */
+	bool terminal;          /* else nothing is ever drawn, and signals do what they do by default */
 	unsigned int rows, columns;
-	int signals;            /* signalfd(2), -1: none */
+	int signals;            /* signalfd(2), -1: no terminal */
 };
 
 enum screen_event {
@@ -22,7 +22,10 @@ enum screen_event {
 	SCREEN_RESIZE, /* or it was out of sight: to be drawn anew */
 };
 
-/* terminal: standard output is one, and it is to be used. */
+/*
+ * terminal: standard output is one, and it is to be used; in the background that is waited for, as
+ * a stopped job.
+ */
 void screen_begin(struct screen *screen, bool terminal);
 void screen_end(struct screen *screen);
 
