@@ -1131,6 +1131,30 @@ def test_top_on_a_terminal(mount, way):
     assert b"\x1b]0;" not in first + rest
 
 
+@pytest.mark.parametrize("way", ["q", "interrupt", "terminate"])
+def test_top_of_a_hung_mount_on_a_terminal(mount, way):
+    """Whoever has enough does not wait until it is given up."""
+    m = mount("transport=dev")
+    with Terminal(LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        os.kill(m.pid, signal.SIGSTOP)
+        try:
+            with contextlib.suppress(AssertionError):
+                while True:
+                    top.read(b"No file is open", seconds=0.3)
+            top.resize(24, 12)
+            top.read(rb"LANE    FILE\x1b", seconds=3)
+            top.type(b"x")
+            if isinstance(ENDS[way], bytes):
+                top.type(ENDS[way])
+            else:
+                os.kill(top.pid, ENDS[way])
+            status, rest = top.end(seconds=3)
+        finally:
+            os.kill(m.pid, signal.SIGCONT)
+    assert status == 0 and b"lanectl: " not in rest
+
+
 def test_top_of_a_long_path(mount):
     """Each character of it takes four columns; not the square of that."""
     m = mount("transport=dev")

@@ -178,25 +178,30 @@ static enum screen_event take_key(struct pollfd *keys)
 	return key == 'q' || key == 'Q' ? SCREEN_QUIT : SCREEN_TIME;
 }
 
-enum screen_event screen_wait(struct screen *screen, int64_t until)
+enum screen_event screen_wait(struct screen *screen, int fd, int64_t until)
 {
 	struct pollfd polls[] = {
 		{.fd = screen->signals, .events = POLLIN},
 		{.fd = keys_are_ours ? STDIN_FILENO : -1, .events = POLLIN},
+		{.fd = fd, .events = POLLIN},
 	};
 	enum screen_event event = SCREEN_TIME;
 
 	while (event == SCREEN_TIME) {
-		int64_t left = until - g_get_monotonic_time();
+		/* What is there is taken, however late it is: after Ctrl-Z it may be very late. */
+		int64_t left = MAX(until - g_get_monotonic_time(), 0);
+		int ready = poll(polls, G_N_ELEMENTS(polls), (int)MIN((left + 999) / 1000, G_MAXINT));
 
-		if (left <= 0)
+		if (!ready && !left)
 			break;
-		if (poll(polls, G_N_ELEMENTS(polls), (int)MIN((left + 999) / 1000, G_MAXINT)) <= 0)
+		if (ready <= 0)
 			continue;
 		if (polls[0].revents)
 			event = take_signal(screen);
 		if (event == SCREEN_TIME && polls[1].revents)
 			event = take_key(&polls[1]);
+		if (event == SCREEN_TIME && polls[2].revents)
+			event = SCREEN_READY;
 	}
 	return event;
 }

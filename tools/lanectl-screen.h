@@ -18,6 +18,7 @@ struct screen {
 
 enum screen_event {
 	SCREEN_TIME,   /* the time is over */
+	SCREEN_READY,  /* the descriptor can be read */
 	SCREEN_QUIT,   /* q, or a signal that ends */
 	SCREEN_RESIZE, /* or it was out of sight: to be drawn anew */
 };
@@ -32,5 +33,5 @@ void screen_end(struct screen *screen);
 /* Shows text, lines ending in newlines, from the first line of the screen on. */
 void screen_draw(const struct screen *screen, const char *text);
 
-/* until: us on the monotonic clock. */
-enum screen_event screen_wait(struct screen *screen, int64_t until);
+/* fd: -1, or a descriptor that is waited for, too.  until: us on the monotonic clock. */
+enum screen_event screen_wait(struct screen *screen, int fd, int64_t until);
