@@ -17,10 +17,11 @@ import time
 
 import pytest
 
+import util_sys
 from util import NOBODY, Child, as_user, patience, read_file, run, wait_for, write_file
-from util_mount import LANECTL, lanectl_on_all
+from util_mount import LANECTL, lanectl_on_all, mount_table
 from util_stream import without_system_call
-from util_sys import drop_pages, set_dumpable
+from util_sys import become, drop_pages, own_mounts, set_dumpable
 
 pytestmark = pytest.mark.daemon
 
@@ -58,6 +59,18 @@ def status_of(path, *args):
     (entry,) = [entry for entry in json.loads(done.stdout)["mounts"]
                 if entry["mountpoint"] == path]
     return entry, done
+
+
+def lanectl_among(points, *args, prepare=lambda: None, **kwargs):
+    """Where no other lanefs than those is mounted; prepare: called there before."""
+    others = [point for point, fstype, _, _ in mount_table()
+              if fstype == "fuse.lanefs" and point not in points]
+
+    def enter():
+        own_mounts(others)
+        prepare()
+
+    return lanectl(*args, preexec_fn=enter, **kwargs)
 
 
 @pytest.fixture
@@ -200,6 +213,91 @@ def test_status_without_mounts():
     assert done.stdout == "No lanefs is mounted here.\n"
     done = run("unshare", "-m", "sh", "-c", script, LANECTL, "status", "--json")
     assert json.loads(done.stdout) == {"mounts": []}
+
+
+@contextlib.contextmanager
+def bind_mount(path, point):
+    os.makedirs(point, exist_ok=True)
+    run("mount", "--bind", path, point)
+    try:
+        yield point
+    finally:
+        run("umount", point)
+
+
+def test_mount_that_may_not_be_reached(mount, scratch):
+    """That is not a private mount, of which nothing would be said."""
+    m = mount("transport=dev")
+    above = scratch.directory("closed")
+    with bind_mount(m.path, os.path.join(above, "point")) as point:
+        os.chmod(above, 0o700)
+
+        def ask(*args):
+            return lanectl_among([point], *args, status=1,
+                                 prepare=lambda: become(NOBODY, NOBODY, [], None))
+
+        done = ask("status", "--json")
+        assert [entry["state"] for entry in json.loads(done.stdout)["mounts"]] == ["error"]
+        message = (f"lanectl: {point}: Permission denied; it takes the right to read the file and to "
+                   "search the directories above\n")
+        assert done.stderr == message
+        done = ask("metrics")
+        assert value_of(families(done.stdout), "lanefs_up", point) == 0
+        assert done.stderr == message
+        assert ask("top").stderr == message
+
+
+def test_private_mount(scratch):
+    """Of another user, without allow_other."""
+    point = scratch.directory("private")
+    message = f"lanectl: {point}: for the user who mounted it alone; mount it with -o allow_other\n"
+
+    def ask(*args, **kwargs):
+        # No daemon: the kernel would not ask it.
+        with open("/dev/fuse", "rb+", buffering=0) as fuse:
+            options = f"fd={fuse.fileno()},rootmode=40000,user_id={NOBODY},group_id={NOBODY}"
+            return lanectl_among([], *args, **kwargs, prepare=lambda: util_sys.mount(
+                "x", point, "fuse.lanefs", 0, options))
+
+    (entry,) = json.loads(ask("status", "--json").stdout)["mounts"]
+    assert entry["state"] == "private" and entry["stats"] is None
+    assert not families(ask("metrics").stdout)["lanefs_up"][1]
+    done = ask("metrics", point, status=1)
+    assert value_of(families(done.stdout), "lanefs_up", point) == 0
+    assert done.stderr == message
+    assert ask("top", status=1).stderr == message
+
+
+def test_mounts_that_tell_nothing(mount, scratch):
+    m = mount("transport=dev")
+    os.mkdir(m.join("dir"))
+    with bind_mount(m.join("dir"), scratch.directory("bind")) as point:
+        done = lanectl_among([point], "top", status=1)
+        assert done.stderr == (f"lanectl: {point}: a bind mount of something inside; name the whole "
+                               "mount\n")
+    done = lanectl_among([m.path], "top", status=1,
+                         prepare=lambda: util_sys.mount("none", m.path, "tmpfs", 0, ""))
+    assert done.stderr == f"lanectl: {m.path}: another mount lies over it\n"
+    done = lanectl_among([], "top", status=1)
+    assert done.stderr == "lanectl: top: no lanefs is mounted here\n"
+    done = lanectl_among([], "metrics")
+    assert not families(done.stdout)["lanefs_up"][1]
+
+
+def test_bind_mount_of_the_whole(mount, scratch):
+    """It is the same mount, and counted once."""
+    m = mount("transport=dev")
+    with bind_mount(m.path, scratch.directory("bind")) as point:
+        found = families(lanectl_among([m.path, point], "metrics").stdout)
+        assert [dict(labels)["mountpoint"] for _, labels in found["lanefs_up"][1]] == [m.path]
+        done = lanectl_among([m.path, point], "top", "-i", "0.1")
+        assert done.stdout.startswith(f"{m.path}, up ")
+        # Who names both gets both.
+        found, _ = metrics(m.path, point)
+        assert value_of(found, "lanefs_up", m.path) == value_of(found, "lanefs_up", point) == 1
+    other = mount("transport=dev")
+    done = lanectl_among([m.path, other.path], "top", status=1)
+    assert done.stderr == "lanectl: top: 2 mounts of lanefs are here: name one\n"
 
 
 def test_ls(tree):
@@ -718,7 +816,7 @@ def test_metrics_label(mount, scratch):
         for point in points:
             os.mkdir(point)
             run("mount", "--bind", m.path, point)
-        text = lanectl_on_all(m.path, "metrics").stdout
+        text = lanectl("metrics", *points).stdout
         assert "\x1b" not in text
         mountpoints = [dict(labels)["mountpoint"] for _, labels in families(text)["lanefs_up"][1]]
         for point, shown in points.items():
@@ -745,6 +843,23 @@ def test_metrics_of_what_does_not_answer(mount):
     assert lines[0].startswith(f"lanectl: {alive.source}: not on a lanefs mount")
     assert lines[1].startswith(f"lanectl: {dead.path}: its daemon is gone")
     assert lines[2].startswith(f"lanectl: {hung.path}: no answer from its daemon")
+
+
+def test_metrics_have_one_label(mount, scratch):
+    """However the mountpoint is written, and whether it is mounted or not."""
+    m = mount("transport=dev")
+    gone = scratch.directory("gone")
+    link = gone + ".link"
+    os.symlink(gone, link)
+    for path, status in ((m.path, 0), (gone, 1)):
+        for written in (path, path + "/", path + "/./", os.path.relpath(path)):
+            found, _ = metrics(written, status=status)
+            assert value_of(found, "lanefs_up", path) == 1 - status
+    found, _ = metrics(gone, link, gone + "/", status=1)
+    assert list(found["lanefs_up"][1].values()) == [0]
+    os.rmdir(gone)
+    found, _ = metrics(gone + "/", os.path.relpath(gone), status=1)
+    assert value_of(found, "lanefs_up", gone) == 0 and len(found["lanefs_up"][1]) == 1
 
 
 def test_metrics_refuses(tree):

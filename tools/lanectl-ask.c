@@ -12,13 +12,30 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* NULL when fd is none. */
+static char *path_of(int fd)
+{
+	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+
+	return fd < 0 ? NULL : g_file_read_link(link, NULL);
+}
+
+char *ask_real_path(const char *path)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	char *real = path_of(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return real ? real : g_canonicalize_filename(path, NULL);
+}
+
 const struct mount *ask_find_mount(struct lanectl *ctl, const char *path)
 {
 	int fd = open(path, O_PATH | O_CLOEXEC);
 	int id = fd < 0 ? -errno : probe_mount_id(fd);
 	const struct mount *mount = id < 0 ? NULL : mounts_by_id(ctl->mounts, id);
-	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
-	g_autofree char *real = fd < 0 ? NULL : g_file_read_link(link, NULL);
+	g_autofree char *real = path_of(fd);
 
 	if (fd >= 0)
 		close(fd);

@@ -17,6 +17,9 @@ struct lanectl;
  */
 const struct mount *ask_find_mount(struct lanectl *ctl, const char *path);
 
+/* Absolute and, where it can be opened, without symbolic links.  New string. */
+char *ask_real_path(const char *path);
+
 /*
  * Waits until fd can be read: 0, -ETIMEDOUT when until comes first (us on the monotonic clock), -EINTR
  * when somebody has enough.

@@ -11,7 +11,6 @@
 #include "lanectl.h"
 #include "policy/policy.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -231,12 +230,22 @@ static GPtrArray *find_mounts(struct page *page, char **paths)
 	for (char **path = paths; *path; path++) {
 		const struct mount *mount = ask_find_mount(page->ctl, *path);
 
-		if (!mount)
-			add_source(page, *path, NULL);
-		else if (!g_ptr_array_find(mounts, mount, NULL))
+		if (!mount) {
+			g_autofree char *real = ask_real_path(*path);
+
+			add_source(page, real, NULL);
+		} else if (!g_ptr_array_find(mounts, mount, NULL)) {
 			g_ptr_array_add(mounts, (void *)mount);
+		}
 	}
 	return mounts;
+}
+
+/* Unless it is asked for by name. */
+static bool is_left_out(const struct probe *probe)
+{
+	return probe->state == PROBE_COVERED || probe->state == PROBE_BIND ||
+	       probe->state == PROBE_PRIVATE;
 }
 
 /* named: they were asked for one by one. */
@@ -245,12 +254,13 @@ static void add_probes(struct page *page, const GPtrArray *probes, bool named)
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 
-		probe_fail(page->ctl, probe);
-		if (probe->state == PROBE_PRIVATE && named)
-			lanectl_fail_errno(page->ctl, probe->mount->point, EACCES);
-		if (probe->state != PROBE_COVERED && probe->state != PROBE_BIND &&
-		    (probe->state != PROBE_PRIVATE || named))
-			add_source(page, probe->mount->point, probe->stats);
+		if (named)
+			probe_fail_named(page->ctl, probe);
+		else if (is_left_out(probe) || probe_is_again(probes, i))
+			continue;
+		else
+			probe_fail(page->ctl, probe);
+		add_source(page, probe->mount->point, probe->stats);
 	}
 }
 

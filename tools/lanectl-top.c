@@ -263,7 +263,7 @@ static const struct mount *only_mount(struct lanectl *ctl)
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 
-		if (probe->state != PROBE_OK)
+		if (probe->state != PROBE_OK || probe_is_again(probes, i))
 			continue;
 		found = probe->mount;
 		count++;
@@ -273,8 +273,8 @@ static const struct mount *only_mount(struct lanectl *ctl)
 	if (count)
 		lanectl_fail(ctl, ctl->command->name, "%u mounts of lanefs are here: name one", count);
 	for (guint i = 0; !count && i < probes->len; i++)
-		probe_fail(ctl, g_ptr_array_index(probes, i));
-	if (!count && !ctl->failed)
+		probe_fail_named(ctl, g_ptr_array_index(probes, i));
+	if (!probes->len)
 		lanectl_fail(ctl, ctl->command->name, "no lanefs is mounted here");
 	return NULL;
 }
