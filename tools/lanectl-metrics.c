@@ -64,12 +64,14 @@ static void add_source(struct page *page, const char *point, JsonObject *stats)
 {
 	struct source source = {.label = label_value(point), .stats = stats};
 
-	if (!g_hash_table_add(page->labels, source.label)) {
+	/* Adding it again would put this one, which goes, in the place of the one that stays. */
+	if (g_hash_table_contains(page->labels, source.label)) {
 		g_free(source.label);
 		if (stats)
 			lanectl_fail(page->ctl, point, "another mountpoint has the same label");
 		return;
 	}
+	g_hash_table_add(page->labels, source.label);
 	g_array_append_val(page->sources, source);
 }
 
