@@ -1179,9 +1179,9 @@ class Terminal:
         before, self.text = self.text[:found.end()], self.text[found.end():]
         return before
 
-    def end(self, seconds=10):
+    def end(self):
         """Its exit status and all it still says.  The terminal is as it was before."""
-        end, status = time.monotonic() + patience(seconds), None
+        end, status = time.monotonic() + patience(10), None
         while status is None or select.select([self.fd], [], [], 0.1)[0]:
             assert time.monotonic() < end, self.text
             for ready in select.select([self.fd, self.said], [], [], 0.1)[0]:
@@ -1258,13 +1258,13 @@ def test_top_of_a_hung_mount_on_a_terminal(mount, way):
                 while True:
                     top.read(b"No file is open", seconds=0.3)
             top.resize(24, 12)
-            top.read(rb"LANE    FILE\x1b", seconds=3)
+            top.read(rb"LANE    FILE\x1b")
             top.type(b"x")
             if isinstance(ENDS[way], bytes):
                 top.type(ENDS[way])
             else:
                 os.kill(top.pid, ENDS[way])
-            status, rest = top.end(seconds=3)
+            status, rest = top.end()
         finally:
             os.kill(m.pid, signal.SIGCONT)
     assert status == 0 and b"lanectl: " not in rest

@@ -61,7 +61,10 @@ static void come_forward(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-/* Keys come at once and are not shown. */
+/*
+ * Keys come at once and are not shown, and none is waited for: one that poll(2) saw may be gone, for
+ * Ctrl-C makes the kernel forget what was typed before.
+ */
 static void take_keys(void)
 {
 	struct termios keys;
@@ -70,7 +73,7 @@ static void take_keys(void)
 		return;
 	keys = terminal_before;
 	keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-	keys.c_cc[VMIN] = 1;
+	keys.c_cc[VMIN] = 0;
 	keys.c_cc[VTIME] = 0;
 	keys_are_ours = !tcsetattr(STDIN_FILENO, TCSANOW, &keys);
 }
@@ -166,15 +169,13 @@ static enum screen_event take_signal(struct screen *screen)
 	return SCREEN_QUIT;
 }
 
-/* The end of the input is no key, and may not be waited for again. */
+/* The end of the terminal is no key, and may not be waited for again. */
 static enum screen_event take_key(struct pollfd *keys)
 {
-	char key;
+	char key = '\0';
 
-	if (read(STDIN_FILENO, &key, 1) != 1) {
+	if (read(STDIN_FILENO, &key, 1) < 0 || keys->revents & POLLHUP)
 		keys->fd = -1;
-		return SCREEN_TIME;
-	}
 	return key == 'q' || key == 'Q' ? SCREEN_QUIT : SCREEN_TIME;
 }
 
