@@ -111,7 +111,8 @@ struct lanefs {
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 	struct window_counts window;
-	uint32_t decisions[DECISION_LATENCIES]; /* atomic, taken within 2^i ns, not within 2^(i-1) */
+	uint64_t decisions[DECISION_LATENCIES]; /* atomic, taken within 2^i ns, not within 2^(i-1) */
+	uint64_t decisions_sum;         /* atomic, ns, of all of them */
 	struct residency_totals residency_counts;
 };
 

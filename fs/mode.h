@@ -42,7 +42,8 @@ struct io_counts {           /* all atomic */
 /* Of a file these are kept once it is read through a window. */
 struct window_counts {       /* all atomic */
 	uint64_t hits, waits, over_read, chunks_unused, dropped_behind;
-	uint32_t latency[WINDOW_LATENCIES]; /* READs answered within 2^i us, not within 2^(i-1) */
+	uint64_t latency[WINDOW_LATENCIES]; /* READs answered within 2^i us, not within 2^(i-1) */
+	uint64_t latency_sum;       /* us, of all of them */
 };
 
 /* What the file had done when somebody last asked, see top.c.  By the lock of fs->top. */

@@ -212,6 +212,7 @@ static void count_decision(struct lanefs *fs, int64_t ns)
 	unsigned int bits = ns > 1 ? 64 - (unsigned int)__builtin_clzll((uint64_t)ns - 1) : 0;
 
 	atomic_add(fs->decisions[MIN(bits, DECISION_LATENCIES - 1)], 1);
+	atomic_add(fs->decisions_sum, (uint64_t)ns);
 }
 
 /* file has no lane yet. */

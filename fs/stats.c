@@ -72,14 +72,18 @@ static void add_io(JsonBuilder *builder, struct io_counts *io)
 	json_builder_end_object(builder);
 }
 
-static void add_latencies(JsonBuilder *builder, const char *name, const uint32_t *counts,
-			  unsigned int count)
+/* sum: of what was counted, in the unit of the steps. */
+static void add_latencies(JsonBuilder *builder, const char *name, const uint64_t *counts,
+			  unsigned int count, uint64_t sum)
 {
+	g_autofree char *name_of_sum = g_strconcat(name, "_sum", NULL);
+
 	json_builder_set_member_name(builder, name);
 	json_builder_begin_array(builder);
 	for (unsigned int i = 0; i < count; i++)
-		json_builder_add_int_value(builder, atomic_read(counts[i]));
+		json_builder_add_int_value(builder, (gint64)atomic_read(counts[i]));
 	json_builder_end_array(builder);
+	add_int(builder, name_of_sum, sum);
 }
 
 static void add_window(JsonBuilder *builder, struct window_counts *window)
@@ -91,7 +95,8 @@ static void add_window(JsonBuilder *builder, struct window_counts *window)
 	add_int(builder, "chunks_unused", atomic_read(window->chunks_unused));
 	add_int(builder, "dropped_behind", atomic_read(window->dropped_behind));
 	json_builder_end_object(builder);
-	add_latencies(builder, "read_latency", window->latency, WINDOW_LATENCIES);
+	add_latencies(builder, "read_latency", window->latency, WINDOW_LATENCIES,
+		      atomic_read(window->latency_sum));
 }
 
 static void add_notify(JsonBuilder *builder, struct notify *notify)
@@ -200,7 +205,8 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_threshold(builder, fs);
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
-	add_latencies(builder, "decision_latency", fs->decisions, DECISION_LATENCIES);
+	add_latencies(builder, "decision_latency", fs->decisions, DECISION_LATENCIES,
+		      atomic_read(fs->decisions_sum));
 	add_io(builder, &fs->io);
 	add_window(builder, &fs->window);
 	add_pool(builder, fs->pool);

@@ -205,6 +205,13 @@ static void add_opener(JsonBuilder *json, struct lanefs *fs, const struct entry 
 	add_int(json, "uid", entry->uid);
 }
 
+/* Of the mount, at that time in us on the monotonic clock. */
+static void add_uptime(JsonBuilder *json, const struct lanefs *fs, int64_t time)
+{
+	json_builder_set_member_name(json, "uptime");
+	json_builder_add_double_value(json, (double)(time - fs->started) / G_USEC_PER_SEC);
+}
+
 static char *entry_text(struct lanefs *fs, struct entry *entry)
 {
 	g_autoptr(JsonBuilder) json = json_builder_new();
@@ -221,6 +228,7 @@ static char *entry_text(struct lanefs *fs, struct entry *entry)
 	json_builder_set_member_name(json, "at_open");
 	json_builder_begin_object(json);
 	add_done(json, entry->before);
+	add_uptime(json, fs, entry->first);
 	json_builder_end_object(json);
 	if (entry->seen.watched) {
 		add_int(json, "resident", entry->seen.resident);
@@ -249,13 +257,12 @@ static void append_files(struct lanefs *fs, GPtrArray *list, GString *text)
 	g_string_append_printf(text, "],\"left_out\":%u,", list->len - i);
 }
 
-static char *tail_text(const struct done *lanes, GPtrArray *list, double uptime)
+static char *tail_text(struct lanefs *fs, const struct done *lanes, GPtrArray *list, int64_t now)
 {
 	g_autoptr(JsonBuilder) json = json_builder_new();
 
 	json_builder_begin_object(json);
-	json_builder_set_member_name(json, "uptime");
-	json_builder_add_double_value(json, uptime);
+	add_uptime(json, fs, now);
 	json_builder_set_member_name(json, "lanes");
 	json_builder_begin_object(json);
 	for (int lane = 0; lane < LANE_COUNT; lane++) {
@@ -311,7 +318,7 @@ char *top_read(struct lanefs *fs)
 	int64_t now = g_get_monotonic_time();
 	struct done lanes[LANE_COUNT];
 	g_autoptr(GPtrArray) list = take(fs, lanes, now);
-	g_autofree char *tail = tail_text(lanes, list, (double)(now - fs->started) / G_USEC_PER_SEC);
+	g_autofree char *tail = tail_text(fs, lanes, list, now);
 	GString *text = g_string_new(NULL);
 
 	append_files(fs, list, text);

@@ -50,8 +50,11 @@ void window_count_latency(struct file *file, int64_t started)
 
 	bits = MIN(bits, WINDOW_LATENCIES - 1);
 	atomic_add(file->fs->window.latency[bits], 1);
-	if (file->reader)
+	atomic_add(file->fs->window.latency_sum, us);
+	if (file->reader) {
 		atomic_add(file->reader->set->counts.latency[bits], 1);
+		atomic_add(file->reader->set->counts.latency_sum, us);
+	}
 }
 
 static void request_unpin(struct window_request *request)

@@ -25,7 +25,24 @@ static void test_line(void)
 	g_assert_cmpstr(mount->super_options, ==,
 			"rw,user_id=0,group_id=0,default_permissions,allow_other");
 	g_assert_true(mount_is_lanefs(mount));
+	g_assert_true(mount_allows_others(mount));
 	mount_free(mount);
+}
+
+static void test_private(void)
+{
+	struct mount *mount = mount_parse("42 27 0:39 / /m rw - fuse.lanefs /s "
+					  "rw,user_id=1000,group_id=1000,allow_others,xallow_other");
+	struct mount *bind = mount_parse("43 27 0:39 /d /n rw - fuse.lanefs /s rw");
+	struct mount *other = mount_parse("44 27 8:39 / /o rw - fuse.lanefs /s rw,allow_other");
+
+	g_assert_false(mount_allows_others(mount));
+	g_assert_true(mount_allows_others(other));
+	g_assert_true(mount_is_of_same(mount, bind));
+	g_assert_false(mount_is_of_same(mount, other));
+	mount_free(mount);
+	mount_free(bind);
+	mount_free(other);
 }
 
 static void test_optional_fields(void)
@@ -244,6 +261,7 @@ int main(int argc, char **argv)
 	setlocale(LC_ALL, "");
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/mounts/line", test_line);
+	g_test_add_func("/mounts/private", test_private);
 	g_test_add_func("/mounts/optional-fields", test_optional_fields);
 	g_test_add_func("/mounts/escapes", test_escapes);
 	g_test_add_func("/mounts/empty-source", test_empty_source);

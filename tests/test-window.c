@@ -332,6 +332,28 @@ static void test_version(struct fixture *f, const void *slabs)
 	g_assert_cmpuint(kept(f), ==, 0);
 }
 
+/* Nothing begins anew where 32 bits end. */
+static void test_latency(struct fixture *f, const void *slabs)
+{
+	const uint64_t before = UINT32_MAX;
+	struct file file = { .fs = &f->fs, .reader = &f->reader };
+	struct window_counts *counts[] = { &f->fs.window, &f->set->counts };
+
+	(void)slabs;
+	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++)
+		for (int step = 0; step < WINDOW_LATENCIES; step++)
+			counts[i]->latency[step] = before;
+	window_count_latency(&file, g_get_monotonic_time() - 5000);
+	for (size_t i = 0; i < G_N_ELEMENTS(counts); i++) {
+		uint64_t sum = 0;
+
+		for (int step = 0; step < WINDOW_LATENCIES; step++)
+			sum += counts[i]->latency[step];
+		g_assert_cmpuint(sum, ==, WINDOW_LATENCIES * before + 1);
+		g_assert_cmpuint(counts[i]->latency_sum, >=, 5000);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -351,5 +373,6 @@ int main(int argc, char **argv)
 	ADD("careful", 32, test_careful);
 	ADD("shared", 32, test_shared);
 	ADD("version", 32, test_version);
+	ADD("latency", 32, test_latency);
 	return g_test_run();
 }

@@ -17,9 +17,11 @@ import time
 
 import pytest
 
+import util_sys
 from util import NOBODY, Child, as_user, patience, read_file, run, wait_for, write_file
-from util_mount import LANECTL, lanectl_on_all
-from util_sys import drop_pages, set_dumpable
+from util_mount import LANECTL, lanectl_on_all, mount_table
+from util_stream import without_system_call
+from util_sys import become, drop_pages, own_mounts, set_dumpable
 
 pytestmark = pytest.mark.daemon
 
@@ -57,6 +59,18 @@ def status_of(path, *args):
     (entry,) = [entry for entry in json.loads(done.stdout)["mounts"]
                 if entry["mountpoint"] == path]
     return entry, done
+
+
+def lanectl_among(points, *args, prepare=lambda: None, **kwargs):
+    """Where no other lanefs than those is mounted; prepare: called there before."""
+    others = [point for point, fstype, _, _ in mount_table()
+              if fstype == "fuse.lanefs" and point not in points]
+
+    def enter():
+        own_mounts(others)
+        prepare()
+
+    return lanectl(*args, preexec_fn=enter, **kwargs)
 
 
 @pytest.fixture
@@ -199,6 +213,91 @@ def test_status_without_mounts():
     assert done.stdout == "No lanefs is mounted here.\n"
     done = run("unshare", "-m", "sh", "-c", script, LANECTL, "status", "--json")
     assert json.loads(done.stdout) == {"mounts": []}
+
+
+@contextlib.contextmanager
+def bind_mount(path, point):
+    os.makedirs(point, exist_ok=True)
+    run("mount", "--bind", path, point)
+    try:
+        yield point
+    finally:
+        run("umount", point)
+
+
+def test_mount_that_may_not_be_reached(mount, scratch):
+    """That is not a private mount, of which nothing would be said."""
+    m = mount("transport=dev")
+    above = scratch.directory("closed")
+    with bind_mount(m.path, os.path.join(above, "point")) as point:
+        os.chmod(above, 0o700)
+
+        def ask(*args):
+            return lanectl_among([point], *args, status=1,
+                                 prepare=lambda: become(NOBODY, NOBODY, [], None))
+
+        done = ask("status", "--json")
+        assert [entry["state"] for entry in json.loads(done.stdout)["mounts"]] == ["error"]
+        message = (f"lanectl: {point}: Permission denied; it takes the right to read the file and to "
+                   "search the directories above\n")
+        assert done.stderr == message
+        done = ask("metrics")
+        assert value_of(families(done.stdout), "lanefs_up", point) == 0
+        assert done.stderr == message
+        assert ask("top").stderr == message
+
+
+def test_private_mount(scratch):
+    """Of another user, without allow_other."""
+    point = scratch.directory("private")
+    message = f"lanectl: {point}: for the user who mounted it alone; mount it with -o allow_other\n"
+
+    def ask(*args, **kwargs):
+        # No daemon: the kernel would not ask it.
+        with open("/dev/fuse", "rb+", buffering=0) as fuse:
+            options = f"fd={fuse.fileno()},rootmode=40000,user_id={NOBODY},group_id={NOBODY}"
+            return lanectl_among([], *args, **kwargs, prepare=lambda: util_sys.mount(
+                "x", point, "fuse.lanefs", 0, options))
+
+    (entry,) = json.loads(ask("status", "--json").stdout)["mounts"]
+    assert entry["state"] == "private" and entry["stats"] is None
+    assert not families(ask("metrics").stdout)["lanefs_up"][1]
+    done = ask("metrics", point, status=1)
+    assert value_of(families(done.stdout), "lanefs_up", point) == 0
+    assert done.stderr == message
+    assert ask("top", status=1).stderr == message
+
+
+def test_mounts_that_tell_nothing(mount, scratch):
+    m = mount("transport=dev")
+    os.mkdir(m.join("dir"))
+    with bind_mount(m.join("dir"), scratch.directory("bind")) as point:
+        done = lanectl_among([point], "top", status=1)
+        assert done.stderr == (f"lanectl: {point}: a bind mount of something inside; name the whole "
+                               "mount\n")
+    done = lanectl_among([m.path], "top", status=1,
+                         prepare=lambda: util_sys.mount("none", m.path, "tmpfs", 0, ""))
+    assert done.stderr == f"lanectl: {m.path}: another mount lies over it\n"
+    done = lanectl_among([], "top", status=1)
+    assert done.stderr == "lanectl: top: no lanefs is mounted here\n"
+    done = lanectl_among([], "metrics")
+    assert not families(done.stdout)["lanefs_up"][1]
+
+
+def test_bind_mount_of_the_whole(mount, scratch):
+    """It is the same mount, and counted once."""
+    m = mount("transport=dev")
+    with bind_mount(m.path, scratch.directory("bind")) as point:
+        found = families(lanectl_among([m.path, point], "metrics").stdout)
+        assert [dict(labels)["mountpoint"] for _, labels in found["lanefs_up"][1]] == [m.path]
+        done = lanectl_among([m.path, point], "top", "-i", "0.1")
+        assert done.stdout.startswith(f"{m.path}, up ")
+        # Who names both gets both.
+        found, _ = metrics(m.path, point)
+        assert value_of(found, "lanefs_up", m.path) == value_of(found, "lanefs_up", point) == 1
+    other = mount("transport=dev")
+    done = lanectl_among([m.path, other.path], "top", status=1)
+    assert done.stderr == "lanectl: top: 2 mounts of lanefs are here: name one\n"
 
 
 def test_ls(tree):
@@ -678,7 +777,14 @@ def test_metrics(mount):
                       float(dict(labels)["le"]) == (float("inf") if last else
                                                     pytest.approx(2 ** i * unit))]
             assert got == total
-        assert found["lanefs_" + name][1][(f"lanefs_{name}_count", (("mountpoint", m.path),))] == total
+        of_mount = (("mountpoint", m.path),)
+        assert found["lanefs_" + name][1][(f"lanefs_{name}_count", of_mount)] == total > 0
+        seconds = found["lanefs_" + name][1][(f"lanefs_{name}_sum", of_mount)]
+        assert seconds == pytest.approx(stats[path + "_sum"] * unit)
+        # Each is above half of its step; the last has no end.
+        assert seconds >= sum(count * 2 ** (i - 1) for i, count in enumerate(stats[path]) if i) * unit
+        if not stats[path][-1]:
+            assert seconds <= sum(count * 2 ** i for i, count in enumerate(stats[path])) * unit
     assert sum(stats["read_latency"]) == stats["reads"]["requests"] > 0
 
 
@@ -710,7 +816,7 @@ def test_metrics_label(mount, scratch):
         for point in points:
             os.mkdir(point)
             run("mount", "--bind", m.path, point)
-        text = lanectl_on_all(m.path, "metrics").stdout
+        text = lanectl("metrics", *points).stdout
         assert "\x1b" not in text
         mountpoints = [dict(labels)["mountpoint"] for _, labels in families(text)["lanefs_up"][1]]
         for point, shown in points.items():
@@ -737,6 +843,23 @@ def test_metrics_of_what_does_not_answer(mount):
     assert lines[0].startswith(f"lanectl: {alive.source}: not on a lanefs mount")
     assert lines[1].startswith(f"lanectl: {dead.path}: its daemon is gone")
     assert lines[2].startswith(f"lanectl: {hung.path}: no answer from its daemon")
+
+
+def test_metrics_have_one_label(mount, scratch):
+    """However the mountpoint is written, and whether it is mounted or not."""
+    m = mount("transport=dev")
+    gone = scratch.directory("gone")
+    link = gone + ".link"
+    os.symlink(gone, link)
+    for path, status in ((m.path, 0), (gone, 1)):
+        for written in (path, path + "/", path + "/./", os.path.relpath(path)):
+            found, _ = metrics(written, status=status)
+            assert value_of(found, "lanefs_up", path) == 1 - status
+    found, _ = metrics(gone, link, gone + "/", status=1)
+    assert list(found["lanefs_up"][1].values()) == [0]
+    os.rmdir(gone)
+    found, _ = metrics(gone + "/", os.path.relpath(gone), status=1)
+    assert value_of(found, "lanefs_up", gone) == 0 and len(found["lanefs_up"][1]) == 1
 
 
 def test_metrics_refuses(tree):
@@ -838,6 +961,46 @@ def test_top_of_what_was_opened_since(mount):
     assert entry["served"] == 13 << 20 and entry["at_open"]["served"] == 12 << 20
     # The first three were over before anybody asked.
     assert content["lanes"]["direct"]["served"] == 1 << 20
+
+
+def next_document(stream):
+    """Of a list, whose line only ends when the next one comes."""
+    text = b""
+    while (piece := stream.read1()):
+        text += piece
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    raise AssertionError(text)
+
+
+def test_top_of_what_was_left_out(mount):
+    """What a file did before it was named is not what it does now."""
+    m = mount("transport=dev", "lane=direct")
+    others = [f"{i:03}" + "n" * 200 for i in range(200)]
+    for name in ["before", "after", *others]:
+        write_file(m.backing(name), b"x" * (128 << 10))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(open(m.join("before"), "rb", buffering=0)).read(128 << 10)
+        time.sleep(4)  # the less it has done of late, the further behind it comes
+        opened = [stack.enter_context(open(m.join(name), "rb", buffering=0)) for name in others]
+        for stream in opened:
+            stream.read(128 << 10)
+        with subprocess.Popen([LANECTL, "top", "--json", "-i", "2", "-n", "2", m.path],
+                              stdout=subprocess.PIPE) as top:
+            assert top.stdout.readline() == b'{"samples":[\n'
+            sample = next_document(top.stdout)
+            assert sample["left_out"] and "before" not in [entry["path"] for entry in sample["files"]]
+            for stream in opened[20:]:
+                stream.close()
+            stack.enter_context(open(m.join("after"), "rb", buffering=0)).read(128 << 10)
+            assert top.stdout.readline() == b",\n"
+            (sample,) = json.loads('{"samples":[' + top.stdout.read().decode())["samples"]
+        assert top.returncode == 0 and not sample["left_out"]
+    files = {entry["path"]: entry for entry in sample["files"]}
+    assert files["before"]["served_rate"] is None and files["before"]["fetched_rate"] is None
+    assert files["after"]["served_rate"] > 0
+    assert 0 < files["before"]["at_open"]["uptime"] < files["after"]["at_open"]["uptime"] < \
+        sample["uptime"]
 
 
 def test_top_in_passthrough(mount):
@@ -963,61 +1126,255 @@ def test_top_of_a_dead_mount(mount):
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """
+    A program on a terminal of its own.  The leader of the session is there before it and after it: with
+    the leader's end the terminal is hung up, and its settings are those of a new one.
+    """
 
-    def __init__(self, *argv, rows=24, columns=80):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(argv[0], argv)
+    def __init__(self, *argv, rows=24, columns=80, prepare=lambda: None):
+        self.fd, self.slave = pty.openpty()
         self.resize(rows, columns)
+        self.settings = termios.tcgetattr(self.slave)
+        said, say = os.pipe()
+        self.leader = os.fork()
+        if self.leader == 0:
+            try:
+                self._lead(argv, prepare, say)
+            finally:
+                os._exit(127)
+        os.close(say)
+        self.said = os.fdopen(said, "rb", buffering=0)
+        self.pid = int(self.said.readline())
         self.text = b""
+
+    def _lead(self, argv, prepare, say):
+        os.login_tty(self.slave)
+        # What the keyboard sends goes to it, too; the program does not inherit that it is handled.
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        pid = os.fork()
+        if pid == 0:
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            prepare()
+            os.execv(argv[0], argv)
+        os.write(say, b"%d\n" % pid)
+        _, status = os.waitpid(pid, 0)
+        os.write(say, b"%d\n" % os.waitstatus_to_exitcode(status))
+        while True:
+            signal.pause()
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys):
+        os.write(self.fd, keys)
 
     def read(self, wanted, seconds=10):
         """Until that regular expression comes; what was written up to there."""
         end = time.monotonic() + patience(seconds)
         while not (found := re.search(wanted, self.text)):
             assert select.select([self.fd], [], [], max(end - time.monotonic(), 0))[0], self.text
-            try:
-                self.text += os.read(self.fd, 1 << 16)
-            except OSError:  # the end, of a terminal
-                raise AssertionError(self.text) from None
+            self.text += os.read(self.fd, 1 << 16)
         before, self.text = self.text[:found.end()], self.text[found.end():]
         return before
 
     def end(self):
-        """Its exit status and all it still says."""
-        rest = self.text
-        with contextlib.suppress(OSError):
-            while select.select([self.fd], [], [], patience(10))[0] and \
-                    (data := os.read(self.fd, 1 << 16)):
-                rest += data
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(status), rest
+        """Its exit status and all it still says.  The terminal is as it was before."""
+        end, status = time.monotonic() + patience(10), None
+        while status is None or select.select([self.fd], [], [], 0.1)[0]:
+            assert time.monotonic() < end, self.text
+            for ready in select.select([self.fd, self.said], [], [], 0.1)[0]:
+                if ready is self.said:
+                    status = status or self.said.readline()
+                else:
+                    self.text += os.read(self.fd, 1 << 16)
+        assert termios.tcgetattr(self.slave) == self.settings
+        return int(status), self.text
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pid in (self.pid, self.leader):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os.waitpid(self.leader, 0)
+        self.said.close()
+        for fd in (self.fd, self.slave):
+            os.close(fd)
 
 
-@pytest.mark.parametrize("way", ["q", "interrupt", "count"])
+def close_of_dead(fd):
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+ENDS = {"q": b"xq", "Q": b"Q", "interrupt": b"\x03", "quit": b"\x1c", "terminate": signal.SIGTERM,
+        "hang up": signal.SIGHUP, "count": None, "dead": None}
+
+
+@pytest.mark.parametrize("way", ENDS)
 def test_top_on_a_terminal(mount, way):
     m = mount("transport=dev", "lane=direct")
     name = "a-name-that-is-long-" * 8 + "\x1b]0;title\x07.iso"
     write_file(m.backing(name), b"x" * 5000)
-    with open(m.join(name), "rb"):
-        count = ["-n", "3"] if way == "count" else []
-        top = Terminal(LANECTL, "top", "-i", "0.3", *count, m.path)
+    count = ["-n", "3"] if way == "count" else []
+    with contextlib.ExitStack() as stack:
+        fd = os.open(m.join(name), os.O_RDONLY)
+        stack.callback(close_of_dead if way == "dead" else os.close, fd)
+        top = stack.enter_context(Terminal(LANECTL, "top", "-i", "0.3", *count, m.path))
         # At once, without rates.
         first = top.read(rb"\.iso\x1b\[K")
         assert b"\x1b[?25l" in first and b"title\\x07.iso" in first and "…".encode() in first
         top.read(rb"0 B +0 B.*\.iso\x1b\[K")
+        assert termios.tcgetattr(top.slave) != top.settings
         if way == "q":
             top.resize(24, 400)
             top.read(b"a-name-that-is-long-" * 8)
-            os.write(top.fd, b"xq")
-        elif way == "interrupt":
-            os.write(top.fd, b"\x03")
+        if way == "dead":
+            m.may_die = True
+            m.process.kill()
+        elif isinstance(ENDS[way], bytes):
+            top.type(ENDS[way])
+        elif ENDS[way]:
+            os.kill(top.pid, ENDS[way])
         status, rest = top.end()
-        assert status == 0
-        assert rest.endswith(b"\x1b[?25h")
-        assert b"\x1b]0;" not in first + rest
+    assert status == (1 if way == "dead" else 0)
+    assert (b"Transport endpoint is not connected" in rest) == (way == "dead")
+    assert b"\x1b[?25h" in rest[-200:]
+    assert b"\x1b]0;" not in first + rest
+
+
+@pytest.mark.parametrize("way", ["q", "interrupt", "terminate"])
+def test_top_of_a_hung_mount_on_a_terminal(mount, way):
+    """Whoever has enough does not wait until it is given up."""
+    m = mount("transport=dev")
+    with Terminal(LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        os.kill(m.pid, signal.SIGSTOP)
+        try:
+            with contextlib.suppress(AssertionError):
+                while True:
+                    top.read(b"No file is open", seconds=0.3)
+            top.resize(24, 12)
+            top.read(rb"LANE    FILE\x1b")
+            top.type(b"x")
+            if isinstance(ENDS[way], bytes):
+                top.type(ENDS[way])
+            else:
+                os.kill(top.pid, ENDS[way])
+            status, rest = top.end()
+        finally:
+            os.kill(m.pid, signal.SIGCONT)
+    assert status == 0 and b"lanectl: " not in rest
+
+
+def test_top_of_a_long_path(mount):
+    """Each character of it takes four columns; not the square of that."""
+    m = mount("transport=dev")
+    name = "\x01" * 250
+    with contextlib.ExitStack() as stack:
+        fd = os.open(m.path, os.O_PATH)
+        for _ in range(15):
+            os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, os.O_PATH, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        stack.callback(os.close, fd)
+        stack.callback(os.close, os.open("end", os.O_CREAT | os.O_RDWR, dir_fd=fd))
+        top = stack.enter_context(Terminal(LANECTL, "top", "-i", "0.1", m.path))
+        top.read(rb"\\x01/end\x1b\[K")
+        with open(f"/proc/{top.pid}/stat") as stream:
+            user, system = stream.read().rpartition(")")[2].split()[11:13]
+        assert int(user) + int(system) < os.sysconf("SC_CLK_TCK") / 2
+        top.type(b"q")
+        assert top.end()[0] == 0
+
+
+def test_top_is_not_stopped_for_good(mount):
+    """Where no shell could let it go on."""
+    m = mount("transport=dev")
+    with Terminal(LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        top.type(b"\x1a")
+        top.read(rb"\x1b\[\?25h\x1b\[\?25l[^$]*No file is open")
+        top.type(b"q")
+        assert top.end()[0] == 0
+
+
+def shell(script, *argv):
+    """With job control."""
+    return Terminal("/bin/bash", "-c", "set -m\n" + script, "bash", *argv)
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat") as stream:
+        return stream.read().rpartition(")")[2].split()[0]
+
+
+def test_top_is_stopped_and_goes_on(mount):
+    m = mount("transport=dev")
+    with shell('"$@"; echo STOPPED $?; read; fg; echo ENDED $?',
+               LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        top.type(b"\x1a")
+        assert b"\x1b[?25h" in top.read(b"STOPPED 148\r\n")
+        assert termios.tcgetattr(top.slave) == top.settings
+        top.resize(24, 12)
+        top.type(b"\n")
+        top.read(rb"\x1b\[\?25l[^$]*No file")
+        top.read(rb"LANE    FILE\x1b")  # as wide as it is now
+        top.type(b"q")
+        top.read(b"ENDED 0\r\n")
+        top.end()
+
+
+@pytest.mark.parametrize("end", ["key", "signal"])
+def test_top_in_the_background(mount, end):
+    m = mount("transport=dev")
+    with shell('"$@" & echo PID $!.; read; [ "$REPLY" ] || fg; wait -f $!; echo ENDED $?',
+               LANECTL, "top", "-i", "0.1", m.path) as top:
+        pid = int(re.search(rb"PID (\d+)\.", top.read(rb"PID \d+\."))[1])
+        wait_for(lambda: state_of(pid) == "T", 10, "top stops")
+        assert termios.tcgetattr(top.slave) == top.settings
+        if end == "key":
+            top.type(b"\n")
+            assert b"\x1b" not in top.read(rb"\x1b\[")[:-2]
+            top.read(b"No file is open")
+            assert termios.tcgetattr(top.slave) != top.settings
+            top.type(b"q")
+            top.read(b"ENDED ")
+        else:
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGCONT)
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}") or state_of(pid) == "Z", 10, "its end")
+            top.type(b"x\n")
+            assert b"\x1b" not in top.read(b"ENDED ")
+        top.end()
+
+
+def test_top_ends_in_the_background(mount):
+    m = mount("transport=dev")
+    with shell('"$@"; echo STOPPED; bg; wait -f %1; echo ENDED $?',
+               LANECTL, "top", "-i", "0.1", m.path) as top:
+        top.read(b"No file is open")
+        with open(f"/proc/{top.pid}/task/{top.pid}/children") as stream:
+            pid = int(stream.read())
+        os.kill(pid, signal.SIGSTOP)
+        top.read(b"STOPPED\r\n")
+        top.read(b"No file is open")
+        os.kill(pid, signal.SIGTERM)
+        top.read(b"ENDED 0\r\n")
+        top.end()
+
+
+def test_top_without_signalfd(mount):
+    m = mount("transport=dev")
+    number = {"x86_64": 289}.get(os.uname().machine, 74)
+    with Terminal(LANECTL, "top", "-i", "0.1", m.path,
+                  prepare=lambda: without_system_call(number, errno.EMFILE)) as top:
+        for _ in range(2):
+            assert b"\x1b" not in top.read(b"No file is open")
+        top.type(b"\x03")
+        assert top.end()[0] == -signal.SIGINT

@@ -7,19 +7,35 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* NULL when fd is none. */
+static char *path_of(int fd)
+{
+	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+
+	return fd < 0 ? NULL : g_file_read_link(link, NULL);
+}
+
+char *ask_real_path(const char *path)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	char *real = path_of(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return real ? real : g_canonicalize_filename(path, NULL);
+}
 
 const struct mount *ask_find_mount(struct lanectl *ctl, const char *path)
 {
 	int fd = open(path, O_PATH | O_CLOEXEC);
 	int id = fd < 0 ? -errno : probe_mount_id(fd);
 	const struct mount *mount = id < 0 ? NULL : mounts_by_id(ctl->mounts, id);
-	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
-	g_autofree char *real = fd < 0 ? NULL : g_file_read_link(link, NULL);
+	g_autofree char *real = path_of(fd);
 
 	if (fd >= 0)
 		close(fd);
@@ -55,26 +71,21 @@ G_NORETURN static void child_main(const struct mount *mount, const char *name, i
 	_exit(0);
 }
 
-/* False when that is not all of it in time. */
-static bool read_all(int fd, GByteArray *bytes, gint64 deadline)
+/* 0 when that is all of it, else what wait said. */
+static int read_all(int fd, GByteArray *bytes, int64_t until, ask_wait wait, void *data)
 {
 	guint8 buffer[4096];
+	int error;
 
-	for (;;) {
-		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-		gint64 left = (deadline - g_get_monotonic_time() + 999) / 1000;
-		ssize_t size;
+	while (!(error = wait(fd, until, data))) {
+		ssize_t size = read(fd, buffer, sizeof(buffer));
 
-		if (left <= 0)
-			return false;
-		if (poll(&poll_fd, 1, (int)MIN(left, G_MAXINT)) <= 0)
-			continue;
-		size = read(fd, buffer, sizeof(buffer));
 		if (size > 0)
 			g_byte_array_append(bytes, buffer, (guint)size);
 		else if (!size || errno != EINTR)
-			return true;
+			break;
 	}
+	return error;
 }
 
 static int parse(const GByteArray *bytes, char **value)
@@ -90,12 +101,12 @@ static int parse(const GByteArray *bytes, char **value)
 	return -error;
 }
 
-int ask_attr(const struct mount *mount, const char *name, double timeout, char **value)
+int ask_attr(const struct mount *mount, const char *name, double timeout, ask_wait wait, void *data,
+	     char **value)
 {
-	gint64 deadline = g_get_monotonic_time() + (gint64)(timeout * G_USEC_PER_SEC);
+	int64_t until = g_get_monotonic_time() + (int64_t)(timeout * G_USEC_PER_SEC);
 	g_autoptr(GByteArray) bytes = g_byte_array_new();
-	bool whole;
-	int fds[2];
+	int fds[2], error;
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC))
@@ -104,17 +115,16 @@ int ask_attr(const struct mount *mount, const char *name, double timeout, char *
 	if (pid == 0)
 		child_main(mount, name, fds[1]);
 	if (pid < 0) {
-		int error = -errno;
-
+		error = -errno;
 		close(fds[0]);
 		close(fds[1]);
 		return error;
 	}
 	close(fds[1]);
-	whole = read_all(fds[0], bytes, deadline);
+	error = read_all(fds[0], bytes, until, wait, data);
 	close(fds[0]);
-	if (!whole)
+	if (error)
 		kill(pid, SIGKILL);
-	waitpid(pid, NULL, whole ? 0 : WNOHANG);
-	return whole ? parse(bytes, value) : -ETIMEDOUT;
+	waitpid(pid, NULL, error ? WNOHANG : 0);
+	return error ? error : parse(bytes, value);
 }

@@ -11,7 +11,6 @@
 #include "lanectl.h"
 #include "policy/policy.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,12 +64,14 @@ static void add_source(struct page *page, const char *point, JsonObject *stats)
 {
 	struct source source = {.label = label_value(point), .stats = stats};
 
-	if (!g_hash_table_add(page->labels, source.label)) {
+	/* Adding it again would put this one, which goes, in the place of the one that stays. */
+	if (g_hash_table_contains(page->labels, source.label)) {
 		g_free(source.label);
 		if (stats)
 			lanectl_fail(page->ctl, point, "another mountpoint has the same label");
 		return;
 	}
+	g_hash_table_add(page->labels, source.label);
 	g_array_append_val(page->sources, source);
 }
 
@@ -114,6 +115,18 @@ static void print_by_lane(const struct metric *metric, const struct source *sour
 	}
 }
 
+/* Beside the steps; nothing of an older daemon, which has none. */
+static void print_sum(const struct metric *metric, const struct source *source)
+{
+	g_autofree char *path = g_strconcat(metric->path, "_sum", NULL);
+	double sum = json_find_number(source->stats, path);
+	char text[G_ASCII_DTOSTR_BUF_SIZE];
+
+	if (sum >= 0)
+		printf("%s_sum{mountpoint=%s} %s\n", metric->name, source->label,
+		       g_ascii_dtostr(text, sizeof(text), sum * metric->unit));
+}
+
 /* Of count steps the last has what took longer than the one before it, however long. */
 static void print_histogram(const struct metric *metric, const struct source *source)
 {
@@ -122,21 +135,23 @@ static void print_histogram(const struct metric *metric, const struct source *so
 	guint count = steps ? json_array_get_length(steps) : 0;
 	char le[G_ASCII_DTOSTR_BUF_SIZE];
 	double limit = metric->unit;
-	gint64 sum = 0;
+	gint64 total = 0;
 
 	for (guint i = 0; i < count; i++, limit *= 2) {
 		JsonNode *step = json_array_get_element(steps, i);
 
-		sum += is_number(step) ? json_node_get_int(step) : 0;
+		total += is_number(step) ? json_node_get_int(step) : 0;
 		if (i + 1 == count)
 			strcpy(le, "+Inf");
 		else
 			g_ascii_formatd(le, sizeof(le), "%.10g", limit);
 		printf("%s_bucket{mountpoint=%s,le=\"%s\"} %" G_GINT64_FORMAT "\n", metric->name,
-		       source->label, le, sum);
+		       source->label, le, total);
 	}
-	if (count)
-		printf("%s_count{mountpoint=%s} %" G_GINT64_FORMAT "\n", metric->name, source->label, sum);
+	if (!count)
+		return;
+	print_sum(metric, source);
+	printf("%s_count{mountpoint=%s} %" G_GINT64_FORMAT "\n", metric->name, source->label, total);
 }
 
 static void print_samples(const struct metric *metric, const struct source *source)
@@ -217,12 +232,22 @@ static GPtrArray *find_mounts(struct page *page, char **paths)
 	for (char **path = paths; *path; path++) {
 		const struct mount *mount = ask_find_mount(page->ctl, *path);
 
-		if (!mount)
-			add_source(page, *path, NULL);
-		else if (!g_ptr_array_find(mounts, mount, NULL))
+		if (!mount) {
+			g_autofree char *real = ask_real_path(*path);
+
+			add_source(page, real, NULL);
+		} else if (!g_ptr_array_find(mounts, mount, NULL)) {
 			g_ptr_array_add(mounts, (void *)mount);
+		}
 	}
 	return mounts;
+}
+
+/* Unless it is asked for by name. */
+static bool is_left_out(const struct probe *probe)
+{
+	return probe->state == PROBE_COVERED || probe->state == PROBE_BIND ||
+	       probe->state == PROBE_PRIVATE;
 }
 
 /* named: they were asked for one by one. */
@@ -231,12 +256,13 @@ static void add_probes(struct page *page, const GPtrArray *probes, bool named)
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 
-		probe_fail(page->ctl, probe);
-		if (probe->state == PROBE_PRIVATE && named)
-			lanectl_fail_errno(page->ctl, probe->mount->point, EACCES);
-		if (probe->state != PROBE_COVERED && probe->state != PROBE_BIND &&
-		    (probe->state != PROBE_PRIVATE || named))
-			add_source(page, probe->mount->point, probe->stats);
+		if (named)
+			probe_fail_named(page->ctl, probe);
+		else if (is_left_out(probe) || probe_is_again(probes, i))
+			continue;
+		else
+			probe_fail(page->ctl, probe);
+		add_source(page, probe->mount->point, probe->stats);
 	}
 }
 

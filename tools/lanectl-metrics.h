@@ -18,7 +18,7 @@ struct metric {
 	enum metric_kind kind;
 	bool by_lane;      /* path is below each lane, which becomes a label */
 	const char *path;  /* in the JSON, with points */
-	double unit;       /* METRIC_HISTOGRAM: seconds, of which the steps are powers of two */
+	double unit;       /* METRIC_HISTOGRAM: seconds; the steps are powers of two of it */
 };
 
 extern const struct metric metrics[];

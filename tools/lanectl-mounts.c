@@ -125,3 +125,15 @@ bool mount_is_lanefs(const struct mount *mount)
 {
 	return !strcmp(mount->type, MOUNT_TYPE_LANEFS);
 }
+
+bool mount_allows_others(const struct mount *mount)
+{
+	g_auto(GStrv) options = g_strsplit(mount->super_options, ",", -1);
+
+	return g_strv_contains((const char *const *)options, "allow_other");
+}
+
+bool mount_is_of_same(const struct mount *mount, const struct mount *other)
+{
+	return mount->major == other->major && mount->minor == other->minor;
+}

@@ -44,3 +44,9 @@ const struct mount *mounts_by_id(const GPtrArray *mounts, int id);
 const struct mount *mounts_cover_of(const GPtrArray *mounts, const struct mount *mount);
 
 bool mount_is_lanefs(const struct mount *mount);
+
+/* Else the kernel lets nobody but the user that mounted a FUSE filesystem ask its daemon. */
+bool mount_allows_others(const struct mount *mount);
+
+/* Whether both are of one filesystem: then one is a bind mount of what the other is, or of a part. */
+bool mount_is_of_same(const struct mount *mount, const struct mount *other);

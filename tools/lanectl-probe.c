@@ -114,9 +114,12 @@ G_NORETURN static void child_main(const struct mount *mount, int out)
 
 	probe_child_detach(out);
 	error = ask(mount, &state, &stats, &config);
-	if (error)
-		state = error == -ENOTCONN ? PROBE_DEAD :
-			error == -EACCES   ? PROBE_PRIVATE : PROBE_FAILED;
+	if (error == -ENOTCONN)
+		state = PROBE_DEAD;
+	else if (error == -EACCES && !mount_allows_others(mount))
+		state = PROBE_PRIVATE;
+	else if (error)
+		state = PROBE_FAILED;
 	answer.state = state;
 	answer.error = -error;
 	answer.stats_size = stats ? strlen(stats) : 0;
@@ -267,6 +270,19 @@ GPtrArray *probe_mounts(const GPtrArray *mounts, double timeout)
 	return probes;
 }
 
+bool probe_is_again(const GPtrArray *probes, guint i)
+{
+	const struct probe *probe = g_ptr_array_index(probes, i);
+
+	for (guint j = 0; j < i; j++) {
+		const struct probe *other = g_ptr_array_index(probes, j);
+
+		if (other->state == probe->state && mount_is_of_same(other->mount, probe->mount))
+			return true;
+	}
+	return false;
+}
+
 void probe_fail(struct lanectl *ctl, const struct probe *probe)
 {
 	const char *point = probe->mount->point;
@@ -290,4 +306,19 @@ void probe_fail(struct lanectl *ctl, const struct probe *probe)
 	case PROBE_PRIVATE:
 		break;
 	}
+}
+
+void probe_fail_named(struct lanectl *ctl, const struct probe *probe)
+{
+	const char *point = probe->mount->point;
+
+	if (probe->state == PROBE_COVERED)
+		lanectl_fail(ctl, point, "another mount lies over it");
+	else if (probe->state == PROBE_BIND)
+		lanectl_fail(ctl, point, "a bind mount of something inside; name the whole mount");
+	else if (probe->state == PROBE_PRIVATE)
+		lanectl_fail(ctl, point, "for the user who mounted it alone; mount it with "
+			     "-o allow_other");
+	else
+		probe_fail(ctl, probe);
 }

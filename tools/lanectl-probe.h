@@ -50,7 +50,7 @@ struct probe {
 	JsonObject *config;        /* user.lanefs.config, owned; NULL when not to be had */
 };
 
-/* "ok", "dead", "hung", "covered", "bind", "error". */
+/* "ok", "dead", "hung", "covered", "bind", "private", "error". */
 const char *probe_state_name(enum probe_state state);
 
 /*
@@ -66,8 +66,14 @@ int probe_mount_id(int fd);
  */
 GPtrArray *probe_mounts(const GPtrArray *mounts, double timeout);
 
+/* Whether an earlier one fared the same and is of the same filesystem: this is a bind mount of it. */
+bool probe_is_again(const GPtrArray *probes, guint i);
+
 /* The message for a mount that could not be asked; nothing for those that need none. */
 void probe_fail(struct lanectl *ctl, const struct probe *probe);
+
+/* The same of one that is needed: there is always a reason. */
+void probe_fail_named(struct lanectl *ctl, const struct probe *probe);
 
 /* --- in a child that asks a mount, and has no other thread --- */
 

@@ -47,24 +47,48 @@ static void measure(struct screen *screen)
 	screen->columns = size.ws_col ? size.ws_col : COLUMNS;
 }
 
-/* Keys come at once and are not shown.  Who is not in the foreground would be stopped for it. */
+/*
+ * In the background it stops here (SIGTTOU) until somebody takes it to the foreground: what the
+ * terminal is like before that is the shell's.  Signals that end it do so, for there is nothing to
+ * put back.
+ */
+static void come_forward(void)
+{
+	sigset_t set = kept_back();
+
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	tcdrain(STDOUT_FILENO);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/*
+ * Keys come at once and are not shown, and none is waited for: one that poll(2) saw may be gone, for
+ * Ctrl-C makes the kernel forget what was typed before.
+ */
 static void take_keys(void)
 {
 	struct termios keys;
 
-	if (tcgetpgrp(STDIN_FILENO) != getpgrp() || tcgetattr(STDIN_FILENO, &terminal_before))
+	if (tcgetattr(STDIN_FILENO, &terminal_before))
 		return;
 	keys = terminal_before;
 	keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-	keys.c_cc[VMIN] = 1;
+	keys.c_cc[VMIN] = 0;
 	keys.c_cc[VTIME] = 0;
 	keys_are_ours = !tcsetattr(STDIN_FILENO, TCSANOW, &keys);
 }
 
+/* Also in the background: whoever ends it there does not take it to the foreground first. */
 static void give_back(void)
 {
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (keys_are_ours)
 		tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	keys_are_ours = false;
 	fputs(SHOW_CURSOR, stdout);
 	fflush(stdout);
@@ -72,6 +96,7 @@ static void give_back(void)
 
 static void occupy(struct screen *screen)
 {
+	come_forward();
 	measure(screen);
 	take_keys();
 	fputs(HIDE_CURSOR HOME CLEAR_REST, stdout);
@@ -82,12 +107,13 @@ void screen_begin(struct screen *screen, bool terminal)
 {
 	sigset_t set = kept_back();
 
-	*screen = (struct screen){.terminal = terminal, .signals = -1};
+	*screen = (struct screen){.signals = -1};
 	if (!terminal) /* There is nothing to put back. */
 		return;
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	screen->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	occupy(screen);
+	screen->terminal = screen->signals >= 0;
+	if (screen->terminal)
+		occupy(screen);
 }
 
 void screen_end(struct screen *screen)
@@ -97,8 +123,7 @@ void screen_end(struct screen *screen)
 	if (!screen->terminal)
 		return;
 	give_back();
-	if (screen->signals >= 0)
-		close(screen->signals);
+	close(screen->signals);
 	screen->signals = -1;
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
@@ -116,11 +141,14 @@ void screen_draw(const struct screen *screen, const char *text)
 	fflush(stdout);
 }
 
-/* As Ctrl-Z is to do, with the terminal as it was until somebody says to go on. */
+/*
+ * As Ctrl-Z is to do, with the terminal as it was until somebody says to go on.  The signal stops it
+ * where it is not kept back, in occupy(); not where no shell is that could say so, as under ssh -t.
+ */
 static void stop(struct screen *screen)
 {
 	give_back();
-	raise(SIGSTOP);
+	raise(SIGTSTP);
 	occupy(screen);
 }
 
@@ -141,37 +169,40 @@ static enum screen_event take_signal(struct screen *screen)
 	return SCREEN_QUIT;
 }
 
-/* The end of the input is no key, and may not be waited for again. */
+/* The end of the terminal is no key, and may not be waited for again. */
 static enum screen_event take_key(struct pollfd *keys)
 {
-	char key;
+	char key = '\0';
 
-	if (read(STDIN_FILENO, &key, 1) != 1) {
+	if (read(STDIN_FILENO, &key, 1) < 0 || keys->revents & POLLHUP)
 		keys->fd = -1;
-		return SCREEN_TIME;
-	}
 	return key == 'q' || key == 'Q' ? SCREEN_QUIT : SCREEN_TIME;
 }
 
-enum screen_event screen_wait(struct screen *screen, int64_t until)
+enum screen_event screen_wait(struct screen *screen, int fd, int64_t until)
 {
 	struct pollfd polls[] = {
 		{.fd = screen->signals, .events = POLLIN},
 		{.fd = keys_are_ours ? STDIN_FILENO : -1, .events = POLLIN},
+		{.fd = fd, .events = POLLIN},
 	};
 	enum screen_event event = SCREEN_TIME;
 
 	while (event == SCREEN_TIME) {
-		int64_t left = until - g_get_monotonic_time();
+		/* What is there is taken, however late it is: after Ctrl-Z it may be very late. */
+		int64_t left = MAX(until - g_get_monotonic_time(), 0);
+		int ready = poll(polls, G_N_ELEMENTS(polls), (int)MIN((left + 999) / 1000, G_MAXINT));
 
-		if (left <= 0)
+		if (!ready && !left)
 			break;
-		if (poll(polls, G_N_ELEMENTS(polls), (int)MIN((left + 999) / 1000, G_MAXINT)) <= 0)
+		if (ready <= 0)
 			continue;
 		if (polls[0].revents)
 			event = take_signal(screen);
 		if (event == SCREEN_TIME && polls[1].revents)
 			event = take_key(&polls[1]);
+		if (event == SCREEN_TIME && polls[2].revents)
+			event = SCREEN_READY;
 	}
 	return event;
 }

@@ -11,23 +11,27 @@
 #include <stdint.h>
 
 struct screen {
-	bool terminal;          /* else nothing is ever drawn; only signals are waited for */
+	bool terminal;          /* else nothing is ever drawn, and signals do what they do by default */
 	unsigned int rows, columns;
-	int signals;            /* signalfd(2), -1: none */
+	int signals;            /* signalfd(2), -1: no terminal */
 };
 
 enum screen_event {
 	SCREEN_TIME,   /* the time is over */
+	SCREEN_READY,  /* the descriptor can be read */
 	SCREEN_QUIT,   /* q, or a signal that ends */
 	SCREEN_RESIZE, /* or it was out of sight: to be drawn anew */
 };
 
-/* terminal: standard output is one, and it is to be used. */
+/*
+ * terminal: standard output is one, and it is to be used; in the background that is waited for, as
+ * a stopped job.
+ */
 void screen_begin(struct screen *screen, bool terminal);
 void screen_end(struct screen *screen);
 
 /* Shows text, lines ending in newlines, from the first line of the screen on. */
 void screen_draw(const struct screen *screen, const char *text);
 
-/* until: us on the monotonic clock. */
-enum screen_event screen_wait(struct screen *screen, int64_t until);
+/* fd: -1, or a descriptor that is waited for, too.  until: us on the monotonic clock. */
+enum screen_event screen_wait(struct screen *screen, int fd, int64_t until);

@@ -54,16 +54,19 @@ char *text_escape(const char *bytes)
 	return g_string_free(out, FALSE);
 }
 
+unsigned int text_width_of_first(const char *utf8)
+{
+	gunichar c = g_utf8_get_char(utf8);
+
+	return g_unichar_iszerowidth(c) ? 0 : g_unichar_iswide(c) ? 2 : 1;
+}
+
 unsigned int text_width(const char *utf8)
 {
 	unsigned int width = 0;
 
-	for (; *utf8; utf8 = g_utf8_next_char(utf8)) {
-		gunichar c = g_utf8_get_char(utf8);
-
-		if (!g_unichar_iszerowidth(c))
-			width += g_unichar_iswide(c) ? 2 : 1;
-	}
+	for (; *utf8; utf8 = g_utf8_next_char(utf8))
+		width += text_width_of_first(utf8);
 	return width;
 }
 

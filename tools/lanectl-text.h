@@ -16,8 +16,9 @@
  */
 char *text_escape(const char *bytes);
 
-/* Columns that a valid UTF-8 text takes on a terminal. */
+/* Columns that a valid UTF-8 text takes on a terminal, and its first character. */
 unsigned int text_width(const char *utf8);
+unsigned int text_width_of_first(const char *utf8);
 
 /*
  * The reason for a lane without the lane's name in front ("direct: 320 MiB >= ..."), for

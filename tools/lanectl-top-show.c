@@ -48,8 +48,10 @@ static char *path_of(JsonObject *file)
 /* The last part of text that is no wider than columns. */
 static const char *end_of(const char *text, unsigned int columns)
 {
-	while (text_width(text) > columns)
-		text = g_utf8_next_char(text);
+	unsigned int width = text_width(text);
+
+	for (; width > columns; text = g_utf8_next_char(text))
+		width -= text_width_of_first(text);
 	return text;
 }
 
@@ -70,9 +72,7 @@ static void append_line(GString *out, const char *line, unsigned int columns)
 	const char *end = line;
 
 	for (; *end; end = g_utf8_next_char(end)) {
-		gunichar c = g_utf8_get_char(end);
-
-		width += g_unichar_iszerowidth(c) ? 0 : g_unichar_iswide(c) ? 2 : 1;
+		width += text_width_of_first(end);
 		if (width > columns)
 			break;
 	}
@@ -157,13 +157,16 @@ static char *files_text(const GArray *rows, guint count, bool brief)
 /* The paths come behind the table, in the room that it leaves. */
 static void append_files(GString *out, const GArray *rows, guint count, unsigned int columns)
 {
-	g_autofree char *all = files_text(rows, count, false);
-	g_autofree char *some = files_text(rows, count, true);
-	unsigned int width = (unsigned int)strcspn(all, "\n") + 2;
-	bool brief = width + PATH_LEAST > columns;
-	g_auto(GStrv) lines = g_strsplit(brief ? some : all, "\n", -1);
+	g_autofree char *text = files_text(rows, count, false);
+	g_auto(GStrv) lines = NULL;
+	unsigned int width;
 
-	width = brief ? (unsigned int)strcspn(some, "\n") + 2 : width;
+	if (strcspn(text, "\n") + 2 + PATH_LEAST > columns) {
+		g_free(text);
+		text = files_text(rows, count, true);
+	}
+	width = (unsigned int)strcspn(text, "\n") + 2;
+	lines = g_strsplit(text, "\n", -1);
 	for (guint i = 0; count && i <= count; i++) {
 		const struct top_row *row =
 			i ? &g_array_index(rows, struct top_row, i - 1) : NULL;

@@ -27,6 +27,15 @@ struct options {
 	int count;       /* 0: until somebody has enough */
 };
 
+/* What is watched, where it is shown, and the last two samples; object NULL: there is none. */
+struct top {
+	struct lanectl *ctl;
+	const struct mount *mount;
+	struct screen screen;
+	struct json_list list;
+	struct top_sample sample, before;
+};
+
 static void sample_clear(struct top_sample *sample)
 {
 	g_clear_pointer(&sample->rows, g_array_unref);
@@ -66,15 +75,28 @@ struct top_rates top_lane_rates(const struct top_sample *sample, const struct to
 }
 
 /*
- * One that was not open at the last sample has done all of it since it was opened.  What the kernel
- * does for a passthrough open nobody sees, nor what it fetches unless the file is watched.
+ * What a file had done when before was taken, or when it was opened after that.  NULL: not known,
+ * for a mount leaves out the files that have no room.
  */
-static struct top_rates file_rates(JsonObject *file, const struct top_sample *before, double seconds)
+static JsonObject *done_before(JsonObject *file, const struct top_sample *before)
 {
 	gint64 id = (gint64)json_find_number(file, "id");
 	JsonObject *last = before ? g_hash_table_lookup(before->files, &id) : NULL;
-	struct top_rates rates =
-		rates_between(file, last ? last : json_find_object(file, "at_open"), seconds);
+	double opened = json_find_number(file, "at_open.uptime");
+
+	if (last || !before)
+		return last;
+	return opened >= json_find_number(before->object, "uptime") ?
+		       json_find_object(file, "at_open") : NULL;
+}
+
+/*
+ * What the kernel does for a passthrough open nobody sees, nor what it fetches unless the file is
+ * watched.
+ */
+static struct top_rates file_rates(JsonObject *file, const struct top_sample *before, double seconds)
+{
+	struct top_rates rates = rates_between(file, done_before(file, before), seconds);
 
 	if (json_find_bool(file, "passthrough") &&
 	    g_strcmp0(json_find_text(file, "lane"), "direct") != 0) {
@@ -133,42 +155,19 @@ static void fail(struct lanectl *ctl, const struct mount *mount, int error)
 		lanectl_fail_errno(ctl, point, error);
 }
 
-/* before: the last one, NULL: there is none.  False after a message. */
-static bool take(struct lanectl *ctl, const struct mount *mount, const struct top_sample *before,
-		 struct top_sample *sample)
+static void show(struct top *top)
 {
-	g_autofree char *text = NULL;
-	int error = ask_attr(mount, ATTR_TOP, ANSWER_SECONDS, &text);
-
-	*sample = (struct top_sample){.seconds = -1};
-	if (!error)
-		error = attr_parse_json(text, &sample->object);
-	if (error) {
-		fail(ctl, mount, error);
-		return false;
-	}
-	if (before)
-		sample->seconds = json_find_number(sample->object, "uptime") -
-				  json_find_number(before->object, "uptime");
-	sample->files = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
-	sample->rows = g_array_new(FALSE, FALSE, sizeof(struct top_row));
-	add_files(sample, before);
-	return true;
-}
-
-static void show(struct lanectl *ctl, const struct mount *mount, const struct screen *screen,
-		 struct json_list *list, const struct top_sample *sample,
-		 const struct top_sample *before)
-{
+	const struct top_sample *before = top->before.object ? &top->before : NULL;
+	struct screen *screen = &top->screen;
 	g_autofree char *text = NULL;
 
-	if (ctl->json) {
-		json_list_add(list, top_json(mount->point, sample, before));
+	if (top->ctl->json) {
+		json_list_add(&top->list, top_json(top->mount->point, &top->sample, before));
 		fflush(stdout);
 		return;
 	}
-	text = top_show(mount->point, sample, before, screen->terminal ? screen->rows - 1 : 0,
-			screen->columns);
+	text = top_show(top->mount->point, &top->sample, before,
+			screen->terminal ? screen->rows - 1 : 0, screen->columns);
 	if (screen->terminal) {
 		screen_draw(screen, text);
 		return;
@@ -177,53 +176,81 @@ static void show(struct lanectl *ctl, const struct mount *mount, const struct sc
 	fflush(stdout);
 }
 
-/* Until it is time for the next sample; false when somebody has enough. */
-static bool rest(struct lanectl *ctl, const struct mount *mount, struct screen *screen,
-		 const struct top_sample *sample, const struct top_sample *before, int64_t until)
+/* See screen_wait(); what is shown stays right meanwhile. */
+static enum screen_event rest(struct top *top, int fd, int64_t until)
 {
-	for (;;) {
-		switch (screen_wait(screen, until)) {
-		case SCREEN_TIME:
-			return true;
-		case SCREEN_QUIT:
-			return false;
-		case SCREEN_RESIZE:
-			show(ctl, mount, screen, NULL, sample, before);
-		}
+	enum screen_event event;
+
+	while ((event = screen_wait(&top->screen, fd, until)) == SCREEN_RESIZE) {
+		if (top->sample.object)
+			show(top);
 	}
+	return event;
+}
+
+static int wait_for_answer(int fd, int64_t until, void *data)
+{
+	switch (rest(data, fd, until)) {
+	case SCREEN_READY:
+		return 0;
+	case SCREEN_TIME:
+		return -ETIMEDOUT;
+	default:
+		return -EINTR;
+	}
+}
+
+/* The next sample.  False when somebody has enough, and after a message. */
+static bool take(struct top *top)
+{
+	const struct top_sample *before = top->sample.object ? &top->sample : NULL;
+	struct top_sample next = {.seconds = -1};
+	g_autofree char *text = NULL;
+	int error = ask_attr(top->mount, ATTR_TOP, ANSWER_SECONDS, wait_for_answer, top, &text);
+
+	if (!error)
+		error = attr_parse_json(text, &next.object);
+	if (error && error != -EINTR)
+		fail(top->ctl, top->mount, error);
+	if (error)
+		return false;
+	if (before)
+		next.seconds = json_find_number(next.object, "uptime") -
+			       json_find_number(before->object, "uptime");
+	next.files = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	next.rows = g_array_new(FALSE, FALSE, sizeof(struct top_row));
+	add_files(&next, before);
+	sample_clear(&top->before);
+	top->before = top->sample;
+	top->sample = next;
+	return true;
 }
 
 /*
  * A first sample only says where counters begin; on a terminal it is shown without rates, so that
  * nobody looks at nothing.
  */
-static void run(struct lanectl *ctl, const struct mount *mount, const struct options *options,
-		struct screen *screen, struct json_list *list)
+static void run(struct top *top, const struct options *options)
 {
 	int64_t interval = (int64_t)(options->interval * G_USEC_PER_SEC);
 	int64_t next = g_get_monotonic_time() + interval;
-	struct top_sample before = {0}, sample = {0};
 
-	if (!take(ctl, mount, NULL, &sample))
+	if (!take(top))
 		return;
-	if (screen->terminal)
-		show(ctl, mount, screen, list, &sample, NULL);
+	if (top->screen.terminal)
+		show(top);
 	for (int i = 0; !options->count || i < options->count; i++) {
-		if (!rest(ctl, mount, screen, &sample, before.object ? &before : NULL, next))
+		if (rest(top, -1, next) == SCREEN_QUIT)
 			break;
 		next = MAX(next, g_get_monotonic_time()) + interval;
-		sample_clear(&before);
-		before = sample;
-		if (!take(ctl, mount, &before, &sample))
+		if (!take(top))
 			break;
-		if (i && !screen->terminal && !ctl->json)
+		if (i && !top->screen.terminal && !top->ctl->json)
 			putchar('\n');
-		show(ctl, mount, screen, list, &sample, &before);
+		show(top);
 		if (ferror(stdout))
 			break;
 	}
-	sample_clear(&before);
-	sample_clear(&sample);
 }
 
 /* The only one that answers.  NULL after a message. */
@@ -236,7 +263,7 @@ static const struct mount *only_mount(struct lanectl *ctl)
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 
-		if (probe->state != PROBE_OK)
+		if (probe->state != PROBE_OK || probe_is_again(probes, i))
 			continue;
 		found = probe->mount;
 		count++;
@@ -246,8 +273,8 @@ static const struct mount *only_mount(struct lanectl *ctl)
 	if (count)
 		lanectl_fail(ctl, ctl->command->name, "%u mounts of lanefs are here: name one", count);
 	for (guint i = 0; !count && i < probes->len; i++)
-		probe_fail(ctl, g_ptr_array_index(probes, i));
-	if (!count && !ctl->failed)
+		probe_fail_named(ctl, g_ptr_array_index(probes, i));
+	if (!probes->len)
 		lanectl_fail(ctl, ctl->command->name, "no lanefs is mounted here");
 	return NULL;
 }
@@ -267,10 +294,8 @@ static int check(const struct lanectl *ctl, char **paths, const struct options *
 int top_run(struct lanectl *ctl, int argc, char **argv)
 {
 	struct options options = {.interval = INTERVAL, .count = COUNT_UNSET};
-	const struct mount *mount;
+	struct top top = {.ctl = ctl};
 	g_auto(GStrv) paths = NULL;
-	struct json_list list;
-	struct screen screen;
 	const GOptionEntry entries[] = {
 		{"interval", 'i', 0, G_OPTION_ARG_DOUBLE, &options.interval,
 		 "Look again after so long (default 2)", "SECONDS"},
@@ -287,13 +312,15 @@ int top_run(struct lanectl *ctl, int argc, char **argv)
 	terminal = !ctl->json && isatty(STDOUT_FILENO);
 	if (options.count == COUNT_UNSET)
 		options.count = terminal ? 0 : 1;
-	mount = *paths ? ask_find_mount(ctl, *paths) : only_mount(ctl);
-	json_list_begin(&list, ctl->json, "samples");
-	if (mount) {
-		screen_begin(&screen, terminal);
-		run(ctl, mount, &options, &screen, &list);
-		screen_end(&screen);
+	top.mount = *paths ? ask_find_mount(ctl, *paths) : only_mount(ctl);
+	json_list_begin(&top.list, ctl->json, "samples");
+	if (top.mount) {
+		screen_begin(&top.screen, terminal);
+		run(&top, &options);
+		screen_end(&top.screen);
+		sample_clear(&top.before);
+		sample_clear(&top.sample);
 	}
-	json_list_end(&list);
+	json_list_end(&top.list);
 	return EXIT_SUCCESS;
 }
