@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -111,6 +112,8 @@ int ask_attr(const struct mount *mount, const char *name, double timeout, ask_wa
 
 	if (pipe2(fds, O_CLOEXEC))
 		return -errno;
+	/* The child has a copy of what is not written yet, which _exit() under a sanitizer writes. */
+	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
 		child_main(mount, name, fds[1]);
