@@ -107,12 +107,11 @@ static uint64_t hash_bytes(uint64_t seed, const void *data, size_t size)
 
 	for (size_t i = 0; i < size; i++)
 		seed = mix(seed ^ bytes[i]);
-	/* 0 is none. */
-	return seed | 1;
+	/* 0 is none, and the lowest bits say what it is. */
+	return (seed | 4) & ~UINT64_C(3);
 }
 
-/* Of name, or of dir_fd itself; 0: it has none that can be told. */
-static uint64_t hash_handle(int dir_fd, const char *name)
+uint64_t backing_hash_handle(int dir_fd, const char *name, uint64_t kind)
 {
 	union handle_buffer buffer;
 	int mount_id;
@@ -121,7 +120,21 @@ static uint64_t hash_handle(int dir_fd, const char *name)
 	if (name_to_handle_at(dir_fd, name, &buffer.handle, &mount_id, *name ? 0 : AT_EMPTY_PATH))
 		return 0;
 	return hash_bytes((uint64_t)buffer.handle.handle_type, buffer.handle.f_handle,
-			  buffer.handle.handle_bytes);
+			  buffer.handle.handle_bytes) | kind;
+}
+
+static bool is_weak(struct backing *backing, uint64_t dev)
+{
+	const struct backing_below *below;
+	bool weak;
+
+	if (dev == backing->source_dev)
+		return backing->weak;
+	g_mutex_lock(&backing->lock);
+	below = g_hash_table_lookup(backing->below, &dev);
+	weak = below && !below->handles;
+	g_mutex_unlock(&backing->lock);
+	return weak;
 }
 
 static bool is_overlay(struct backing *backing, uint64_t dev)
@@ -147,7 +160,8 @@ int backing_stat_key(struct backing *backing, int dir_fd, const char *name, stru
 		return err;
 	if (is_overlay(backing, key->dev))
 		key->btime = 0;
-	key->handle = hash_handle(dir_fd, name);
+	key->handle = backing_hash_handle(dir_fd, name,
+					  is_weak(backing, key->dev) ? BACKING_KEY_WEAK : 0);
 	return 0;
 }
 
@@ -162,7 +176,8 @@ static int hash_name(int dir_fd, const char *name, uint64_t *hash)
 	int err = backing_stat(dir_fd, "", &dir);
 
 	if (!err)
-		*hash = hash_bytes(mix(dir.st_dev) ^ dir.st_ino, name, strlen(name));
+		*hash = hash_bytes(mix(dir.st_dev) ^ dir.st_ino, name, strlen(name)) |
+			BACKING_KEY_NAME;
 	return err;
 }
 
@@ -478,11 +493,14 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	if (backing->proc_fd < 0)
 		return -errno;
 	backing->local_dev = local_dev(backing->root_fd);
+	backing->on_disk = backing->local_dev && !fstatfs(backing->root_fd, &info) &&
+			   info.f_type != TMPFS_MAGIC;
 	err = backing_stat(backing->root_fd, "", &attr);
 	if (err)
 		return err;
 	backing->source_dev = attr.st_dev;
 	backing->overlay = !fstatfs(backing->root_fd, &info) && info.f_type == OVERLAYFS_SUPER_MAGIC;
+	backing->weak = !fstatfs(backing->root_fd, &info) && !handles_last(&info);
 	err = backing_probe_handles(backing);
 	backing->handles = !err;
 	if (err == -EPERM)

@@ -35,8 +35,18 @@ struct backing_key {
 	uint64_t handle; /* hash of the handle, or of directory and name; 0: neither counts */
 };
 
+/*
+ * In handle: it is of directory and name, so that 0 means the same file once it was known when it had no
+ * other name; or of a handle that lasts only as long as a descriptor of the object (fs/fuse/inode.c).
+ */
+#define BACKING_KEY_NAME 1
+#define BACKING_KEY_WEAK 2
+
 /* Whether they are of one object, as far as that can be said without its handle or name. */
 bool backing_is_same(const struct backing_key *a, const struct backing_key *b);
+
+/* The handle of fd, or of name there, as in a key; kind: what to mark it as. */
+uint64_t backing_hash_handle(int dir_fd, const char *name, uint64_t kind);
 
 struct backing_handle {
 	uint8_t bytes; /* 0: no handle, a descriptor is needed */
@@ -58,6 +68,8 @@ struct backing {
 	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
 	uint64_t own_dev;   /* st_dev of the mount itself, 0: not known yet; fixed before requests */
 	uint64_t local_dev; /* st_dev of SOURCE if its attributes are always up to date, else 0; fixed */
+	bool weak;          /* handles of SOURCE's filesystem do not last; fixed */
+	bool on_disk;       /* that is local, and no tmpfs; fixed */
 	uint64_t source_dev; /* st_dev of SOURCE; fixed */
 	GHashTable *below;  /* by lock, st_dev of other filesystems -> struct backing_below */
 	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */

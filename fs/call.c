@@ -23,7 +23,8 @@ static const int slow_times[CALL_KINDS] = {
 
 /*
  * A thread that is alone on its processor waits for its own request whoever carries that out, and is
- * spared the switches; unless who comes meanwhile would have to wait for long.
+ * spared the switches; unless who comes meanwhile would have to wait for long, or another call does,
+ * and may hang.
  */
 #define ALONE_US (50 * 1000)
 #define ALONE_MOST_US 2000
@@ -75,29 +76,54 @@ static struct call_pace *pace_of(const struct call *call, struct lanefs *fs)
 	return &fs->paces[call->kind];
 }
 
+static unsigned int call_threads; /* atomic, that have carried one out */
+
+/* This thread's, in begun. */
+static unsigned int own_place(void)
+{
+	static _Thread_local unsigned int place;
+
+	if (!place)
+		place = atomic_add(call_threads, 1);
+	return place % CALL_THREADS;
+}
+
+/* Whether some call has been under way for longer than so many us. */
+static bool is_under_way(struct call_pace *pace, int64_t us)
+{
+	const unsigned int used = MIN(atomic_read(call_threads) + 1, CALL_THREADS);
+	int64_t now = g_get_monotonic_time(), begun;
+
+	for (unsigned int i = 0; i < used; i++) {
+		begun = atomic_read(pace->begun[i]);
+		if (begun && now - begun > us)
+			return true;
+	}
+	return false;
+}
+
 static void run(struct call *call)
 {
 	struct call_pace *pace = pace_of(call, call->deferred.fs);
 	int64_t begin = g_get_monotonic_time(), end;
 	bool watched = !call->waits && begin < atomic_read(pace->watched);
 	struct used before = watched ? used_by_thread() : (struct used){ 0 };
+	int64_t *here = &pace->begun[own_place()];
 	int64_t wait;
 
 	if (call->waits) {
 		call->run(call);
 		return;
 	}
-	if (atomic_add(pace->running, 1) == 1)
-		atomic_write(pace->progress, begin);
+	atomic_write(*here, begin);
 	call->run(call);
 	end = g_get_monotonic_time();
-	atomic_write(pace->progress, end);
-	atomic_sub(pace->running, 1);
+	atomic_write(*here, 0);
 	if (end - begin < LONG_US)
 		return;
 	wait = watched ? waited(end - begin, before) : 0;
 	if (wait >= LONG_US) {
-		atomic_write(pace->wait, wait);
+		atomic_write(pace->wait, MAX(wait, atomic_read(pace->wait) / 2));
 		atomic_write(pace->slow, end + MIN(slow_times[call->kind] * wait, SLOW_MOST_US));
 	}
 	atomic_write(pace->watched, end + WATCH_US);
@@ -106,16 +132,13 @@ static void run(struct call *call)
 static bool is_alone(struct call_pace *pace)
 {
 	return g_get_monotonic_time() - caller_changed > ALONE_US &&
-	       atomic_read(pace->wait) < ALONE_MOST_US;
+	       atomic_read(pace->wait) < ALONE_MOST_US && !is_under_way(pace, ALONE_MOST_US);
 }
 
-/* That calls wait shows when one has ended, or when of those that are under way none has ended for a while. */
+/* That calls wait shows when one has ended, or is under way for long. */
 static bool is_slow(struct call_pace *pace)
 {
-	int64_t now = g_get_monotonic_time();
-
-	return now < atomic_read(pace->slow) ||
-	       (atomic_read(pace->running) && now - atomic_read(pace->progress) > LONG_US);
+	return g_get_monotonic_time() < atomic_read(pace->slow) || is_under_way(pace, LONG_US);
 }
 
 static void run_elsewhere(struct work *work)

@@ -47,13 +47,15 @@ struct residency_totals {               /* all atomic */
  */
 enum call_kind { CALL_FOR_NAMES, CALL_FOR_FILES, CALL_FOR_CHANGES, CALL_KINDS };
 
+/* More threads than that share a place, and one that hangs may not be seen. */
+#define CALL_THREADS 64
+
 /* Of the requests for metadata of a kind, see call.c.  All atomic; times in us on the monotonic clock. */
 struct call_pace {
 	int64_t watched;        /* until then it is looked whether a long one waits */
 	int64_t slow;           /* until then workers carry them out */
-	int64_t wait;           /* us, of the last one that waited */
-	int64_t progress;       /* when one of running began or ended last */
-	unsigned int running;   /* on any thread */
+	int64_t wait;           /* us, of the last ones that waited, the longest */
+	int64_t begun[CALL_THREADS]; /* by thread, when the one began that it carries out, 0: none */
 };
 
 struct lanefs {

@@ -26,6 +26,8 @@ int inode_open_path(int dir_fd, const char *name);
 /* --- with inodes->lock held --- */
 
 /* The inode of an object, NULL when it is not known. */
+/* The one whose name or handle does not count, whether or not it is of that handle. */
+struct inode *inodes_find_alone_locked(struct inodes *inodes, const struct backing_key *key);
 struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key *key);
 
 /* Back from being retained, before a reference is taken. */

@@ -60,6 +60,9 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 	if (inode) {
 		inode_revive_locked(inodes, inode);
 	} else {
+		/* Its handle counts only beside another that looks the same. */
+		if (key->handle & BACKING_KEY_WEAK && !inodes_find_alone_locked(inodes, key))
+			fresh->key.handle = 0;
 		fresh->id = table_add(&inodes->table, fresh);
 		if (fresh->id) {
 			inode = g_steal_pointer(&fresh);
@@ -169,7 +172,7 @@ static int open_parent(struct inodes *inodes, int dir_fd, int *out)
 		return fd;
 	*out = fd;
 	err = backing_stat_key(&inodes->backing, fd, "", &attr, &key);
-	while (!err && memcmp(&key, &inodes->root->key, sizeof(key))) {
+	while (!err && !backing_is_same(&key, &inodes->root->key)) {
 		next = inode_open_path(fd, "..");
 		if (fd != *out)
 			close(fd);

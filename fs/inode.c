@@ -101,7 +101,7 @@ static struct inode *retire(struct inodes *inodes, struct inode *inode, int *clo
 	return inode;
 }
 
-struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key *key)
+static struct inode *find_exact_locked(struct inodes *inodes, const struct backing_key *key)
 {
 	const struct inode probe = { .key = *key };
 	struct inode *inode = g_hash_table_lookup(inodes->by_key, &probe);
@@ -112,6 +112,49 @@ struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key
 		return NULL;
 	}
 	return inode;
+}
+
+struct inode *inodes_find_alone_locked(struct inodes *inodes, const struct backing_key *key)
+{
+	const struct backing_key alone = { .dev = key->dev, .ino = key->ino, .btime = key->btime };
+
+	return find_exact_locked(inodes, &alone);
+}
+
+/* Of an inode whose handle does not count: it is as it was for as long as a descriptor is held. */
+static bool may_have_handle_locked(const struct inode *inode, const struct backing_key *key)
+{
+	return !(key->handle & BACKING_KEY_WEAK) || inode->fd < 0 ||
+	       backing_hash_handle(inode->fd, "", BACKING_KEY_WEAK) == key->handle;
+}
+
+struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key *key)
+{
+	struct inode *inode = find_exact_locked(inodes, key);
+
+	if (inode || !(key->handle & (BACKING_KEY_NAME | BACKING_KEY_WEAK)))
+		return inode;
+	inode = inodes_find_alone_locked(inodes, key);
+	return inode && may_have_handle_locked(inode, key) ? inode : NULL;
+}
+
+bool inodes_is(struct inodes *inodes, struct inode *inode, const struct backing_key *key)
+{
+	bool is;
+
+	if (!memcmp(key, &inode->key, sizeof(*key)))
+		return true;
+	if (!backing_is_same(key, &inode->key))
+		return false;
+	/* It has got another name, or lost one. */
+	if (key->handle & BACKING_KEY_NAME || inode->key.handle & BACKING_KEY_NAME)
+		return !key->handle || !inode->key.handle;
+	if (!(key->handle & BACKING_KEY_WEAK) || inode->key.handle)
+		return false;
+	g_mutex_lock(&inodes->lock);
+	is = may_have_handle_locked(inode, key);
+	g_mutex_unlock(&inodes->lock);
+	return is;
 }
 
 bool inode_count_lookup_locked(struct inode *inode)
@@ -183,6 +226,8 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	if (fd < 0)
 		return -errno;
 	backing_identify(&inodes->backing, fd, &attr, &handle);
+	if (key.handle & BACKING_KEY_WEAK)
+		key.handle = 0;
 	inodes->root = inode_new(&key, attr.st_mode, &handle);
 	inodes->root->id = table_add(&inodes->table, inodes->root);
 	g_assert(inodes->root->id == FUSE_ROOT_ID);

@@ -106,6 +106,9 @@ struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id);
 /* The inode of a backing object, with a reference, or NULL when it is not known. */
 struct inode *inodes_find(struct inodes *inodes, const struct backing_key *key);
 
+/* Whether key, just taken, is of inode's object. */
+bool inodes_is(struct inodes *inodes, struct inode *inode, const struct backing_key *key);
+
 /* From now on what the kernel knows is found by handle, too.  Before requests. */
 void inodes_index_handles(struct inodes *inodes);
 

@@ -20,6 +20,8 @@ uint64_t memory_limit(void);
  */
 #define MEMORY_SMALL (UINT64_C(64) << 20)
 #define MEMORY_TINY (UINT64_C(32) << 20)
+/* With less than this requests are small: each that is under way has a buffer of the largest one. */
+#define MEMORY_SMALL_REQUESTS (UINT64_C(256) << 20)
 
 /* Bytes that are free or easily freed (MemAvailable), UINT64_MAX when the kernel does not say. */
 uint64_t memory_available(void);

@@ -164,6 +164,27 @@ static void expire_name(struct lanefs *fs, uint64_t parent, const char *name)
 	g_free(expiry);
 }
 
+/*
+ * linked is what the new name of inode, whose descriptor is fd, was found to be: another inode where
+ * names count on their own, or an overlay has copied the file up.  What is replaced from outside in
+ * between is -ESTALE.
+ */
+static int check_linked(struct lanefs *fs, struct inode *inode, int fd, struct inode *linked)
+{
+	struct backing_key key;
+	struct stat attr;
+	int err = backing_stat_key(&fs->inodes.backing, fd, "", &attr, &key);
+
+	if (!err && !backing_is_same(&linked->key, &key) &&
+	    !backing_is_same(&linked->key, &inode->key))
+		err = -ESTALE;
+	if (err)
+		inodes_forget(&fs->inodes, linked->id, 1);
+	else
+		attr_forget(fs, inode);
+	return err;
+}
+
 int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
 	       struct inode **out, struct stat *attr)
 {
@@ -189,11 +210,8 @@ int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, con
 	err = inodes_lookup(&fs->inodes, parent, name, out, attr);
 	if (is_without_means(err))
 		unmake(dir_fd, name, fd);
-	if (!err && !backing_is_same(&(*out)->key, &inode->key)) {
-		/* Replaced from outside in between. */
-		inodes_forget(&fs->inodes, (*out)->id, 1);
-		err = -ESTALE;
-	}
+	if (!err && *out != inode)
+		err = check_linked(fs, inode, fd, *out);
 out:
 	inode_fd_put(&fs->inodes, parent);
 	inode_fd_put(&fs->inodes, inode);

@@ -6,6 +6,7 @@
 #include "facts.h"
 #include "names.h"
 #include "observe.h"
+#include "residency.h"
 #include "window.h"
 
 #include "policy/text.h"
@@ -37,7 +38,7 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, pid_t opener, st
 		err = dir_fd;
 	}
 	inode_unref(&fs->inodes, parent);
-	if (!err && !memcmp(&key, &inode->key, sizeof(key))) {
+	if (!err && inodes_is(&fs->inodes, inode, &key)) {
 		/* Who was sent to look again did, and found another; of the next change it is told anew. */
 		if (atomic_read(inode->stale_opener))
 			atomic_write(inode->stale_opener, 0);
@@ -71,6 +72,8 @@ static int stat_to_open(struct lanefs *fs, struct inode *inode, pid_t opener, st
  */
 #define OWN_PAGES_MOST (128 << 10)
 #define OWN_PAGES_TURNS 2
+/* Nor while it is kept open for as long: who then opens it to write would have no passthrough. */
+#define OWN_PAGES_OPEN_US G_USEC_PER_SEC
 /* Seconds without a change: what is written now and then would have to be read anew each time. */
 #define OWN_PAGES_AGE 2
 #define ASKED_ARMED (1 << 15)
@@ -85,12 +88,31 @@ void open_asked(struct inode *inode)
 			     (uint16_t)MIN((asked & ~ASKED_ARMED) + 1, OWN_PAGES_TURNS));
 }
 
-/* Whether the file is to be opened without passthrough though that could be had. */
-static bool wants_own_pages(const struct file *file, const struct stat *attr)
+/* Dirty pages would not leave the backing file's cache, and be written out early. */
+static bool is_clean(struct file *file, const struct stat *attr)
 {
+	struct residency_counts counts;
+	int fd;
+
+	if (atomic_read(file->inode->kept) == attr_version_of(attr))
+		return true;
+	fd = file_fd(file);
+	return fd >= 0 && !residency_count(fd, 0, 0, &counts) && !counts.dirty && !counts.writeback;
+}
+
+/*
+ * Whether the file is to be opened without passthrough though that could be had.  Not of a tmpfs,
+ * where stores into a mapping do not show in its times.
+ */
+static bool wants_own_pages(struct file *file, const struct stat *attr)
+{
+	const struct backing *backing = &file->fs->inodes.backing;
+
 	return atomic_read(file->inode->asked) == OWN_PAGES_TURNS && file->fs->passthrough &&
 	       !file->writable && !(file->flags & O_DIRECT) && attr->st_size <= OWN_PAGES_MOST &&
-	       time(NULL) - MAX(attr->st_ctim.tv_sec, attr->st_mtim.tv_sec) >= OWN_PAGES_AGE;
+	       backing->on_disk && attr->st_dev == backing->local_dev &&
+	       time(NULL) - MAX(attr->st_ctim.tv_sec, attr->st_mtim.tv_sec) >= OWN_PAGES_AGE &&
+	       is_clean(file, attr);
 }
 
 /* It was opened: what its next GETATTR is to mean. */
@@ -194,7 +216,8 @@ static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
 	/* Whether the filesystem has O_DIRECT shows when a file is opened so. */
 	if (!file->fs->root_daemon || file->flags & O_DIRECT)
 		fd = file_fd(file);
-	if (!file->fs->root_daemon && fd >= 0 && readable && (fi->direct_io || !fi->backing_id))
+	/* Of a file with pages of its own it mostly reads nothing; it is there, by its handle. */
+	if (fd >= 0 && readable && !file->own_pages && (fi->direct_io || !fi->backing_id))
 		fd = file_read_fd(file, &how);
 	return fd < 0 ? fd : 0;
 }
@@ -326,6 +349,8 @@ int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const c
 
 void open_undo(struct file *file)
 {
+	if (g_get_monotonic_time() - file->opened > OWN_PAGES_OPEN_US)
+		atomic_write(file->inode->asked, 0);
 	table_remove(&file->fs->files, file->id);
 	file_unref(file);
 }

@@ -28,8 +28,6 @@ struct cache_counts {
 #define FIND_CALLS 4096
 /* What is mapped at once for mincore(2). */
 #define MAP_BYTES ((uint64_t)256 << 20)
-/* A search by mincore(2) takes some 30 ms for each GiB, and who opens the file waits for it. */
-#define FIND_MAPPED_MOST ((uint64_t)8 << 30)
 
 static uint64_t page_size(void)
 {
@@ -79,7 +77,6 @@ struct search {
 	const GArray *before; /* of struct residency_block, NULL: not known */
 	uint64_t coarse;   /* where calls are used up, this is the smallest */
 	unsigned int calls; /* left */
-	uint64_t mapped;    /* bytes that may still be asked about by mincore(2), the rest counts as resident */
 };
 
 static void add_range(GArray *ranges, uint64_t begin, uint64_t end)
@@ -268,14 +265,7 @@ static int search_mapped(struct search *search, uint64_t begin, uint64_t end)
 	for (uint64_t at = begin; !err && (at = skip_hole(search, begin, at, end)) < end;
 	     at += MAP_BYTES) {
 		size_t length = (size_t)MIN(end - at, MAP_BYTES);
-		void *map;
-
-		if (search->mapped < length) {
-			add_range(search->ranges, at, end);
-			break;
-		}
-		search->mapped -= length;
-		map = mmap(NULL, length, PROT_READ, MAP_SHARED, search->fd, (off_t)at);
+		void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, search->fd, (off_t)at);
 
 		if (map == MAP_FAILED)
 			return -errno;
@@ -314,15 +304,14 @@ static int search_all(struct search *search, uint64_t begin, uint64_t end)
 int residency_scan(int fd, uint64_t begin, uint64_t end, uint64_t size, const GArray *before,
 		   GArray *blocks)
 {
-	struct search search = { .fd = fd, .block = size, .blocks = blocks, .before = before,
-				 .mapped = UINT64_MAX };
+	struct search search = { .fd = fd, .block = size, .blocks = blocks, .before = before };
 
 	return search_all(&search, begin, end);
 }
 
 int residency_scan_mapped(int fd, uint64_t begin, uint64_t end, uint64_t size, GArray *blocks)
 {
-	struct search search = { .fd = fd, .block = size, .blocks = blocks, .mapped = UINT64_MAX };
+	struct search search = { .fd = fd, .block = size, .blocks = blocks };
 
 	return search_mapped(&search, begin, end);
 }
@@ -335,7 +324,6 @@ int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
 		.coarse = block,
 		.ranges = ranges,
 		.calls = FIND_CALLS,
-		.mapped = FIND_MAPPED_MOST,
 	};
 	uint64_t page = page_size();
 
@@ -344,8 +332,7 @@ int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
 
 int residency_find_mapped(int fd, uint64_t size, GArray *ranges)
 {
-	struct search search = { .fd = fd, .block = page_size(), .ranges = ranges,
-				 .mapped = FIND_MAPPED_MOST };
+	struct search search = { .fd = fd, .block = page_size(), .ranges = ranges };
 	uint64_t page = page_size();
 
 	return search_mapped(&search, 0, (size + page - 1) & ~(page - 1));

@@ -58,5 +58,5 @@ struct residency_range {
  */
 int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges);
 
-/* The same by mincore(2), page by page; what is behind the first GiBs of data counts as resident. */
+/* The same by mincore(2), always page by page: some 30 ms for each GiB of data. */
 int residency_find_mapped(int fd, uint64_t size, GArray *ranges);

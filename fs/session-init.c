@@ -4,6 +4,7 @@
 #include "caps.h"
 #include "session-init.h"
 #include "fs.h"
+#include "memory.h"
 #include "transport.h"
 
 #include <linux/capability.h>
@@ -17,7 +18,6 @@
  * largest one, and so has every read in flight: in a small memory control group they must not
  * be of the usual megabyte.
  */
-#define SMALL_MEMORY (256 << 20)
 #define SMALL_REQUEST (64 << 10)
 
 static void want(struct fuse_conn_info *conn, uint64_t capability)
@@ -90,7 +90,7 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* A write's data is wanted in memory, to be handed to the ring. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
 	conn->max_background = MAX_BACKGROUND;
-	if (fs->memory_limit < SMALL_MEMORY)
+	if (fs->memory_limit < MEMORY_SMALL_REQUESTS)
 		conn->max_write = *fs->no_io_uring ? SMALL_REQUEST : TRANSPORT_SMALL_REQUEST;
 	conn->time_gran = 1;
 	init_passthrough(fs, conn);

@@ -287,7 +287,7 @@ bool transport_fits_memory(void)
 {
 	uint64_t memory = memory_limit();
 
-	return memory >= MEMORY_SMALL || (uint64_t)get_nprocs_conf() * transport_queue_depth() *
+	return memory >= MEMORY_SMALL_REQUESTS || (uint64_t)get_nprocs_conf() * transport_queue_depth() *
 						TRANSPORT_SMALL_REQUEST <= memory / 4;
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Which lane an open gets, why, and that each lane keeps its promise about caches."""
+import ctypes
 import json
 import mmap
 import os
@@ -297,6 +298,12 @@ def made_hot(m, path, data):
     wait_for(is_hot, 10, "the file has pages of its own")
 
 
+def dirty(path):
+    with open(path, "rb") as stream:
+        found = util_sys.cachestat_all(stream.fileno())
+    return found.dirty + found.writeback
+
+
 def old(path):
     """Last changed a while ago, as far as anybody can tell."""
     wait_for(lambda: time.time() - os.stat(path).st_ctime > 3, 10, "its last change is past")
@@ -323,10 +330,20 @@ def test_small_file_opened_often_gets_pages_of_its_own(mount, transport):
     for _ in range(10):
         assert read_after_fstat(large)[1] == 0
 
+    # Who keeps it open for long gets it once, and what is opened meanwhile; then it is earned anew.
+    with open(path, "rb", buffering=0):
+        time.sleep(1.2)
+    assert read_after_fstat(path) == (data, 0)
+
     # Changed from outside, it is what it is now, and in passthrough until that is past.
     write_file(m.backing("f"), b"b" * 50000)
     assert read_after_fstat(path) == (b"b" * 50000, 0)
     old(m.backing("f"))
+    # What is dirty would be in memory twice, and on the disk early.
+    for _ in range(6):
+        assert read_after_fstat(path)[1] == 0 or not dirty(m.backing("f"))
+    with open(m.backing("f"), "rb") as stream:
+        os.fsync(stream.fileno())
     made_hot(m, path, b"b" * 50000)
     # Who reads and who writes it at the same time see the same, whoever came first.
     with open(path, "rb", buffering=0) as reader, open(path, "r+b", buffering=0) as writer:
@@ -352,14 +369,17 @@ def test_small_file_with_a_mapping_left_gets_no_pages_of_its_own(mount):
         pytest.skip(m.stats()["passthrough"]["reason"])
     path = cold(m, "f", b"a" * 10000)
     fd = os.open(path, os.O_RDWR)
-    mapped = mmap.mmap(fd, 0)
+    address = util_sys.map_file(fd, 10000, mmap.PROT_READ | mmap.PROT_WRITE)
     os.close(fd)
-    old(m.backing("f"))
-    for turn in range(20):
-        assert read_after_fstat(path)[1] == 0
-    mapped[:5] = b"store"
-    assert read_file(path)[:6] == b"storea"
-    mapped.close()
+    try:
+        wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "the descriptor is closed")
+        old(m.backing("f"))
+        for turn in range(20):
+            assert read_after_fstat(path)[1] == 0
+        ctypes.memmove(address, b"store", 5)
+        assert read_file(path)[:6] == b"storea"
+    finally:
+        util_sys.unmap(address, 10000)
 
 
 def test_changed_small_file_is_read_again(mount):

@@ -3,11 +3,12 @@
 import os
 import signal
 import statistics
+import subprocess
 import time
 
 import pytest
 
-from util import Child, read_file, run, write_file
+from util import Child, need, read_file, run, wait_for, write_file
 
 CPU = max(os.sched_getaffinity(0))
 OTHERS = os.sched_getaffinity(0) - {CPU}
@@ -96,6 +97,50 @@ def test_one_that_hangs_is_enough(beside_slow):
                 second.result()
     finally:
         os.kill(slow, signal.SIGCONT)
+
+
+def stat_one_by_one(names, processor):
+    """Alone there, it would wait on the queue's own thread."""
+    os.sched_setaffinity(0, processor)
+    for name in names:
+        try:
+            os.stat(name)
+        except FileNotFoundError:
+            pass
+        time.sleep(0.2)
+
+
+@pytest.mark.skipif(not OTHERS, reason="needs two processors")
+def test_one_that_hangs_is_enough_for_who_is_alone(mount, scratch):
+    need("bindfs")
+    base, source = scratch.directory("hanging"), scratch.directory("source")
+    for i in range(6):
+        write_file(os.path.join(source, f"{i}"), b"x")
+    os.mkdir(os.path.join(source, "below"))
+    below = subprocess.Popen(["bindfs", "-f", base, os.path.join(source, "below")])
+    try:
+        wait_for(lambda: os.path.ismount(os.path.join(source, "below")), 5, "it is mounted")
+        m = mount("transport=io_uring", source=source)
+        stat_one_by_one([m.join("below"), m.join("0")], OTHERS)
+        os.kill(below.pid, signal.SIGSTOP)
+        names = [m.join("1"), m.join("2"), m.join("below/two")]
+        with Child(stat_one_by_one, [m.join("below/one")], OTHERS) as first:
+            time.sleep(0.5)
+            with Child(stat_one_by_one, names, {CPU}) as second:
+                time.sleep(1.5)
+                # Another one there.
+                with Child(stat_one_by_one, [m.join("3"), m.join("4")], {CPU}) as third:
+                    third.result(3)
+                assert first.poll() is None and second.poll() is None
+                os.kill(below.pid, signal.SIGCONT)
+                first.result()
+                second.result()
+    finally:
+        os.kill(below.pid, signal.SIGCONT)
+        os.sched_setaffinity(0, OTHERS | {CPU})
+        run("umount", "-l", os.path.join(source, "below"), check=False)
+        below.terminate()
+        below.wait(10)
 
 
 @pytest.mark.parametrize("use", [stat_all, list_all, make_all])

@@ -785,7 +785,19 @@ def test_hard_links_below_an_overlay(overlay, mount, scratch, below):
     try:
         for name in "abcd":
             assert os.stat(join(name)).st_nlink == 4
-        for name in "abcd":
+        os.link(join("d"), join("g"))
+        write_file(join("g"), b"dg")
+        # As programs put a file in its place, and lock.
+        with open(join("h"), "w+b", buffering=0) as stream:
+            stream.write(b"h")
+            os.link(join("h"), join("i"))
+            assert os.fstat(stream.fileno()).st_nlink == os.stat(join("h")).st_nlink == 2
+            os.unlink(join("h"))
+            assert os.fstat(stream.fileno()).st_nlink == os.stat(join("i")).st_nlink == 1
+            os.chmod(stream.fileno(), 0o640)
+            assert os.pread(stream.fileno(), 2, 0) == b"h"
+        assert read_file(join("d")) == b"dg"
+        for name in "abc":
             assert os.stat(join(name)).st_nlink == 4
         with open(join("a"), "ab") as stream:
             stream.write(b", new")
@@ -798,7 +810,8 @@ def test_hard_links_below_an_overlay(overlay, mount, scratch, below):
             stream.write(b"f")
         for path in (join, functools.partial(os.path.join, merged)):
             found = {name: read_file(path(name)) for name in os.listdir(path(""))}
-            assert found == {"a": b"old, new", "b": b"old", "c": b"o", "e": b"ef", "f": b"ef"}
+            assert found == {"a": b"old, new", "b": b"old", "c": b"o", "e": b"ef", "f": b"ef",
+                             "g": b"ef", "i": b"h"}
             assert os.stat(path("a")).st_mode & 0o777 == 0o644
             assert os.stat(path("b")).st_mode & 0o777 == 0o600
     finally:

@@ -108,11 +108,10 @@ def cachestat(fd, offset=0, length=0):
     return result and result.cache
 
 
-def map_file(fd, length):
-    """The address of a shared mapping to read; unlike that of the module mmap, it keeps no
-    descriptor open."""
+def map_file(fd, length, protection=mmap.PROT_READ):
+    """The address of a shared mapping; unlike that of the module mmap, it keeps no descriptor open."""
     libc.mmap.restype = ctypes.c_void_p
-    address = libc.mmap(None, ctypes.c_size_t(length), mmap.PROT_READ, mmap.MAP_SHARED, fd,
+    address = libc.mmap(None, ctypes.c_size_t(length), protection, mmap.MAP_SHARED, fd,
                         ctypes.c_long(0))
     if address == ctypes.c_void_p(-1).value:
         _check(-1)
