@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -139,6 +140,8 @@ static void child_start(struct child *child)
 		child->probe->error = errno;
 		return;
 	}
+	/* As in ask_attr(). */
+	fflush(stdout);
 	child->pid = fork();
 	if (child->pid == 0)
 		child_main(child->probe->mount, fds[1]);
