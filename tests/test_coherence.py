@@ -298,7 +298,7 @@ def test_snapshots_that_are_rotated(scratch, mount, options, rotation):
     m = mount(*options, source=source)
     name = "snapshot"
     kept = None
-    for turn in range(4):
+    for turn in range(3):
         data = f"turn {turn}".encode()
         write_file(os.path.join(volume, "f"), data)
         if turn:
