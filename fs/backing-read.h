@@ -16,7 +16,7 @@ struct backing_read {
 	off_t offset;
 	size_t done;               /* bytes read so far */
 	enum file_read how;
-	bool buffered;             /* O_DIRECT has failed, or cannot do it: through the page cache */
+	bool buffered;             /* through the page cache: O_DIRECT has failed, cannot do it, or it is there */
 	/*
 	 * Once, on the ring's thread or, when nothing could be submitted, on the caller's, with no
 	 * lock held.  err: 0, or -errno of what came after done bytes.  done < length without an

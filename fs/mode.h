@@ -86,6 +86,12 @@ struct inode_mode *inode_mode_peek(struct lanefs *fs, struct inode *inode);
 /* Only when nothing can reach it; NULL is fine.  The backing id must be gone. */
 void inode_mode_free(struct inode_mode *mode);
 
+enum mode_wish {
+	MODE_WISH_NONE,        /* no passthrough */
+	MODE_WISH_OWN_PAGES,   /* none, unless the file may be mapped and changed past the daemon */
+	MODE_WISH_PASSTHROUGH,
+};
+
 /*
  * Counts an open and fixes the mode if it is the first: passthrough if wished for
  * and the kernel takes the file.  fd: a descriptor of the file that is open for
@@ -93,12 +99,6 @@ void inode_mode_free(struct inode_mode *mode);
  * when the open must do without, or -EAGAIN with nothing counted when it takes
  * a descriptor to say.
  */
-enum mode_wish {
-	MODE_WISH_NONE,        /* no passthrough */
-	MODE_WISH_OWN_PAGES,   /* none, unless the file may be mapped and changed past the daemon */
-	MODE_WISH_PASSTHROUGH,
-};
-
 int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, enum mode_wish wish);
 
 /*

@@ -72,10 +72,10 @@ static int stat_to_open(struct lanefs *fs, struct inode *inode, pid_t opener, st
  */
 #define OWN_PAGES_MOST (128 << 10)
 #define OWN_PAGES_TURNS 2
-/* Nor while it is kept open for as long: who then opens it to write would have no passthrough. */
-#define OWN_PAGES_OPEN_US G_USEC_PER_SEC
 /* Seconds without a change: what is written now and then would have to be read anew each time. */
 #define OWN_PAGES_AGE 2
+/* Nor one that was kept open for so long: who opens it to write meanwhile has no passthrough. */
+#define OWN_PAGES_OPEN_US G_USEC_PER_SEC
 #define ASKED_ARMED (1 << 15)
 
 void open_asked(struct inode *inode)
