@@ -63,8 +63,9 @@ def status_of(path, *args):
 
 def lanectl_among(points, *args, prepare=lambda: None, **kwargs):
     """Where no other lanefs than those is mounted; prepare: called there before."""
-    others = [point for point, fstype, _, _ in mount_table()
-              if fstype == "fuse.lanefs" and point not in points]
+    def others():
+        return [point for point, fstype, _, _ in mount_table()
+                if fstype == "fuse.lanefs" and point not in points]
 
     def enter():
         own_mounts(others)

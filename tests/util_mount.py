@@ -73,8 +73,11 @@ def lanectl_on_all(near, *args, **kwargs):
     being asked gets EBUSY; the tests that run beside this one are to be spared that.
     """
     scratch = os.path.dirname(near) + "/"
-    others = [point for point, fstype, _, _ in mount_table()
-              if fstype == "fuse.lanefs" and not point.startswith(scratch)]
+
+    def others():
+        return [point for point, fstype, _, _ in mount_table()
+                if fstype == "fuse.lanefs" and not point.startswith(scratch)]
+
     return run(LANECTL, *args, check=False, preexec_fn=lambda: util_sys.own_mounts(others), **kwargs)
 
 

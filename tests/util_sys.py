@@ -237,10 +237,13 @@ class Directory:
 
 
 def own_mounts(without):
-    """A mount namespace for this process alone, in which the given mountpoints are detached."""
+    """
+    A mount namespace for this process alone, in which the mountpoints that without() names are
+    detached.  It is called there, so that what was mounted meanwhile is among them.
+    """
     _check(libc.unshare(CLONE_NEWNS))
     mount(None, "/", None, MS_REC | MS_PRIVATE, None)
-    for path in without:
+    for path in without():
         try:
             umount2(path, MNT_DETACH)
         except OSError:
