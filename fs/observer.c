@@ -13,6 +13,9 @@
 
 /* Pressure has to be felt within two seconds. */
 #define ROUND_US (G_USEC_PER_SEC / 4)
+/* Rounds without an open after which they are that much longer: idle mounts are to cost nothing. */
+#define IDLE_ROUNDS 40
+#define IDLE_FACTOR 4
 #define SAVE_US (60 * G_USEC_PER_SEC)
 
 void observer_replay(struct observer *observer, uint64_t id, uint64_t size, uint64_t bytes,
@@ -74,11 +77,12 @@ static void *observer_run(void *data)
 	struct observer *observer = data;
 	struct lanefs *fs = observer->fs;
 	int64_t saved = g_get_monotonic_time();
-	unsigned int count;
+	unsigned int count, idle = 0;
 
 	g_mutex_lock(&observer->lock);
 	while (!observer->stop) {
 		count = observer->count;
+		idle = count ? 0 : MIN(idle + 1, IDLE_ROUNDS);
 		memcpy(observer->taken, observer->queue, count * sizeof(*observer->queue));
 		observer->count = 0;
 		g_mutex_unlock(&observer->lock);
@@ -91,7 +95,8 @@ static void *observer_run(void *data)
 			saved = g_get_monotonic_time();
 		}
 		g_mutex_lock(&observer->lock);
-		observer_sleep(observer, g_get_monotonic_time() + ROUND_US);
+		observer_sleep(observer, g_get_monotonic_time() +
+			       ROUND_US * (idle == IDLE_ROUNDS ? IDLE_FACTOR : 1));
 	}
 	g_mutex_unlock(&observer->lock);
 	return NULL;
