@@ -5,6 +5,14 @@
 #include <errno.h>
 #include <string.h>
 
+/* From linux/fcntl.h and fs/overlayfs/overlayfs.h of Linux 6.6; older headers lack them. */
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200
+#endif
+#define OVL_FILEID 0xf8
+#define OVL_FH_MAGIC 0xfb
+#define OVL_FH_FLAG_PATH_UPPER 4
+
 static int stat_key(int dir_fd, const char *name, int flags, struct stat *attr,
 		    struct backing_key *key)
 {
@@ -101,6 +109,24 @@ static int hash_name(int dir_fd, const char *name, uint64_t *hash)
 	return err;
 }
 
+/*
+ * Of an overlay: whether name never lay in a lower layer.  Then all names of it are of one file.  From
+ * Linux 6.6 a handle that need not be opened says so (struct ovl_fb in fs/overlayfs/overlayfs.h).
+ */
+static bool is_upper(int dir_fd, const char *name)
+{
+	const unsigned int magic_at = 4, flags_at = 6;
+	union handle_buffer buffer;
+	int mount_id;
+
+	buffer.handle.handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(dir_fd, name, &buffer.handle, &mount_id, AT_HANDLE_FID))
+		return false;
+	return buffer.handle.handle_type == OVL_FILEID && buffer.handle.handle_bytes > flags_at &&
+	       buffer.handle.f_handle[magic_at] == OVL_FH_MAGIC &&
+	       buffer.handle.f_handle[flags_at] & OVL_FH_FLAG_PATH_UPPER;
+}
+
 int backing_stat_entry(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
 		       struct backing_key *key)
 {
@@ -114,7 +140,7 @@ int backing_stat_entry(struct backing *backing, int dir_fd, const char *name, st
 		return -ELOOP;
 	err = backing_stat_key(backing, dir_fd, name, attr, key);
 	if (!err && !key->handle && S_ISREG(attr->st_mode) && attr->st_nlink > 1 &&
-	    is_overlay(backing, key->dev))
+	    is_overlay(backing, key->dev) && !is_upper(dir_fd, name))
 		err = hash_name(dir_fd, name, &key->handle);
 	return err;
 }

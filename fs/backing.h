@@ -25,8 +25,9 @@
  * Of other filesystems than SOURCE's, and of a SOURCE that is not local, the handle counts, too: one
  * that passes through what lies on several shows the same numbers for different files, and btrfs
  * soon gives the number of a deleted snapshot to the next one, which has the same files.  And the
- * names of a file on an overlay that has several, and no handles, count each as a file of its own: without
- * an index (Documentation/filesystems/overlayfs.rst, "index=off") that is what they become when one is written.
+ * names of a file in an overlay's lower layer that has several, and no handles, count each as a file of its
+ * own: without an index (Documentation/filesystems/overlayfs.rst, "index=off") that is what they become when
+ * one is written.
  */
 struct backing_key {
 	uint64_t dev;

@@ -6,6 +6,7 @@ import errno
 import functools
 import hashlib
 import json
+import mmap
 import os
 import random
 import signal
@@ -817,6 +818,25 @@ def test_hard_links_below_an_overlay(overlay, mount, scratch, below):
     finally:
         if below:
             run("umount", "-l", os.path.join(source, "o"))
+
+
+@pytest.mark.parametrize("options", [["passthrough=off"], ["lane=direct"]])
+def test_hard_links_in_the_upper_layer_of_an_overlay(overlay, mount, options):
+    """Of a file that was never below they are one file, for who meets them as several, too."""
+    _, merged = overlay
+    block, piece = pattern(4 * MIB, 3), 128 << 10
+    write_file(os.path.join(merged, "a"), block)
+    os.link(os.path.join(merged, "a"), os.path.join(merged, "b"))
+    m = mount(*options, source=merged)
+    with open(m.join("a"), "r+b", buffering=0) as one, open(m.join("b"), "rb", buffering=0) as other:
+        assert other.read() == block
+        with mmap.mmap(one.fileno(), 0) as mapping:
+            mapping[:3] = b"new"
+            assert os.pread(other.fileno(), 3, 0) == b"new"
+        for at in range(0, len(block), piece):
+            # What is read next, which may have been read ahead.
+            os.pwrite(one.fileno(), b"new", at)
+            assert os.pread(other.fileno(), piece, at) == b"new" + block[at + 3:at + piece]
 
 
 def test_killed_daemon_loses_nothing_written(mount):
