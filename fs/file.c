@@ -52,6 +52,8 @@ static void file_free(struct file *file)
 		atomic_sub(file->fs->lanes[file->lane].open, 1);
 		inode_mode_close(file->fs, file->inode, file->direct_io, file->writable);
 	}
+	if (file->holds_inode_fd)
+		inode_fd_put(&file->fs->inodes, file->inode);
 	inode_unref(&file->fs->inodes, file->inode);
 	g_clear_pointer(&file->lock_owners, g_array_unref);
 	g_mutex_clear(&file->lock);
@@ -97,13 +99,20 @@ static int open_flags(const struct file *file)
 	       (file->fs->sync ? O_DSYNC : 0);
 }
 
+/* Who has been let open the file is let read it, too: there is a reserve. */
+static int open_now(struct file *file, int flags)
+{
+	return file->holds_inode_fd ? inode_open(&file->fs->inodes, file->inode, flags) :
+				      inode_open_to_keep(&file->fs->inodes, file->inode, flags);
+}
+
 /* O_NOATIME is for the owner and CAP_FOWNER; where it is refused the atime moves. */
 static int open_noatime(struct file *file, int flags)
 {
-	int fd = inode_open_to_keep(&file->fs->inodes, file->inode, flags);
+	int fd = open_now(file, flags);
 
 	if (fd == -EPERM && (flags & O_NOATIME))
-		fd = inode_open_to_keep(&file->fs->inodes, file->inode, flags & ~O_NOATIME);
+		fd = open_now(file, flags & ~O_NOATIME);
 	/* It is not the caller who has too many. */
 	return fd == -EMFILE ? -ENFILE : fd;
 }

@@ -57,6 +57,7 @@ struct file {
 	uint64_t opened_served, opened_fetched; /* fixed after open, bytes the inode had, see top.c */
 	bool shared;                /* fixed after open, the kernel serves it from the backing file's pages */
 	bool own_pages;             /* fixed after open, without passthrough by choice: see open.c */
+	bool holds_inode_fd;        /* fixed after open, uses the inode's descriptor until the last close */
 	struct watch *watch;        /* fixed after open, NULL: its pages are nobody's concern */
 	GList watch_link;           /* watch->lock */
 	struct window_reader *reader; /* fixed after open, NULL: no read-ahead; see window.h */

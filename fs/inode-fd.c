@@ -307,6 +307,16 @@ static int keep(const struct inodes *inodes, int fd, int flags)
 	return -EMFILE;
 }
 
+int inode_fd_hold(struct inodes *inodes, struct inode *inode)
+{
+	int fd = inode_fd_get(inodes, inode);
+
+	if (fd < 0 || (unsigned int)fd < inodes->fds_files[0])
+		return fd;
+	inode_fd_put(inodes, inode);
+	return -EMFILE;
+}
+
 int inode_open_to_keep(struct inodes *inodes, struct inode *inode, int flags)
 {
 	int fd;

@@ -157,6 +157,12 @@ bool inode_is_forgotten(struct inodes *inodes, struct inode *inode);
 int inode_fd_get(struct inodes *inodes, struct inode *inode);
 void inode_fd_put(struct inodes *inodes, struct inode *inode);
 
+/*
+ * The same for as long as an open file needs it.  -EMFILE also when it is one of those that are left for
+ * what requests need for a moment.
+ */
+int inode_fd_hold(struct inodes *inodes, struct inode *inode);
+
 /* A new descriptor of inode's file, opened with flags; the caller's.  Or -errno. */
 int inode_open(struct inodes *inodes, struct inode *inode, int flags);
 

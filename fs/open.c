@@ -216,8 +216,12 @@ static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
 	/* Whether the filesystem has O_DIRECT shows when a file is opened so. */
 	if (!file->fs->root_daemon || file->flags & O_DIRECT)
 		fd = file_fd(file);
-	/* Of a file with pages of its own it mostly reads nothing; it is there, by its handle. */
-	if (fd >= 0 && readable && !file->own_pages && (fi->direct_io || !fi->backing_id))
+	if (fd < 0)
+		return fd;
+	/* Of a file with pages of its own it mostly reads nothing: it is enough that it stays there. */
+	if (file->own_pages)
+		file->holds_inode_fd = inode_fd_hold(&file->fs->inodes, file->inode) >= 0;
+	if (readable && !file->holds_inode_fd && (fi->direct_io || !fi->backing_id))
 		fd = file_read_fd(file, &how);
 	return fd < 0 ? fd : 0;
 }

@@ -362,6 +362,27 @@ def test_small_file_opened_often_gets_pages_of_its_own(mount, transport):
     assert read_after_fstat(path) == (b"once more" + b"b" * 49991, 0)
 
 
+def test_small_file_with_pages_of_its_own_stays_while_it_is_open(mount):
+    """Deleted from outside, with its pages reclaimed and the daemon's spare descriptors closed."""
+    m = mount("transport=dev", nofile=256)
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    data = pattern(100000)
+    path = cold(m, "f", data)
+    old(m.backing("f"))
+    made_hot(m, path, data)
+    wait_for(lambda: m.stats()["backing_ids"] == 0, 30, "its backing id is given back")
+    with open(path, "rb", buffering=0) as stream:
+        os.unlink(m.backing("f"))
+        for number in range(200):
+            write_file(m.backing(str(number)), b"x")
+        for _ in range(2):
+            for number in range(200):
+                os.stat(m.join(str(number)))
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert stream.read() == data
+
+
 def test_small_file_with_a_mapping_left_gets_no_pages_of_its_own(mount):
     """Stores into a mapping of the backing file would not reach them."""
     m = mount()
