@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import util_sys
-from util import Child, run, sha256, wait_for
+from util import Child, idle, run, sha256, wait_for
 from util_stream import BACKINGS, MIB, SLACK, WINDOW, Peak, cold, gone, make_room, \
     passthrough, read_ahead, without_system_call
 from util_sys import resident
@@ -73,7 +73,7 @@ def look_through(read, size=SIZE, piece=128 << 10, pause=0.001):
     found = hashlib.sha256()
     for at in range(0, size, piece):
         found.update(read(at, min(piece, size - at)))
-        time.sleep(pause)
+        idle(pause)
     return found.hexdigest()
 
 

@@ -6,12 +6,11 @@ import functools
 import os
 import struct
 import threading
-import time
 
 import pytest
 
 import util_sys
-from util import run, wait_for, write_large
+from util import idle, run, wait_for, write_large
 from util_sys import resident
 
 MIB = 1 << 20
@@ -134,4 +133,4 @@ def slowly(stream, piece=128 << 10, pause=0.002):
     """Its contents, at no more than 64 MB/s."""
     while data := stream.read(piece):
         yield data
-        time.sleep(pause)
+        idle(pause)
