@@ -4,10 +4,7 @@ import json
 import mmap
 import os
 import re
-import shutil
-import signal
 import socket
-import subprocess
 import threading
 
 import pytest
