@@ -44,7 +44,9 @@ def drop_caches():
             except OSError:
                 continue
             try:
-                os.fdatasync(fd)
+                found = resident(fd)
+                if not found or found[1]:
+                    os.fdatasync(fd)
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
