@@ -269,7 +269,8 @@ def test_memory_of_a_known_file(mount):
     make_tree(m.backing())
     write_file(m.backing("warm"), b"x")
     read_file(m.join("warm"))
-    before, known = m.memory(), 0
+    before = m.memory()
+    known = 0
     for directory, _, names in os.walk(m.path):
         for name in names:
             os.lstat(os.path.join(directory, name))
