@@ -161,7 +161,8 @@ def test_pages_of_others_stay_where_they_are(mount, backing):
         for at in range(40, 60):
             os.pread(file.fileno(), 4096, at * MIB + 65536)
         places = [at for at in range(0, LARGE, 4096) if util_sys.cachestat(file.fileno(), at, 4096)]
-        assert len(places) * 4096 >= 8 * MIB + 20 * 4096
+        if len(places) * 4096 < 8 * MIB + 20 * 4096:
+            raise Reclaimed(f"{len(places)} pages are there before")
         sha256(m.join("f"))
         wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
         time.sleep(0.3)
