@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+import fcntl
 import gc
 import os
 import signal
@@ -93,11 +94,12 @@ def uring_parameter():
         yield
         return
     yield
-    with open(util_mount.MODULE) as stream:
-        changed = stream.read().strip() != before
-    if changed:
-        with open(util_mount.MODULE, "w") as stream:
-            stream.write(before)
+    with util_mount.uring_parameter(fcntl.LOCK_EX):
+        with open(util_mount.MODULE) as stream:
+            changed = stream.read().strip() != before
+        if changed:
+            with open(util_mount.MODULE, "w") as stream:
+                stream.write(before)
 
 
 @pytest.fixture

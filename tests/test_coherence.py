@@ -8,7 +8,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, need, patience, pattern, read_file, run, wait_for, write_file
+from util import Child, clock, idle, need, patience, pattern, read_file, run, wait_for, write_file
 
 LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
          ("stream", "auto")]
@@ -84,7 +84,7 @@ def test_replaced_outside_under_one_of_two_names(m, linked):
         assert read_file(m.join("a")) == b"old"
         os.link(m.join("a"), m.join("b"))
         # The kernel is told behind the answer.
-        time.sleep(0.1)
+        idle(0.1)
     else:
         os.link(m.backing("a"), m.backing("b"))
         assert read_file(m.join("a")) == read_file(m.join("b")) == b"old"
@@ -212,9 +212,9 @@ def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
         assert os.pread(fd, 50000, 0) == b"a" * 50000
         for fill, size in ((b"b", 50000), (b"c", 70000), (b"d", 1000)):
             write_file(m.backing("f"), fill * size)
-            end = time.monotonic() + 1.5
+            end = clock() + 1.5
             while os.pread(fd, 100000, 0) != fill * size:
-                assert time.monotonic() < end, (fill, size, os.fstat(fd).st_size)
+                assert clock() < end, (fill, size, os.fstat(fd).st_size)
                 time.sleep(0.02)
             wait_for(lambda: os.fstat(fd).st_size == size, 1.5, "the size from outside")
 

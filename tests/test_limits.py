@@ -270,10 +270,12 @@ def test_memory_of_a_known_file(mount):
     write_file(m.backing("warm"), b"x")
     read_file(m.join("warm"))
     before = m.memory()
+    known = 0
     for directory, _, names in os.walk(m.path):
         for name in names:
             os.lstat(os.path.join(directory, name))
-    known = m.stats()["inodes"]["known"]
+        # The machine may take some back meanwhile.
+        known = max(known, m.stats()["inodes"]["known"])
     assert known > 1000
     assert sum(map(len, m.descriptors())) < 1000
     if not sanitized():

@@ -15,7 +15,7 @@ import pytest
 
 import util_mount
 import util_sys
-from util import NOBODY, need, read_file, run, wait_for, write_file
+from util import NOBODY, clock, need, read_file, run, sysctls_stay, wait_for, write_file
 from util_mount import LANECTL, LANEFS, lanefs_mounts
 
 pytestmark = pytest.mark.daemon
@@ -203,8 +203,7 @@ def test_threads_are_limited(ends):
         assert done.returncode == 1 and "pids.max" in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1 and not os.path.ismount(ends[1])
     finally:
-        wait_for(lambda: not read_file(group + "/cgroup.procs"), 5, "the end of its processes")
-        os.rmdir(group)
+        wait_for(lambda: run("rmdir", group, check=False).returncode == 0, 5, "the end of its processes")
 
 
 @pytest.mark.parametrize("text, words", [
@@ -326,10 +325,10 @@ def test_foreground(mount):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_that_end(mount, number):
     m = mount()
-    start = time.monotonic()
+    start = clock()
     m.process.send_signal(number)
     assert m.wait_end(5) == 0
-    assert time.monotonic() - start < 2
+    assert clock() - start < 2
     assert lanefs_mounts(m.path) == []
 
 
@@ -538,7 +537,9 @@ def test_directory_that_an_ordinary_user_cannot_watch(ends, scratch):
     for path in (*ends, *(f"{ends[0]}/{name}" for name in ("closed", "open", "open/f"))):
         os.chown(path, NOBODY, NOBODY)
     os.chmod(ends[0] + "/closed", 0o311)
-    done = as_ordinary_user("true", f"""
+    with sysctls_stay("fs.fanotify.max_user_groups", "fs.inotify.max_user_instances",
+                      "fs.inotify.max_user_watches"):
+        done = as_ordinary_user("true", f"""
         {LANEFS} -o notify=on,attr-timeout=60 "$1" "$2"
         stat -c %s "$2"/closed/f "$2"/open/f
         printf 123 >"$1"/open/f

@@ -4,10 +4,7 @@ import json
 import mmap
 import os
 import re
-import shutil
-import signal
 import socket
-import subprocess
 import threading
 
 import pytest
@@ -153,9 +150,12 @@ def test_settles_within_ten_opens(m, action, lanes, words):
 def test_first_guess_follows_the_read_ahead(mount, kib, lane):
     first = passthrough(mount("threshold=1M", backing="ext4"))
     read_ahead(first, kib)
-    m = mount("threshold=1M", "transport=io_uring", backing="ext4", source=first.source)
-    assert lane_of(m, lambda: dd_large(make(m, "0.iso"))) == ["direct"]
-    told = supposed(m, make(m, "1.iso"), "dd")
+    try:
+        m = mount("threshold=1M", "transport=io_uring", backing="ext4", source=first.source)
+        assert lane_of(m, lambda: dd_large(make(m, "0.iso"))) == ["direct"]
+        told = supposed(m, make(m, "1.iso"), "dd")
+    finally:
+        read_ahead(first)
     assert told["rule"] == "learned" and told["lane"] == lane, told
     assert ("reads far ahead" in told["why"]) == (lane == "stream"), told["why"]
     assert lane_of(m, lambda: dd_large(make(m, "2.iso"))) == [lane]

@@ -11,14 +11,14 @@ import os
 import random
 import signal
 import socket
-import struct
 import threading
 import time
 
 import pytest
 
 import util_sys
-from util import Child, patience, pattern, read_file, run, sha256, wait_for, write_file, write_large
+from util import Child, clock, idle, patience, pattern, read_file, run, sha256, wait_for, write_file, \
+    write_large
 from util_battery import concurrent_model
 from util_mount import lanefs_mounts
 from util_stream import BACKINGS, LARGE, MIB, SLACK, WINDOW, Peak, Reclaimed, all_there, cold, gone, \
@@ -42,7 +42,9 @@ def room(scratch):
     make_room(scratch)
 
 
+@unless_reclaimed
 def test_read_is_bounded_and_leaves_nothing(stream):
+    before = stream.stats()["residency"]["dropped"]
     digest = cold(stream, "f")
     with Peak(stream.backing("f")) as peak, open(stream.join("f"), "rb", buffering=0) as file:
         assert stream.stats()["lanes"]["stream"]["open"] == 1
@@ -50,11 +52,12 @@ def test_read_is_bounded_and_leaves_nothing(stream):
         for data in slowly(file):
             found.update(data)
         assert found.hexdigest() == digest
-    assert 0 < peak.most <= WINDOW + SLACK
+    peak.at_most(WINDOW + SLACK)
     gone(stream.backing("f"))
-    assert stream.stats()["residency"]["dropped"] >= LARGE - WINDOW - SLACK
+    assert stream.stats()["residency"]["dropped"] - before >= LARGE - WINDOW - SLACK
 
 
+@unless_reclaimed
 def test_sendfile_is_bounded(stream):
     digest = cold(stream, "f")
     ours, theirs = socket.socketpair()
@@ -69,9 +72,9 @@ def test_sendfile_is_bounded(stream):
         result = pool.submit(drain)
         with ours, Peak(stream.backing("f")) as peak, open(stream.join("f"), "rb") as file:
             while os.sendfile(ours.fileno(), file.fileno(), None, 1 << 18):
-                time.sleep(0.004)
+                idle(0.004)
         assert result.result(30) == digest
-    assert peak.most <= WINDOW + SLACK
+    peak.at_most(WINDOW + SLACK)
     gone(stream.backing("f"))
 
 
@@ -105,6 +108,7 @@ def test_readers_at_different_places_read_little_twice(stream, piece):
     assert fetched <= 96 * MIB * 1.05 + 24 * 2 * max(piece, 256 << 10), fetched / MIB
 
 
+@unless_reclaimed
 def test_readers_whose_read_ahead_does_not_fit(mount):
     """They get windows of the daemon's, and what these leave in the mount's own pages is bounded."""
     m = passthrough(mount("lane=stream", "stream-window=8M", backing="ext4"))
@@ -124,8 +128,9 @@ def test_readers_whose_read_ahead_does_not_fit(mount):
                     sent = os.sendfile(theirs, file.fileno(), place * 6 * MIB + at, 64 << 10)
                     while sent:
                         sent -= os.splice(ours, drain, sent)
+                    idle(0.001)
         # Without dropping it would be 72 MiB.
-        assert peak.most <= 56 * MIB
+        peak.at_most(56 * MIB)
         for file in files:
             file.close()
         gone(m.backing("f"))
@@ -157,7 +162,8 @@ def test_pages_of_others_stay_where_they_are(mount, backing):
         for at in range(40, 60):
             os.pread(file.fileno(), 4096, at * MIB + 65536)
         places = [at for at in range(0, LARGE, 4096) if util_sys.cachestat(file.fileno(), at, 4096)]
-        assert len(places) * 4096 >= 8 * MIB + 20 * 4096
+        if len(places) * 4096 < 8 * MIB + 20 * 4096:
+            raise Reclaimed(f"{len(places)} pages are there before")
         sha256(m.join("f"))
         wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
         time.sleep(0.3)
@@ -168,7 +174,9 @@ def test_pages_of_others_stay_where_they_are(mount, backing):
         gone(m.backing("f"), left=len(places) * 4096 + 21 * 2 * MIB)
 
 
+@unless_reclaimed
 def test_hot_file_is_served_from_memory(stream):
+    before = stream.stats()["residency"]["dropped"]
     digest = cold(stream, "f")
     assert sha256(stream.backing("f")) == digest
     pages = resident(stream.backing("f"))
@@ -177,18 +185,22 @@ def test_hot_file_is_served_from_memory(stream):
     time.sleep(0.3)
     # The machine may reclaim a page of its own accord.
     assert resident(stream.backing("f")) >= pages * 0.95
-    assert stream.stats()["residency"]["dropped"] == 0
+    dropped = stream.stats()["residency"]["dropped"] - before
+    if dropped:
+        # What was missing is the stream's.
+        raise Reclaimed(f"{pages} bytes were resident, and {dropped} were dropped")
 
 
+@unless_reclaimed
 def test_written_file_is_bounded_and_whole(stream):
     block = pattern(MIB)
     fd = os.open(stream.join("f"), os.O_WRONLY | os.O_CREAT)
     with Peak(stream.backing("f")) as peak:
         for at in range(LARGE // MIB):
             os.write(fd, block[at:] + block[:at])
-            time.sleep(0.01)
+            idle(0.01)
     os.close(fd)
-    assert peak.most <= WINDOW + SLACK
+    peak.at_most(WINDOW + SLACK)
     gone(stream.backing("f"))
     with open(stream.backing("f"), "rb") as file:
         for at in range(LARGE // MIB):
@@ -278,7 +290,7 @@ def test_coherence_while_trimming_runs(stream):
     finally:
         for fd in ways:
             os.close(fd)
-    assert stream.stats()["residency"]["dropped"] > 0
+    wait_for(lambda: stream.stats()["residency"]["dropped"] > 0, 5, "trimming")
 
 
 def test_coherence_of_processes_while_trimming_runs(stream):
@@ -289,6 +301,7 @@ def test_coherence_of_processes_while_trimming_runs(stream):
     assert stream.stats()["residency"]["dropped"] > 24 * MIB
 
 
+@unless_reclaimed
 def test_stream_next_to_many_open_files(mount):
     """Files that nobody has to look at do not delay the look at one that streams."""
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
@@ -307,7 +320,7 @@ def test_stream_next_to_many_open_files(mount):
 
     with Peak(m.backing("f")) as peak, Child(read_by_pieces, nofile=4000) as child:
         assert child.result(50) == 3000
-    assert peak.most <= WINDOW + SLACK
+    peak.at_most(WINDOW + SLACK)
 
 
 @unless_reclaimed
@@ -332,6 +345,7 @@ def open_lanes(m, path):
 
 
 @pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR], ids=["write", "read-write"])
+@unless_reclaimed
 def test_growing_file_moves_to_stream(mount, access):
     m = passthrough(mount("threshold=8M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
@@ -341,13 +355,14 @@ def test_growing_file_moves_to_stream(mount, access):
     with Peak(m.backing("f")) as peak:
         for _ in range(60):
             os.write(fd, bytes(MIB))
-            time.sleep(0.01)
+            idle(0.01)
         wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "a move to stream")
-    assert peak.most <= 8 * MIB + WINDOW + SLACK
+    peak.at_most(8 * MIB + WINDOW + SLACK)
     os.ftruncate(fd, 1000)
     wait_for(lambda: open_lanes(m, m.join("f")) == ["cached"], 2, "a move back")
     os.close(fd)
-    assert m.stats()["lanes"]["stream"]["open"] == m.stats()["lanes"]["cached"]["open"] == 0
+    wait_for(lambda: m.stats()["lanes"]["stream"]["open"] == m.stats()["lanes"]["cached"]["open"] == 0,
+             5, "release")
 
 
 class Unwritten(Peak):
@@ -377,6 +392,7 @@ def test_writer_without_a_pause_waits_for_the_disk(mount, backing):
 
 
 @pytest.mark.parametrize("how", ["append", "overwrite"])
+@unless_reclaimed
 def test_file_that_was_there_moves_to_stream_when_it_grows(mount, how):
     m = passthrough(mount("threshold=8M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
@@ -390,8 +406,8 @@ def test_file_that_was_there_moves_to_stream_when_it_grows(mount, how):
         with Peak(m.backing("f")) as peak:
             for _ in range(40):
                 file.write(bytes(MIB))
-                time.sleep(0.01)
-        assert peak.most <= 12 * MIB + WINDOW + SLACK
+                idle(0.01)
+        peak.at_most(12 * MIB + WINDOW + SLACK)
     gone(m.backing("f"))
 
 
@@ -529,6 +545,7 @@ def test_what_is_kept_for_one_is_not_for_ever(mount, scratch):
         wait_for(lambda: open_lanes(m, m.join("f")) == ["stream"], 2, "the reader's lane")
 
 
+@unless_reclaimed
 def test_policies_that_change_all_the_time_do_not_stop_trimming(mount):
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
     read_ahead(m)
@@ -550,7 +567,7 @@ def test_policies_that_change_all_the_time_do_not_stop_trimming(mount):
     finally:
         over.set()
         thread.join()
-    assert peak.most <= WINDOW + 2 * SLACK
+    peak.at_most(WINDOW + 2 * SLACK)
 
 
 def test_what_a_cached_open_read_stays(mount):
@@ -642,6 +659,7 @@ def test_file_that_others_make_hot_stays_while_it_is_open_in_direct(mount):
     assert dropped() == before
 
 
+@unless_reclaimed
 def test_writer_that_joins_direct_readers_is_bounded(mount):
     """Its small writes go through the page cache of the backing file."""
     m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
@@ -654,8 +672,8 @@ def test_writer_that_joins_direct_readers_is_bounded(mount):
             for at in range(48 * MIB // (32 << 10)):
                 writer.write(bytes(32 << 10))
                 if at % 32 == 0:
-                    time.sleep(0.01)
-        assert peak.most <= WINDOW + SLACK
+                    idle(0.01)
+        peak.at_most(WINDOW + SLACK)
     gone(m.backing("f"))
 
 
@@ -762,12 +780,12 @@ def test_large_file_with_little_in_it_on_an_overlay(overlay, mount):
         stream.seek(1 << 40)
         stream.write(b"data")
     m = mount(source=merged)
-    start = time.monotonic()
+    start = clock()
     with open(m.join("f"), "rb", buffering=0) as stream:
         assert stream.read(4096) == bytes(4096)
         stream.seek(1 << 40)
         assert stream.read(4) == b"data"
-    assert time.monotonic() - start < patience(5)
+    assert clock() - start < patience(5)
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["source", "below"])

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, read_file, write_file
+from util import Child, read_file, wait_for, write_file
 from util_mount import NATIVE
 
 NAMES = ["a", "b", "c", "d/a", "d/b", "e/a"]
@@ -123,7 +123,7 @@ def test_everything_at_once(mount, transport, passthrough, outside):
             assert os.stat(mounted).st_ino == os.stat(backing).st_ino
             assert read_file(mounted) == read_file(backing), mounted
     if not NATIVE:
-        assert m.stats()["files"]["open"] == 0
+        wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "release")
         assert m.stats()["reads"]["in_flight"] == 0
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, pattern, run, sha256, wait_for, write_file, write_large
+from util import Child, idle, pattern, run, sha256, wait_for, write_file, write_large
 from util_battery import concurrent_model
 
 pytestmark = pytest.mark.daemon
@@ -359,6 +359,7 @@ def test_nothing_is_left_in_page_caches(mount, how, passthrough):
                     assert len(os.read(ends[0], done)) == done
                     at += done
                     most = max(most, cached_pages(stream, native) * util_sys.PAGE)
+                    idle(0.001)
                 for end in ends:
                     os.close(end)
                 assert at == 128 * M and most < 64 * M
@@ -392,6 +393,7 @@ def test_nothing_is_left_next_to_a_cached_open(mount):
             while sent := os.sendfile(theirs, stream.fileno(), at, 64 << 10):
                 at += os.splice(ours, out, sent)
                 most = max(most, util_sys.resident(cached.fileno()))
+                idle(0.001)
             assert at == 96 * M and most < 64 * M
             stream.close()
             wait_for(lambda: util_sys.resident(cached.fileno()) == 0, 5, "dropped")

@@ -2,6 +2,7 @@
 """Processes, waiting and test data: helpers that know nothing of lanefs."""
 import contextlib
 import faulthandler
+import fcntl
 import hashlib
 import os
 import pickle
@@ -18,6 +19,7 @@ import traceback
 import pytest
 
 import util_sys
+import util_watch
 
 NOBODY = 65534
 USER_A, USER_B = 5001, 5002
@@ -30,19 +32,33 @@ def patience(seconds):
     return seconds * min(max(1, os.getloadavg()[0] / os.cpu_count()), 4)
 
 
-def wait_for(condition, seconds, what):
+def clock():
+    """time.monotonic() without the time in which a processor stood still; see util_watch.Beat."""
+    return util_watch.beat.time() if util_watch.beat else time.monotonic()
+
+
+def idle(seconds):
+    """Sleep, and as long as a processor stands still: what goes on there is not to be outrun."""
+    time.sleep(seconds)
+    while util_watch.beat and util_watch.beat.late():
+        time.sleep(0.002)
+
+
+def wait_for(condition, seconds, what, longest=0.01):
     """Poll until condition() is true and return its value.  seconds: see patience()."""
     seconds = patience(seconds)
-    end = time.monotonic() + seconds
+    end = clock() + seconds
     pause = 0.001
     while True:
+        # Whatever lies between this and the condition, it is looked at once more.
+        over = clock() > end
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if over:
             raise AssertionError(f"not within {seconds:.1f} s: {what}")
         time.sleep(pause)
-        pause = min(pause * 1.5, 0.01)
+        pause = min(pause * 1.5, longest)
 
 
 def run(*argv, timeout=60, check=True, **kwargs):
@@ -64,19 +80,33 @@ def need(*programs):
             pytest.skip(f"{program} is not installed")
 
 
+def sysctl_path(name):
+    return "/proc/sys/" + name.replace(".", "/")
+
+
 @contextlib.contextmanager
 def sysctl(name, value):
     """A setting of the kernel is value meanwhile."""
-    path = "/proc/sys/" + name.replace(".", "/")
-    with open(path) as stream:
-        before = stream.read()
-    with open(path, "w") as stream:
-        stream.write(str(value))
-    try:
-        yield
-    finally:
+    path = sysctl_path(name)
+    with open(path) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = lock.read()
         with open(path, "w") as stream:
-            stream.write(before)
+            stream.write(str(value))
+        try:
+            yield
+        finally:
+            with open(path, "w") as stream:
+                stream.write(before)
+
+
+@contextlib.contextmanager
+def sysctls_stay(*names):
+    """The tests that run beside this one change none of these settings meanwhile."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            fcntl.flock(stack.enter_context(open(sysctl_path(name))), fcntl.LOCK_SH)
+        yield
 
 
 class Child:
@@ -130,10 +160,12 @@ class Child:
 
     def result(self, seconds=30):
         seconds = patience(seconds)
-        data, end = b"", time.monotonic() + seconds
+        data, end = b"", clock() + seconds
         while True:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self._pipe], [], [], left)[0]:
+            left = max(0, end - clock())
+            if not select.select([self._pipe], [], [], left)[0]:
+                if clock() < end:
+                    continue
                 raise AssertionError(f"no result from process {self.pid} within {seconds:.1f} s")
             piece = os.read(self._pipe, 1 << 20)
             if not piece:

@@ -9,7 +9,7 @@ import pytest
 
 from util import need, run, wait_for
 
-LOOP_CONFIGURE, LOOP_CTL_GET_FREE = 0x4C0A, 0x4C82
+LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64 = 0x4C0A, 0x4C82, 0x4C05
 LO_FLAGS_AUTOCLEAR = 4
 F_SEAL_GROW, F_SEAL_FUTURE_WRITE = 4, 16
 FS_IOC_FIEMAP = 0xC020660B
@@ -37,6 +37,7 @@ class Disk:
         self.image = os.memfd_create("image", os.MFD_ALLOW_SEALING)
         os.ftruncate(self.image, (megabytes or size) << 20)
         device, name = self._attach()
+        self.device = name
         try:
             run(*argv, name)
             run("mount", "-t", fstype, name, self.path)
@@ -64,6 +65,15 @@ class Disk:
                         raise
         finally:
             os.close(control)
+
+    def _detached(self):
+        """Whether the device is not of this image any more."""
+        try:
+            with open(self.device, "rb") as device:
+                answer = fcntl.ioctl(device, LOOP_GET_STATUS64, bytes(232))
+        except OSError:
+            return True
+        return struct.unpack_from("QQ", answer)[1] != os.fstat(self.image).st_ino
 
     def place(self, name, offset=0):
         """Where on the device the file's byte at offset lies, once that was written."""
@@ -94,7 +104,9 @@ class Disk:
     def again(self):
         """Unmounted and mounted again: what was not on the device is gone."""
         wait_for(lambda: run("umount", self.path, check=False).returncode == 0, 10, "unmounted")
+        wait_for(self._detached, 10, "unmounted where mounts were copied meanwhile")
         device, name = self._attach()
+        self.device = name
         try:
             run("mount", "-t", self.fstype, name, self.path)
         finally:

@@ -133,8 +133,13 @@ class Scratch:
         with open(image, "wb") as stream:
             stream.truncate((megabytes or size) << 20)
         run(*argv, image)
-        done = run("mount", "-t", fstype, "-o", options, image, path, check=False)
-        if done.returncode:
+        for _ in range(3):
+            done = run("mount", "-t", fstype, "-o", options, image, path, check=False)
+            if not done.returncode:
+                break
+            # Another may have taken the loop device.
+            time.sleep(0.3)
+        else:
             pytest.skip(f"cannot mount a loop image: {done.stderr.strip()}")
         os.chmod(path, 0o755)
         return image
