@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Processes, waiting and test data: helpers that know nothing of lanefs."""
+import concurrent.futures
 import contextlib
 import faulthandler
 import hashlib
@@ -236,6 +237,13 @@ def as_user(uid, function, *args, gid=None, groups=(), umask=None):
     if good:
         return value
     raise value
+
+
+def at_once(function, each):
+    """function(one) for each of them, in threads: for what is mostly waiting."""
+    with concurrent.futures.ThreadPoolExecutor(len(each)) as pool:
+        for _ in pool.map(function, each):
+            pass
 
 
 def outcome(function, *args):
