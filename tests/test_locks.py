@@ -11,7 +11,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, Peer, at_once, wait_for, write_file
+from util import Child, Peer, at_once, wait_for, wait_for_waiters, write_file
 from util_sys import lock_conflict, ofd_lock, posix_lock
 
 READ, WRITE, UNLOCK = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
@@ -91,17 +91,6 @@ def _attempt(path, function, *args):
 def try_lock(path, function, *args):
     """In another process: 'taken' or 'busy'."""
     return PEER.call(_attempt, path, function, *args)
-
-
-def wait_for_waiters(path, count):
-    """Until so many wait for locks of the file: in the kernel, for themselves or in lanefs."""
-    mark = f":{os.stat(path).st_ino} "
-
-    def waiting():
-        with open("/proc/locks") as stream:
-            return sum(" -> " in line and mark in line for line in stream) == count
-
-    wait_for(waiting, 10, f"{count} who wait")
 
 
 def test_posix_lock(pair):

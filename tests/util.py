@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import faulthandler
+import functools
 import hashlib
 import os
 import pickle
@@ -44,6 +45,17 @@ def wait_for(condition, seconds, what):
             raise AssertionError(f"not within {seconds:.1f} s: {what}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.01)
+
+
+def wait_for_waiters(path, count):
+    """Until so many wait for locks of the file: in the kernel, for themselves or in lanefs."""
+    mark = f":{os.stat(path).st_ino} "
+
+    def waiting():
+        with open("/proc/locks") as stream:
+            return sum(" -> " in line and mark in line for line in stream) == count
+
+    wait_for(waiting, 10, f"{count} who wait")
 
 
 def run(*argv, timeout=60, check=True, **kwargs):
@@ -254,6 +266,7 @@ def outcome(function, *args):
         return os.strerror(error.errno)
 
 
+@functools.lru_cache(maxsize=4, typed=True)
 def pattern(size, seed=0):
     """Bytes that no shifted or repeated part of themselves can stand for."""
     return random.Random(seed).randbytes(size)
