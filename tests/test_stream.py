@@ -366,13 +366,13 @@ def test_writer_without_a_pause_waits_for_the_disk(mount, backing):
     data = pattern(MIB)
     try:
         with Unwritten(m.backing("f")) as peak:
-            for _ in range(600):
+            for _ in range(450):
                 os.write(fd, data)
         # What it has filled before it is known to be one: 25 to 100 MiB on a quiet machine.
         assert peak.most < 300 * MIB
     finally:
         os.close(fd)
-    assert sha256(m.join("f")) == hashlib.sha256(data * 600).hexdigest()
+    assert sha256(m.join("f")) == hashlib.sha256(data * 450).hexdigest()
 
 
 @pytest.mark.parametrize("how", ["append", "overwrite"])
