@@ -37,12 +37,15 @@ def pytest_configure(config):
 
 # What takes a minute or more, the longest first: files are given to processes in that order, and
 # one of these at the end would be waited for alone.
-LONG = ["stream", "window", "battery", "databases", "programs", "soak", "locks", "limits", "readdir"]
+LONG = ["mapped", "limits", "notify", "policy_learn", "stream", "battery", "o_direct", "readdir", "soak",
+        "programs", "lanectl", "write", "databases", "window"]
+# Keeps all processors busy by itself, which would disturb what looks at times beside it.
+LAST = "lanesim"
 
 
 def place(item):
     name = item.path.stem.removeprefix("test_")
-    return LONG.index(name) if name in LONG else len(LONG)
+    return LONG.index(name) if name in LONG else len(LONG) + (name == LAST)
 
 
 def pytest_collection_modifyitems(items):

@@ -8,7 +8,8 @@ import time
 import pytest
 
 import util_sys
-from util import Child, clock, idle, need, patience, pattern, read_file, run, wait_for, write_file
+from util import (Child, at_once, clock, idle, need, patience, pattern, read_file, run, wait_for,
+                  write_file)
 
 LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
          ("stream", "auto")]
@@ -180,9 +181,15 @@ BLOCK = 128 << 10
 
 
 @pytest.mark.daemon
-@pytest.mark.parametrize("options", [("lane=cached", "passthrough=off"), ("lane=direct",)])
-def test_two_changes_within_a_second(seconds, mount, options):
-    m = mount(*options, source=seconds)
+def test_two_changes_within_a_second(seconds, mount):
+    ways = []
+    for name, options in (("one", ("lane=cached", "passthrough=off")), ("other", ("lane=direct",))):
+        os.mkdir(os.path.join(seconds, name))
+        ways.append(mount(*options, source=os.path.join(seconds, name)))
+    at_once(second_change_is_seen, ways)
+
+
+def second_change_is_seen(m):
     path = m.backing("f")
     write_file(path, bytes(64 * BLOCK))
     for _ in range(5):
@@ -219,21 +226,26 @@ def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
             wait_for(lambda: os.fstat(fd).st_size == size, 1.5, "the size from outside")
 
 
-def test_outside_change_shows_in_a_mapping_of_known_pages(m):
+def test_outside_change_shows_in_a_mapping_of_known_pages(part):
     """Nothing of it is read again: the open finds all of its pages in the kernel."""
     size = 64 << 10
-    write_file(m.backing("f"), b"a" * size)
+    # One after the other in all lanes, after one wait for all of them.
+    ways = [part(f"lane={lane}", f"passthrough={passthrough}") for lane, passthrough in LANES]
+    for m in ways:
+        write_file(m.backing("f"), b"a" * size)
     time.sleep(0.1)
-    for turn in range(2):
-        assert read_file(m.join("f")) == b"a" * size
+    for m in ways:
+        for turn in range(2):
+            assert read_file(m.join("f")) == b"a" * size
     # By then nobody looks after what is closed.
     time.sleep(1.2)
-    with open(m.join("f"), "rb") as stream:
-        with mmap.mmap(stream.fileno(), size, prot=mmap.PROT_READ) as view:
-            assert view[:] == b"a" * size
-            with open(m.backing("f"), "r+b") as outside:
-                outside.write(b"b" * size)
-            wait_for(lambda: view[:] == b"b" * size, 1.5, "the change")
+    for m in ways:
+        with open(m.join("f"), "rb") as stream:
+            with mmap.mmap(stream.fileno(), size, prot=mmap.PROT_READ) as view:
+                assert view[:] == b"a" * size
+                with open(m.backing("f"), "r+b") as outside:
+                    outside.write(b"b" * size)
+                wait_for(lambda: view[:] == b"b" * size, 1.5, f"the change with {m.options}")
 
 
 def test_outside_sees_every_write_at_once(m):
@@ -288,33 +300,53 @@ def test_copy_range_under_a_reader(m):
             assert view[:] == expected
 
 
-@pytest.mark.parametrize("rotation", ["same name", "next name"])
-@pytest.mark.parametrize("options", [(), ("transport=dev", "passthrough=off")], ids=["", "plain"])
-def test_snapshots_that_are_rotated(scratch, mount, options, rotation):
+class Rotated:
+    """A subvolume, a mount of where it lies, and the last snapshot of it."""
+
+    def __init__(self, scratch, mount, options, same_name):
+        self.source = scratch.directory("rotated", "btrfs")
+        self.volume = os.path.join(self.source, "volume")
+        run("btrfs", "subvolume", "create", self.volume)
+        self.m = mount(*options, source=self.source)
+        self.same_name, self.name, self.kept = same_name, "snapshot", None
+
+    def rotate(self, turn, data):
+        write_file(os.path.join(self.volume, "f"), data)
+        if turn:
+            run("btrfs", "subvolume", "delete", os.path.join(self.source, self.name))
+            self.name = self.name if self.same_name else f"snapshot{turn}"
+        run("btrfs", "subvolume", "snapshot", self.volume, os.path.join(self.source, self.name))
+
+    def look(self, data):
+        path = self.m.join(self.name, "f")
+        assert read_file(path) == data
+        assert os.stat(path).st_size == len(data)
+        self.close()
+        self.kept = os.open(path, os.O_RDWR | os.O_APPEND)
+        os.write(self.kept, b", appended")
+        assert read_file(os.path.join(self.source, self.name, "f")) == data + b", appended"
+
+    def close(self):
+        if self.kept is not None:
+            os.close(self.kept)
+            self.kept = None
+
+
+def test_snapshots_that_are_rotated(scratch, mount):
     """btrfs gives the next snapshot the device number of the last one; its files have all the same."""
-    source = scratch.directory("rotated", "btrfs")
-    volume = os.path.join(source, "volume")
-    run("btrfs", "subvolume", "create", volume)
-    m = mount(*options, source=source)
-    name = "snapshot"
-    kept = None
+    # All in the same order each time, so that the numbers that are free come to whom they came from.
+    all_ways = [Rotated(scratch, mount, options, same_name) for same_name in (True, False)
+                for options in ((), ("transport=dev", "passthrough=off"))]
     for turn in range(3):
         data = f"turn {turn}".encode()
-        write_file(os.path.join(volume, "f"), data)
-        if turn:
-            run("btrfs", "subvolume", "delete", os.path.join(source, name))
-            name = name if rotation == "same name" else f"snapshot{turn}"
-        run("btrfs", "subvolume", "snapshot", volume, os.path.join(source, name))
+        for one in all_ways:
+            one.rotate(turn, data)
         # The kernel may believe what it was told of the name for so long.
         time.sleep(1.1)
-        assert read_file(m.join(name, "f")) == data
-        assert os.stat(m.join(name, "f")).st_size == len(data)
-        if kept is not None:
-            os.close(kept)
-        kept = os.open(m.join(name, "f"), os.O_RDWR | os.O_APPEND)
-        os.write(kept, b", appended")
-        assert read_file(os.path.join(source, name, "f")) == data + b", appended"
-    os.close(kept)
+        for one in all_ways:
+            one.look(data)
+    for one in all_ways:
+        one.close()
 
 
 def test_files_of_several_filesystems_passed_through_as_one(scratch, mount):

@@ -5,12 +5,11 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
 
 import pytest
 
 import util_sys
-from util import Child, wait_for, write_file
+from util import Child, run, wait_for, write_file
 from util_databases import MariaDB, Postgres
 
 pytestmark = [pytest.mark.daemon, pytest.mark.limit(200)]
@@ -22,12 +21,29 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def fresh(scratch):
+    """fresh(class) gives the data directory of a server that has not run yet, made once."""
+    made = {}
+
+    def of(kind):
+        if kind not in made:
+            one = kind(os.path.join(scratch.directory("fresh"), "data"))
+            one.create()
+            one.close()
+            made[kind] = one.data
+        return made[kind]
+
+    return of
+
+
 @pytest.fixture
-def server():
-    """server(class, data) gives one that is ended with the test."""
+def server(fresh):
+    """server(class, data) gives one with a new data directory, that is ended with the test."""
     made = []
 
     def make(kind, data):
+        run("cp", "-a", fresh(kind), data)
         made.append(kind(data))
         return made[-1]
 
@@ -52,7 +68,6 @@ def test_postgresql(mount, server, variant):
     """A load, an immediate shutdown in the middle of another, recovery: every table agrees."""
     m = mount(*VARIANTS[variant])
     postgres = server(Postgres, m.join("data"))
-    postgres.create()
     postgres.start()
     postgres.pgbench("-i", "-q", "-s", "2")
     done = postgres.pgbench("-c", "4", "-j", "2", "-t", "60", "-n")
@@ -62,7 +77,9 @@ def test_postgresql(mount, server, variant):
                            "-c", "4", "-j", "2", "-T", "30", "-n", "postgres"],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(2)
+        # Those of before and some more, as another connection sees them.
+        wait_for(lambda: int(postgres.query("select count(*) from pgbench_history").stdout) > 300, 20,
+                 "transactions")
         assert load.poll() is None
         postgres.shut_down_immediately()
         load.wait(30)
@@ -103,7 +120,6 @@ def test_mariadb_with_o_direct(mount, server, scratch, variant):
     """What was committed before the server was killed is there when it has recovered."""
     m = mount(*VARIANTS[variant])
     mariadb = server(MariaDB, m.join("data"))
-    mariadb.create()
     mariadb.start()
     mariadb.query("create database db; create table db.t (who int, n int, filler text, "
                   "primary key (who, n)) engine=innodb")

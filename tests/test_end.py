@@ -10,7 +10,8 @@ import time
 import pytest
 
 import util_sys
-from util import Child, clock, pattern, read_file, wait_for, write_file, write_large
+from util import (Child, clock, pattern, read_file, wait_for, wait_for_waiters, write_file,
+                  write_large)
 from util_mount import lanefs_mounts, uring_parameter
 
 pytestmark = pytest.mark.daemon
@@ -112,6 +113,13 @@ def load():
         child.close()
 
 
+def wait_for_load(m):
+    """Until the readers have read more than the file, the writer has saved, and who waits waits."""
+    wait_for(lambda: m.stats()["reads"]["bytes"] > 64 << 20, 20, "readers")
+    wait_for(lambda: os.path.exists(m.backing("w.done")), 20, "the writer")
+    wait_for_waiters(m.backing("f"), 1)
+
+
 def test_lazy_unmount_under_readers(m, load):
     """Readers with an open file go on; the daemon ends by itself after the last of them."""
     fd = os.open(m.join("f"), os.O_RDONLY)
@@ -153,7 +161,7 @@ def test_signal_under_load(m, load, number):
     with Open(m) as held:
         children = [load(read_for_ever, held.root), load(read_one_descriptor, held.reader),
                     load(write_for_ever, held.root), load(wait_for_lock, held.root)]
-        time.sleep(0.5)
+        wait_for_load(m)
         assert all(child.poll() is None for child in children)
         sent = clock()
         m.process.send_signal(number)
@@ -177,7 +185,7 @@ def test_sudden_death_under_load(m, load):
         children = [load(read_for_ever, held.root), load(read_for_ever, held.root),
                     load(read_one_descriptor, held.reader), load(write_for_ever, held.root),
                     load(wait_for_lock, held.root)]
-        time.sleep(0.5)
+        wait_for_load(m)
         assert all(child.poll() is None for child in children)
         killed = clock()
         m.process.kill()

@@ -13,7 +13,8 @@ LANESIM = os.path.join(BUILD, "tools", "lanesim")
 
 @pytest.fixture(scope="module")
 def table():
-    return run(LANESIM, "--table", "--length", "150000", timeout=200).stdout
+    # Longer, there is less for it to have lost until it has learned.
+    return run(LANESIM, "--table", "--length", "100000", timeout=200).stdout
 
 
 @pytest.mark.limit(220)

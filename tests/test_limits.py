@@ -36,6 +36,15 @@ def make_tree(base, directories=100):
             os.close(fd)
 
 
+@pytest.fixture(scope="module")
+def tree(scratch):
+    """A directory with all of the tree, for tests that change nothing in it."""
+    path = scratch.directory("tree")
+    make_tree(path)
+    yield path
+    run("rm", "-rf", path)
+
+
 def walk(base, read_every=1):
     seen = 0
     for directory, _, names in os.walk(base):
@@ -60,9 +69,8 @@ def test_descriptor_limit_is_raised(mount):
 
 
 @pytest.mark.limit(120)
-def test_few_descriptors_and_many_files(mount):
-    m = mount(nofile=256)
-    make_tree(m.backing())
+def test_few_descriptors_and_many_files(mount, tree):
+    m = mount(nofile=256, source=tree)
     assert walk(m.path) == 20000
     assert sum(map(len, m.descriptors())) <= 256
     assert walk(m.path, 10) == 20000
@@ -261,14 +269,12 @@ def test_very_deep_without_handles(mount):
 
 
 @pytest.mark.limit(120)
-def test_memory_of_a_known_file(mount):
+def test_memory_of_a_known_file(mount, tree):
     """A large tree costs under 300 bytes per known inode, and descriptors within the limit."""
-    m = mount(nofile=1000)
+    m = mount(nofile=1000, source=tree)
     if not m.stats()["handles"]["available"]:
         pytest.skip("no file handles: " + m.stats()["handles"]["reason"])
-    make_tree(m.backing())
-    write_file(m.backing("warm"), b"x")
-    read_file(m.join("warm"))
+    read_file(m.join("d00", "f000"))
     before = m.memory()
     known = 0
     for directory, _, names in os.walk(m.path):

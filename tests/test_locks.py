@@ -11,7 +11,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, Peer, wait_for, write_file
+from util import Child, Peer, at_once, wait_for, wait_for_waiters, write_file
 from util_sys import lock_conflict, ofd_lock, posix_lock
 
 READ, WRITE, UNLOCK = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
@@ -133,7 +133,7 @@ def test_posix_lock_falls_with_a_close_while_another_thread_waits(pair):
             thread = threading.Thread(target=posix_lock, daemon=True,
                                       args=(stream.fileno(), WRITE, 10, 10, True))
             thread.start()
-            time.sleep(0.2)
+            wait_for_waiters(holder, 1)
             os.read(seen[0], 1)
             second.close()
             thread.join(20)
@@ -313,17 +313,21 @@ def test_open_file_description_lock_is_gone_once_it_is_closed(m, hop):
 
 def test_open_file_description_lock_outlives_an_earlier_close(m, hop):
     """The kernel gives the number of an open file again before it tells of the file's close."""
-    write_file(m.join("f"), b"x")
-    with open(m.join("f"), "r+b") as other:
-        for turn in range(100):
-            with open(m.join("f"), "r+b") as stream:
-                ofd_lock(stream.fileno(), WRITE)
-                for _ in range(2):
-                    with pytest.raises(OSError) as caught:
-                        ofd_lock(other.fileno(), WRITE)
-                    assert caught.value.errno in BUSY
-            if not turn % 3:
-                hop(turn // 3)
+    def lock(name):
+        write_file(m.join(name), b"x")
+        with open(m.join(name), "r+b") as other:
+            for turn in range(25):
+                with open(m.join(name), "r+b") as stream:
+                    ofd_lock(stream.fileno(), WRITE)
+                    for _ in range(2):
+                        with pytest.raises(OSError) as caught:
+                            ofd_lock(other.fileno(), WRITE)
+                        assert caught.value.errno in BUSY
+                if not turn % 3:
+                    hop(turn // 3)
+
+    # A refusal is waited for, once in each turn: locks_grace().
+    at_once(lock, ["f", "g", "h", "i"])
 
 
 def test_flock(pair):
@@ -380,7 +384,9 @@ def test_waiting_lock_is_granted(pair, function, args):
         unlock = (fcntl.LOCK_UN,) if function is fcntl.flock else (UNLOCK,)
         function(stream.fileno(), *args)
         with waiting_child(other, function, *args) as child:
-            time.sleep(0.3)
+            wait_for_waiters(holder, 1)
+            # Some looks for a signal to it (fs/lock-wait.c).
+            time.sleep(0.05)
             assert child.poll() is None
             released = time.monotonic()
             function(stream.fileno(), *unlock)
@@ -405,7 +411,7 @@ def test_forty_waiters(m, function, args):
         function(stream.fileno(), *args)
         children = [Child(add) for _ in range(40)]
         try:
-            time.sleep(0.5)
+            wait_for_waiters(m.join("f"), 40)
             write_file(m.join("meanwhile"), b"y" * 100000)
             assert len(os.listdir(m.path)) == 2
             assert all(child.poll() is None for child in children)
@@ -432,17 +438,17 @@ def test_waiting_lock_is_interrupted_by_a_signal(pair, function, args):
         def ring(*_):
             raise Alarm
         signal.signal(signal.SIGUSR1, ring)
-        with open(other, "r+b") as stream:
-            try:
+        try:
+            with open(other, "r+b") as stream:
                 function(stream.fileno(), *args)
-            except Alarm:
-                return "interrupted"
-            return "taken"
+        except Alarm:
+            return "interrupted"
+        return "taken"
 
     with open(holder, "r+b") as stream:
         function(stream.fileno(), *args)
         with Child(wait) as child, Child(wait) as killed:
-            time.sleep(0.3)
+            wait_for_waiters(holder, 2)
             child.signal(signal.SIGUSR1)
             assert child.result(5) == "interrupted"
             killed.signal(signal.SIGKILL)
@@ -465,7 +471,7 @@ def test_lock_with_threads(m):
 
         thread = threading.Thread(target=second, daemon=True)
         thread.start()
-        time.sleep(0.2)
+        wait_for_waiters(m.join("f"), 1)
         order.append("first")
         fcntl.flock(one, fcntl.LOCK_UN)
         thread.join(5)
@@ -514,7 +520,7 @@ def test_two_readers_that_both_want_to_write(m):
         posix_lock(stream.fileno(), READ, 0, 0)
         with Child(first) as child:
             os.read(first_reads, 1)
-            time.sleep(0.3)
+            wait_for_waiters(m.join("f"), 1)
             with pytest.raises(OSError) as caught:
                 posix_lock(stream.fileno(), WRITE, 0, 0, True)
             assert caught.value.errno == errno.EDEADLK

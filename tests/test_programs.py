@@ -289,7 +289,7 @@ def test_build_of_lanefs_on_the_mount(mount):
             not glob.glob(SOURCE_TREE + "/subprojects/*/include/fuse_lowlevel.h")):
         pytest.skip("no libfuse 3.18.3 here: run tools/bootstrap")
     m = mount("threshold=1M", over=True) if not NATIVE else mount()
-    run("rsync", "-a", "--exclude=.git", SOURCE_TREE + "/", m.join("src/"))
+    run("rsync", "-a", "--exclude=.git", "--exclude=/build*/", SOURCE_TREE + "/", m.join("src/"))
     built = m.join("build")
     run("meson", "setup", "--buildtype=debug", "-Doptimization=0", built, m.join("src"),
         timeout=100)

@@ -64,7 +64,7 @@ def test_large_directory(m):
 
 def test_seek_and_tell(m):
     names = many(3000)
-    fill(m.path, names)
+    fill(m.backing(), names)
     with Directory(m.path) as directory:
         places = []
         while True:
@@ -86,7 +86,7 @@ def test_seek_and_tell(m):
 
 def test_entries_that_stay_are_seen_once_while_others_change(m):
     stay, go = many(4000), [f"gone-{index}" for index in range(2000)]
-    fill(m.path, stay + go)
+    fill(m.backing(), stay + go)
 
     def change():
         order = random.Random(2)
@@ -137,7 +137,7 @@ def test_listing_is_fresh_after_every_change(m):
 
 def test_long_names_in_a_large_directory(m):
     names = [f"{index:04d}" + "n" * 251 for index in range(2500)]
-    fill(m.path, names)
+    fill(m.backing(), names)
     assert sorted(os.listdir(m.path)) == names
 
 

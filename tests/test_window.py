@@ -26,6 +26,29 @@ def m(request, mount):
     return mount("lane=direct", f"transport={request.param}")
 
 
+@pytest.fixture(scope="module")
+def large(scratch):
+    """A directory with files that are only read, named by their sizes: to write them anew for each
+    test would take most of its time.  Its path, and the SHA-256 of each file by its name."""
+    path = scratch.directory("large")
+    digests = {name: write_large(os.path.join(path, name), size) for name, size in
+               (("64M", 64 * M), ("96M+", 96 * M + 12345), ("128M", 128 * M), ("256M", 256 * M))}
+    settle(*[os.path.join(path, name) for name in digests])
+    yield path, digests
+    run("rm", "-r", path)
+
+
+@pytest.fixture
+def over_large(mount, large):
+    """over_large(option, ...) gives a mount of that directory, which knows nothing of earlier ones."""
+    return lambda *options: mount(*options, "state=off", source=large[0])
+
+
+@pytest.fixture(params=["io_uring", "dev"])
+def reading(request, over_large):
+    return over_large("lane=direct", f"transport={request.param}")
+
+
 def settle(*paths):
     """Old enough that its times tell it from any later version."""
     for path in paths:
@@ -41,11 +64,10 @@ def cost(m, before):
 
 
 @pytest.mark.parametrize("size", [8 * K, 100000, 128 * K, 1 * M, 3 * M])
-def test_sequential_reads_each_byte_once(m, size):
-    digest = write_large(m.backing("f"), 96 * M + 12345)
-    settle(m.backing("f"))
+def test_sequential_reads_each_byte_once(reading, large, size):
+    m = reading
     before = m.stats()["reads"]
-    assert sha256(m.join("f"), size) == digest
+    assert sha256(m.join("96M+"), size) == large[1]["96M+"]
     asked, read = cost(m, before)
     assert asked == 96 * M + 12345
     assert read <= 1.05 * asked
@@ -55,12 +77,11 @@ def test_sequential_reads_each_byte_once(m, size):
 
 
 @pytest.mark.parametrize("size", [4 * K, 64 * K, 256 * K, 4 * M])
-def test_random_reads_cost_what_they_ask(m, size):
-    write_large(m.backing("f"), 256 * M)
-    settle(m.backing("f"))
+def test_random_reads_cost_what_they_ask(reading, size):
+    m = reading
     chance = random.Random(size)
     before = m.stats()["reads"]
-    with open(m.join("f"), "rb", buffering=0) as stream:
+    with open(m.join("256M"), "rb", buffering=0) as stream:
         for _ in range(max(60, min(1000, 64 * M // size))):
             stream.seek(chance.randrange(0, 256 * M - size, 4 * K))
             assert len(stream.read(size)) == size
@@ -68,12 +89,11 @@ def test_random_reads_cost_what_they_ask(m, size):
     assert read <= 1.1 * asked
 
 
-def test_ten_readers_in_step_read_once(m):
-    write_large(m.backing("f"), 64 * M)
-    settle(m.backing("f"))
+def test_ten_readers_in_step_read_once(reading):
+    m = reading
     before = m.stats()["reads"]
-    fds = [os.open(m.join("f"), os.O_RDONLY) for _ in range(10)]
-    with open(m.backing("f"), "rb") as other:
+    fds = [os.open(m.join("64M"), os.O_RDONLY) for _ in range(10)]
+    with open(m.backing("64M"), "rb") as other:
         while expected := other.read(128 * K):
             for fd in fds:
                 assert os.read(fd, 128 * K) == expected
@@ -99,11 +119,10 @@ def test_a_hundred_readers(mount):
     assert window["hits"] + window["waits"] > 0
 
 
-def test_stride(m):
-    write_large(m.backing("f"), 256 * M)
-    settle(m.backing("f"))
+def test_stride(reading):
+    m = reading
     before = m.stats()["reads"]
-    with open(m.join("f"), "rb", buffering=0) as stream, open(m.backing("f"), "rb") as other:
+    with open(m.join("256M"), "rb", buffering=0) as stream, open(m.backing("256M"), "rb") as other:
         for offset in range(0, 250 * M, M):
             assert os.pread(stream.fileno(), 64 * K, offset) == \
                 os.pread(other.fileno(), 64 * K, offset)
@@ -112,11 +131,10 @@ def test_stride(m):
     assert m.stats()["window"]["hits"] + m.stats()["window"]["waits"] > 200
 
 
-def test_interleaved_streams_on_one_descriptor(m):
-    write_large(m.backing("f"), 128 * M)
-    settle(m.backing("f"))
+def test_interleaved_streams_on_one_descriptor(reading):
+    m = reading
     before = m.stats()["reads"]
-    with open(m.join("f"), "rb", buffering=0) as stream, open(m.backing("f"), "rb") as other:
+    with open(m.join("128M"), "rb", buffering=0) as stream, open(m.backing("128M"), "rb") as other:
         for offset in range(0, 24 * M, 128 * K):
             for place in (0, 31 * M, 70 * M + 1234, 101 * M):
                 assert os.pread(stream.fileno(), 128 * K, place + offset) == \
@@ -224,16 +242,15 @@ def test_outside_changes_are_seen_within_a_second(m):
     os.close(fd)
 
 
-def test_closed_window_waits_for_a_reopening_then_goes(m):
-    write_large(m.backing("f"), 64 * M)
-    settle(m.backing("f"))
+def test_closed_window_waits_for_a_reopening_then_goes(reading):
+    m = reading
     met = 0
     for _ in range(5):
-        fd = os.open(m.join("f"), os.O_RDONLY)
+        fd = os.open(m.join("64M"), os.O_RDONLY)
         for at in range(0, 8 * M, 128 * K):
             os.pread(fd, 128 * K, at)
         os.close(fd)
-        fd = os.open(m.join("f"), os.O_RDONLY)
+        fd = os.open(m.join("64M"), os.O_RDONLY)
         before = m.stats()["window"]
         os.pread(fd, 128 * K, 8 * M)
         after = m.stats()["window"]
@@ -287,16 +304,15 @@ def test_pool_exhausted(mount):
 
 
 @pytest.mark.parametrize("transport", ["io_uring", "dev"])
-def test_unmount_with_reads_in_flight(mount, transport):
+def test_unmount_with_reads_in_flight(over_large, transport):
     for turn in range(5):
-        m = mount("lane=direct", f"transport={transport}")
-        write_large(m.backing("f"), 64 * M)
-        util_sys.drop_pages(m.backing("f"))
+        m = over_large("lane=direct", f"transport={transport}")
+        util_sys.drop_pages(m.backing("64M"))
 
         def read():
             try:
                 while True:
-                    sha256(m.join("f"))
+                    sha256(m.join("64M"))
             except OSError as error:
                 return error.errno
 
@@ -308,12 +324,11 @@ def test_unmount_with_reads_in_flight(mount, transport):
         m.wait_end(10)
 
 
-def test_threads_on_one_descriptor(m):
-    digest = write_large(m.backing("f"), 64 * M)
-    settle(m.backing("f"))
-    with open(m.backing("f"), "rb") as stream:
+def test_threads_on_one_descriptor(reading):
+    m = reading
+    with open(m.backing("64M"), "rb") as stream:
         content = stream.read()
-    fd = os.open(m.join("f"), os.O_RDONLY)
+    fd = os.open(m.join("64M"), os.O_RDONLY)
     wrong, lock, place = [], threading.Lock(), [0]
 
     def read():
@@ -333,7 +348,7 @@ def test_threads_on_one_descriptor(m):
     for thread in threads:
         thread.join(60)
     os.close(fd)
-    assert digest and not wrong
+    assert not wrong
     asked, read_bytes = cost(m, before)
     assert read_bytes <= 1.3 * asked
 
@@ -344,14 +359,12 @@ def cached_pages(*files):
 
 @pytest.mark.parametrize("how", ["sendfile", "mmap"])
 @pytest.mark.parametrize("passthrough", ["auto", "off"])
-def test_nothing_is_left_in_page_caches(mount, how, passthrough):
-    m = mount("lane=direct", "transport=io_uring", f"passthrough={passthrough}")
-    write_large(m.backing("f"), 128 * M)
-    settle(m.backing("f"))
-    util_sys.drop_pages(m.backing("f"))
+def test_nothing_is_left_in_page_caches(over_large, how, passthrough):
+    m = over_large("lane=direct", "transport=io_uring", f"passthrough={passthrough}")
+    util_sys.drop_pages(m.backing("128M"))
     most = 0
-    with open(m.backing("f"), "rb") as native:
-        with open(m.join("f"), "rb") as stream:
+    with open(m.backing("128M"), "rb") as native:
+        with open(m.join("128M"), "rb") as stream:
             if how == "sendfile":
                 ends = os.pipe()
                 at = 0
@@ -370,7 +383,7 @@ def test_nothing_is_left_in_page_caches(mount, how, passthrough):
         def left():
             # All goes with the last close only, and looking opens it.
             time.sleep(0.2)
-            with open(m.join("f"), "rb") as stream:
+            with open(m.join("128M"), "rb") as stream:
                 return cached_pages(stream, native) * util_sys.PAGE
 
         wait_for(lambda: left() < 2 * M, 2, "dropped")

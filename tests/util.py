@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Processes, waiting and test data: helpers that know nothing of lanefs."""
+import concurrent.futures
 import contextlib
 import faulthandler
 import fcntl
+import functools
 import hashlib
 import os
 import pickle
@@ -59,6 +61,17 @@ def wait_for(condition, seconds, what, longest=0.01):
             raise AssertionError(f"not within {seconds:.1f} s: {what}")
         time.sleep(pause)
         pause = min(pause * 1.5, longest)
+
+
+def wait_for_waiters(path, count):
+    """Until so many wait for locks of the file: in the kernel, for themselves or in lanefs."""
+    mark = f":{os.stat(path).st_ino} "
+
+    def waiting():
+        with open("/proc/locks") as stream:
+            return sum(" -> " in line and mark in line for line in stream) == count
+
+    wait_for(waiting, 10, f"{count} who wait")
 
 
 def run(*argv, timeout=60, check=True, **kwargs):
@@ -270,6 +283,13 @@ def as_user(uid, function, *args, gid=None, groups=(), umask=None):
     raise value
 
 
+def at_once(function, each):
+    """function(one) for each of them, in threads: for what is mostly waiting."""
+    with concurrent.futures.ThreadPoolExecutor(len(each)) as pool:
+        for _ in pool.map(function, each):
+            pass
+
+
 def outcome(function, *args):
     """The result, or the errno name of its failure: for comparing two filesystems."""
     try:
@@ -278,6 +298,7 @@ def outcome(function, *args):
         return os.strerror(error.errno)
 
 
+@functools.lru_cache(maxsize=4, typed=True)
 def pattern(size, seed=0):
     """Bytes that no shifted or repeated part of themselves can stand for."""
     return random.Random(seed).randbytes(size)

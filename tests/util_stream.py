@@ -19,8 +19,8 @@ WINDOW = 8 * MIB
 # What a reader may have in front of it, and what comes until it is looked at again.
 SLACK = 20 * MIB
 BACKINGS = ["ext4", "xfs", "btrfs"]
-# Their images would not hold more.
-LARGE = 96 * MIB
+# Enough to be told from what may be resident, WINDOW and SLACK.
+LARGE = 64 * MIB
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 
