@@ -78,14 +78,21 @@ static struct call_pace *pace_of(const struct call *call, struct lanefs *fs)
 
 static unsigned int call_threads; /* atomic, that have carried one out */
 
-/* This thread's, in begun. */
-static unsigned int own_place(void)
+/* A free place in begun for a call, the thread's own if that is; NULL: all are taken. */
+static int64_t *take_place(struct call_pace *pace, int64_t begin)
 {
-	static _Thread_local unsigned int place;
+	static _Thread_local unsigned int own;
 
-	if (!place)
-		place = atomic_add(call_threads, 1);
-	return place % CALL_THREADS;
+	if (!own)
+		own = atomic_add(call_threads, 1);
+	for (unsigned int i = 0; i < CALL_THREADS; i++) {
+		int64_t *place = &pace->begun[(own + i) % CALL_THREADS], none = 0;
+
+		if (__atomic_compare_exchange_n(place, &none, begin, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return place;
+	}
+	return NULL;
 }
 
 /* Whether some call has been under way for longer than so many us. */
@@ -108,17 +115,17 @@ static void run(struct call *call)
 	int64_t begin = g_get_monotonic_time(), end;
 	bool watched = !call->waits && begin < atomic_read(pace->watched);
 	struct used before = watched ? used_by_thread() : (struct used){ 0 };
-	int64_t *here = &pace->begun[own_place()];
-	int64_t wait;
+	int64_t wait, *here;
 
 	if (call->waits) {
 		call->run(call);
 		return;
 	}
-	atomic_write(*here, begin);
+	here = take_place(pace, begin);
 	call->run(call);
 	end = g_get_monotonic_time();
-	atomic_write(*here, 0);
+	if (here)
+		atomic_write(*here, 0);
 	if (end - begin < LONG_US)
 		return;
 	wait = watched ? waited(end - begin, before) : 0;

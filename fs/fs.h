@@ -47,7 +47,7 @@ struct residency_totals {               /* all atomic */
  */
 enum call_kind { CALL_FOR_NAMES, CALL_FOR_FILES, CALL_FOR_CHANGES, CALL_KINDS };
 
-/* More threads than that share a place, and one that hangs may not be seen. */
+/* Of more calls at the same time some are not counted, and one that hangs may not be seen. */
 #define CALL_THREADS 64
 
 /* Of the requests for metadata of a kind, see call.c.  All atomic; times in us on the monotonic clock. */
@@ -55,7 +55,7 @@ struct call_pace {
 	int64_t watched;        /* until then it is looked whether a long one waits */
 	int64_t slow;           /* until then workers carry them out */
 	int64_t wait;           /* us, of the last ones that waited, the longest */
-	int64_t begun[CALL_THREADS]; /* by thread, when the one began that it carries out, 0: none */
+	int64_t begun[CALL_THREADS]; /* when those that are carried out began, 0: none */
 };
 
 struct lanefs {

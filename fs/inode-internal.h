@@ -25,9 +25,10 @@ int inode_open_path(int dir_fd, const char *name);
 
 /* --- with inodes->lock held --- */
 
-/* The inode of an object, NULL when it is not known. */
 /* The one whose name or handle does not count, whether or not it is of that handle. */
 struct inode *inodes_find_alone_locked(struct inodes *inodes, const struct backing_key *key);
+
+/* The inode of an object, NULL when it is not known. */
 struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key *key);
 
 /* Back from being retained, before a reference is taken. */
@@ -41,10 +42,11 @@ void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *nam
 void inode_index_locked(struct inodes *inodes, struct inode *inode);
 void inode_unindex_locked(struct inodes *inodes, struct inode *inode);
 
-/* Whether its descriptor, which has no users, may be closed to make room. */
-void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);
 /* Another object has its key, so it is gone.  To be freed after unlocking, NULL while it is in use. */
 struct inode *inode_displace_locked(struct inodes *inodes, struct inode *inode);
+
+/* Whether its descriptor, which has no users, may be closed to make room. */
+void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);
 void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode);
 
 /* fd becomes inode's, which has none. */
