@@ -61,8 +61,10 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 		inode_revive_locked(inodes, inode);
 	} else {
 		/* Its handle counts only beside another that looks the same. */
-		if (key->handle & BACKING_KEY_WEAK && !inodes_find_alone_locked(inodes, key))
+		if (key->handle & BACKING_KEY_WEAK && !inodes_find_alone_locked(inodes, key)) {
+			fresh->alone = key->handle;
 			fresh->key.handle = 0;
+		}
 		fresh->id = table_add(&inodes->table, fresh);
 		if (fresh->id) {
 			inode = g_steal_pointer(&fresh);

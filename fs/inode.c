@@ -121,11 +121,14 @@ struct inode *inodes_find_alone_locked(struct inodes *inodes, const struct backi
 	return find_exact_locked(inodes, &alone);
 }
 
-/* Of an inode whose handle does not count: it is as it was for as long as a descriptor is held. */
-static bool may_have_handle_locked(const struct inode *inode, const struct backing_key *key)
+/*
+ * Of an inode whose handle does not count: that is as it was for as long as a descriptor is held, by an open
+ * file at least.  After that it may have another, and the same object be another inode.
+ */
+static bool has_handle_locked(const struct inode *inode, const struct backing_key *key)
 {
-	return !(key->handle & BACKING_KEY_WEAK) || inode->fd < 0 ||
-	       backing_hash_handle(inode->fd, "", BACKING_KEY_WEAK) == key->handle;
+	return !(key->handle & BACKING_KEY_WEAK) || inode->alone == key->handle ||
+	       (inode->fd >= 0 && backing_hash_handle(inode->fd, "", BACKING_KEY_WEAK) == key->handle);
 }
 
 struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key *key)
@@ -135,7 +138,7 @@ struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key
 	if (inode || !(key->handle & (BACKING_KEY_NAME | BACKING_KEY_WEAK)))
 		return inode;
 	inode = inodes_find_alone_locked(inodes, key);
-	return inode && may_have_handle_locked(inode, key) ? inode : NULL;
+	return inode && has_handle_locked(inode, key) ? inode : NULL;
 }
 
 bool inodes_is(struct inodes *inodes, struct inode *inode, const struct backing_key *key)
@@ -152,7 +155,7 @@ bool inodes_is(struct inodes *inodes, struct inode *inode, const struct backing_
 	if (!(key->handle & BACKING_KEY_WEAK) || inode->key.handle)
 		return false;
 	g_mutex_lock(&inodes->lock);
-	is = may_have_handle_locked(inode, key);
+	is = has_handle_locked(inode, key);
 	g_mutex_unlock(&inodes->lock);
 	return is;
 }

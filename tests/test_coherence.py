@@ -360,9 +360,15 @@ def test_files_of_several_filesystems_passed_through_as_one(scratch, mount):
             run("mount", "-t", "tmpfs", "none", name)
             write_file(os.path.join(name, "f"), os.path.basename(name).encode())
         run("bindfs", base, source)
-        m = mount(source=source)
+        os.mkdir(os.path.join(base, "many"))
+        for number in range(300):
+            write_file(os.path.join(base, "many", str(number)), b"")
+        m = mount(source=source, nofile=256)
         for _ in range(2):
             assert read_file(m.join("one", "f")) == b"one"
+            # By then the daemon has no descriptor of it any more.
+            for entry in os.scandir(m.join("many")):
+                entry.stat()
             assert read_file(m.join("other", "f")) == b"other"
         with open(m.join("other", "f"), "ab") as stream:
             stream.write(b", more")
