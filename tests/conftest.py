@@ -35,10 +35,10 @@ def pytest_configure(config):
                                 f"building there: no {LANEFS!r}")
 
 
-# What takes a minute or more, the longest first: files are given to processes in that order, and
-# one of these at the end would be waited for alone.
-LONG = ["mapped", "limits", "notify", "policy_learn", "stream", "battery", "o_direct", "readdir", "soak",
-        "programs", "lanectl", "write", "databases", "window"]
+# What takes half a minute or more, the longest first: files are given to processes in that order,
+# and one of these at the end would be waited for alone.
+LONG = ["stream", "limits", "soak", "window", "programs", "battery", "lanectl", "databases", "stress",
+        "lanes", "readdir", "mapped"]
 # Keeps all processors busy by itself, which would disturb what looks at times beside it.
 LAST = "lanesim"
 
