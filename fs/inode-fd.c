@@ -114,6 +114,7 @@ static int inode_adopt_fd(struct inodes *inodes, struct inode *inode, int fd)
 	g_mutex_lock(&inodes->lock);
 	if (inode->fd < 0) {
 		inode_set_fd_locked(inodes, inode, fd);
+		inode_renew_handle_locked(inode);
 		inode->fd_users++;
 		other = inodes_excess_fd_locked(inodes);
 	} else {

@@ -49,6 +49,9 @@ struct inode *inode_displace_locked(struct inodes *inodes, struct inode *inode);
 void inode_set_idle_locked(struct inodes *inodes, struct inode *inode);
 void inode_unset_idle_locked(struct inodes *inodes, struct inode *inode);
 
+/* It was found again by its name, and a handle that does not last may be another now. */
+void inode_renew_handle_locked(struct inode *inode);
+
 /* fd becomes inode's, which has none. */
 void inode_set_fd_locked(struct inodes *inodes, struct inode *inode, int fd);
 

@@ -122,8 +122,8 @@ struct inode *inodes_find_alone_locked(struct inodes *inodes, const struct backi
 }
 
 /*
- * Of an inode whose handle does not count: that is as it was for as long as a descriptor is held, by an open
- * file at least.  After that it may have another, and the same object be another inode.
+ * Of an inode whose handle does not count: that is as it was when a descriptor was last opened for as long as
+ * that or an open file holds it.  After that it may have another, and the same object be another inode.
  */
 static bool has_handle_locked(const struct inode *inode, const struct backing_key *key)
 {
@@ -139,6 +139,14 @@ struct inode *inodes_find_locked(struct inodes *inodes, const struct backing_key
 		return inode;
 	inode = inodes_find_alone_locked(inodes, key);
 	return inode && has_handle_locked(inode, key) ? inode : NULL;
+}
+
+void inode_renew_handle_locked(struct inode *inode)
+{
+	uint64_t hash = inode->alone ? backing_hash_handle(inode->fd, "", BACKING_KEY_WEAK) : 0;
+
+	if (hash)
+		inode->alone = hash;
 }
 
 bool inodes_is(struct inodes *inodes, struct inode *inode, const struct backing_key *key)

@@ -349,6 +349,40 @@ def test_snapshots_that_are_rotated(scratch, mount):
         one.close()
 
 
+def test_file_that_a_filesystem_below_has_forgotten(scratch, mount):
+    """It has another handle then; while it is open it stays one file, descriptors or not."""
+    need("bindfs")
+    base, source = scratch.directory("forgetful"), scratch.directory("passed")
+    write_file(os.path.join(base, "f"), b"old")
+    os.mkdir(os.path.join(base, "many"))
+    for number in range(300):
+        write_file(os.path.join(base, "many", str(number)), b"")
+    try:
+        run("bindfs", base, source)
+        m = mount("passthrough=off", source=source, nofile=256)
+
+        def close_idle():
+            for _ in range(2):
+                for entry in os.scandir(m.join("many")):
+                    entry.stat()
+
+        known = os.open(m.join("f"), os.O_PATH)
+        close_idle()
+        run("mount", "-i", "-o", "remount", source)
+        with open(f"/proc/self/fd/{known}", "r+b", buffering=0) as one:
+            close_idle()
+            # Until the kernel asks for the name again.
+            time.sleep(1.1)
+            with open(m.join("f"), "r+b", buffering=0) as other, \
+                 mmap.mmap(one.fileno(), 3) as stores, mmap.mmap(other.fileno(), 3) as loads:
+                stores[:] = b"new"
+                assert loads[:] == b"new"
+        os.close(known)
+        assert m.close() == []
+    finally:
+        run("umount", "-l", source, check=False)
+
+
 def test_files_of_several_filesystems_passed_through_as_one(scratch, mount):
     """What a FUSE filesystem passes through has the numbers it has there, each of them several times."""
     need("bindfs")
