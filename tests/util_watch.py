@@ -11,7 +11,6 @@ import mmap
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -31,15 +30,16 @@ class Beat:
     """
 
     def __init__(self, fd):
-        self._memory = mmap.mmap(fd, mmap.PAGESIZE)
+        # Value and last beat, each read and written as a whole: struct.pack_into() clears them first.
+        self._memory = memoryview(mmap.mmap(fd, mmap.PAGESIZE)).cast("d")
         self._set(time.monotonic(), time.monotonic())
 
     def time(self):
-        value, last = struct.unpack_from("dd", self._memory)
+        value, last = self._memory[0], self._memory[1]
         return value + max(0, time.monotonic() - last - DEAD)
 
     def late(self):
-        return PAUSE + LATE < time.monotonic() - struct.unpack_from("d", self._memory, 8)[0] < DEAD
+        return PAUSE + LATE < time.monotonic() - self._memory[1] < DEAD
 
     def start(self):
         self._lock = threading.Lock()
@@ -48,8 +48,8 @@ class Beat:
             threading.Thread(target=self._run, args=(cpu,), daemon=True).start()
 
     def _set(self, value, last):
-        struct.pack_into("d", self._memory, 0, value)
-        struct.pack_into("d", self._memory, 8, last)
+        self._memory[0] = value
+        self._memory[1] = last
 
     def _run(self, cpu):
         os.sched_setaffinity(0, {cpu})
