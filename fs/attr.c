@@ -141,9 +141,11 @@ double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *a
 void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		struct fuse_entry_param *entry)
 {
+	fuse_ino_t nodeid = inode_nodeid(&fs->inodes, inode);
+
 	*entry = (struct fuse_entry_param){
-		.ino = inode->id,
-		.generation = inode->id == FUSE_ROOT_ID ? 0 : fs->generation,
+		.ino = nodeid,
+		.generation = nodeid == FUSE_ROOT_ID ? 0 : fs->generation,
 		.attr = *attr,
 		.attr_timeout = attr_timeout(fs, inode, attr),
 		.entry_timeout = fs->config->attr_timeout,
@@ -160,7 +162,7 @@ void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 void attr_forget(struct lanefs *fs, struct inode *inode)
 {
 	/* A negative offset leaves the pages alone and so waits for nobody (fuse_reverse_inval_inode). */
-	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, -1, 0);
+	fuse_lowlevel_notify_inval_inode(fs->se, inode_nodeid(&fs->inodes, inode), -1, 0);
 }
 
 static int set_mode(int fd, mode_t mode)

@@ -183,7 +183,7 @@ bool computed_obey(struct lanefs *fs, fuse_req_t req, fuse_ino_t ino, const char
 {
 	struct deferred *deferred;
 
-	if (strcmp(name, XATTR_PREFIX "reload") || ino != FUSE_ROOT_ID)
+	if (strcmp(name, XATTR_PREFIX "reload") || inodes_peek(&fs->inodes, ino) != fs->inodes.root)
 		return false;
 	if (!may_administer(req)) {
 		fuse_reply_err(req, EPERM);

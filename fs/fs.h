@@ -80,6 +80,9 @@ struct lanefs {
 	void (*ready)(void *data);      /* fixed */
 	void *ready_data;               /* fixed */
 
+	pid_t root_mounter;             /* atomic, looks the root up again, 0: nobody; see mount-root.h */
+	const char *no_root_acl;        /* atomic, why the kernel does not keep the root's, NULL: it does; static */
+
 	struct inodes inodes;
 	struct table files;             /* of struct file */
 	struct table dirs;              /* of struct dir */

@@ -242,6 +242,7 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	inodes->root = inode_new(&key, attr.st_mode, &handle);
 	inodes->root->id = table_add(&inodes->table, inodes->root);
 	g_assert(inodes->root->id == FUSE_ROOT_ID);
+	inodes->root_nodeid = FUSE_ROOT_ID;
 	inodes->root->refs = 1;
 	inodes->root->name = g_strdup("");
 	inode_set_fd_locked(inodes, inodes->root, fd);
@@ -249,8 +250,27 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	return 0;
 }
 
+int inodes_prepare_root(struct inodes *inodes)
+{
+	inodes->root_again = table_add(&inodes->table, inodes->root);
+	return inodes->root_again ? 0 : -ENOMEM;
+}
+
+void inodes_move_root(struct inodes *inodes, bool again)
+{
+	__atomic_store_n(&inodes->root_nodeid, again ? inodes->root_again : FUSE_ROOT_ID, __ATOMIC_RELAXED);
+}
+
+fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode)
+{
+	if (inode != inodes->root)
+		return inode->id;
+	return __atomic_load_n(&inodes->root_nodeid, __ATOMIC_RELAXED);
+}
+
 void inodes_finish(struct inodes *inodes)
 {
+	table_remove(&inodes->table, inodes->root_again);
 	table_foreach(&inodes->table, inode_free_alone);
 	g_hash_table_unref(inodes->by_key);
 	g_clear_pointer(&inodes->by_handle, g_hash_table_unref);

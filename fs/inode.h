@@ -87,7 +87,9 @@ struct inodes {
 	unsigned int fds_max;    /* fixed */
 	unsigned int fds_files[2]; /* fixed, from those numbers on they are not for open files, directories */
 	uint32_t round;          /* L, counts calls of inodes_close_idle() */
-	struct inode *root;      /* fixed */
+	struct inode *root;      /* fixed; its id is FUSE_ROOT_ID */
+	uint64_t root_again;     /* fixed, another id of it, 0: none */
+	uint64_t root_nodeid;    /* atomic, that of the two by which the kernel knows it, see mount-root.h */
 };
 
 /*
@@ -97,6 +99,16 @@ struct inodes {
  */
 int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_most);
 void inodes_finish(struct inodes *inodes);
+
+/*
+ * Gives the root another id besides, which inodes_move_root() makes the one that the kernel is told.
+ * Before requests.  0 or -ENOMEM.
+ */
+int inodes_prepare_root(struct inodes *inodes);
+void inodes_move_root(struct inodes *inodes, bool again);
+
+/* The id by which the kernel knows it: what it is told of an inode goes there.  Any thread. */
+fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode);
 
 /* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE. */
 struct inode *inodes_peek(struct inodes *inodes, fuse_ino_t id);

@@ -25,6 +25,7 @@
 #include "worker.h"
 #include "thread.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
@@ -110,6 +111,24 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 		return NULL;
 	}
 	return fs;
+}
+
+void lanefs_expect_root(struct lanefs *fs, pid_t pid)
+{
+	if (pid < 0) {
+		atomic_write(fs->no_root_acl, pid == -EPERM ? "that needs CAP_SYS_ADMIN" : "no process for it");
+		return;
+	}
+	atomic_write(fs->no_root_acl, "it is just being mounted");
+	if (!inodes_prepare_root(&fs->inodes))
+		atomic_write(fs->root_mounter, pid);
+}
+
+void lanefs_root_mounted(struct lanefs *fs, int err)
+{
+	atomic_write(fs->root_mounter, 0);
+	inodes_move_root(&fs->inodes, !err);
+	atomic_write(fs->no_root_acl, err ? "the root could not be mounted beneath its first mount" : NULL);
 }
 
 void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data)

@@ -18,6 +18,7 @@
 #include "policy/config.h"
 
 #include <fuse_lowlevel.h>
+#include <sys/types.h>
 
 struct lanefs;
 
@@ -47,6 +48,12 @@ void lanefs_reload(struct lanefs *fs);
  * the mount answers.  Set before lanefs_start().
  */
 void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data);
+
+/* Before lanefs_start(): what mount_root_begin() says of the process that looks the root up again. */
+void lanefs_expect_root(struct lanefs *fs, pid_t pid);
+
+/* It has ended: 0 when what it found is what is mounted now, else -errno.  Any thread. */
+void lanefs_root_mounted(struct lanefs *fs, int err);
 
 /* no_io_uring: why the transport is not asked to be io_uring ("" when it is); copied.  0 or -errno. */
 int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring);

@@ -127,7 +127,7 @@ static int link_fd(int fd, int dir_fd, const char *name)
 struct expiry {
 	struct work work;
 	struct lanefs *fs;
-	uint64_t parent;
+	fuse_ino_t dir;
 	char *name;
 };
 
@@ -138,8 +138,8 @@ static void expire_run(struct work *work)
 	size_t length = strlen(expiry->name);
 
 	/* Before Linux 6.2 a name cannot expire, only go. */
-	if (fuse_lowlevel_notify_expire_entry(se, expiry->parent, expiry->name, length) == -ENOSYS)
-		fuse_lowlevel_notify_inval_entry(se, expiry->parent, expiry->name, length);
+	if (fuse_lowlevel_notify_expire_entry(se, expiry->dir, expiry->name, length) == -ENOSYS)
+		fuse_lowlevel_notify_inval_entry(se, expiry->dir, expiry->name, length);
 	later_end(expiry->fs);
 	g_free(expiry->name);
 	g_free(expiry);
@@ -149,14 +149,14 @@ static void expire_run(struct work *work)
  * The kernel looks the name up again when it is used next.  By a worker: the kernel takes the directory's
  * lock, which whoever is being answered may hold.
  */
-static void expire_name(struct lanefs *fs, uint64_t parent, const char *name)
+static void expire_name(struct lanefs *fs, const struct inode *dir, const char *name)
 {
 	struct expiry *expiry;
 
 	if (!later_begin(fs))
 		return;
 	expiry = g_new(struct expiry, 1);
-	*expiry = (struct expiry){ { expire_run }, fs, parent, g_strdup(name) };
+	*expiry = (struct expiry){ { expire_run }, fs, inode_nodeid(&fs->inodes, dir), g_strdup(name) };
 	if (worker_push(fs->worker, &expiry->work))
 		return;
 	later_end(fs);
@@ -205,7 +205,7 @@ int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, con
 		goto out;
 	/* From now on OPEN may mean either name. */
 	if (inode_get_name(&fs->inodes, inode, &old_parent, &old_name))
-		expire_name(fs, old_parent->id, old_name);
+		expire_name(fs, old_parent, old_name);
 	inode_unref(&fs->inodes, old_parent);
 	err = inodes_lookup(&fs->inodes, parent, name, out, attr);
 	if (is_without_means(err))

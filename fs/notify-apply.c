@@ -79,7 +79,7 @@ void notify_note_entry(struct notify *notify, const struct inode *dir, const cha
 	size_t size = strlen(name) + 1;
 	struct notify_entry *entry = g_malloc(sizeof(*entry) + size);
 
-	entry->dir = dir->id;
+	entry->dir = inode_nodeid(&notify->fs->inodes, dir);
 	memcpy(entry->name, name, size);
 	g_hash_table_add(notify->entries, entry);
 }
@@ -95,7 +95,7 @@ static bool tell_inode(struct notify *notify, struct inode *inode, enum notify_w
 		window_changed(notify->fs, inode, 0, -1);
 	atomic_add(notify->counts.invalidations, 1);
 	/* From offset 0, length 0: all pages.  From -1: none, and so nothing to wait for. */
-	return fuse_lowlevel_notify_inval_inode(se, inode->id, contents ? 0 : -1, 0) != -ENOENT;
+	return fuse_lowlevel_notify_inval_inode(se, inode_nodeid(&notify->fs->inodes, inode), contents ? 0 : -1, 0) != -ENOENT;
 }
 
 /*
@@ -154,7 +154,7 @@ static void tell_all_of(struct notify *notify, struct inode *inode, bool *severa
 	struct inode *dir;
 
 	if (inode_get_name(&notify->fs->inodes, inode, &dir, &name)) {
-		tell_entry(notify, dir->id, name);
+		tell_entry(notify, inode_nodeid(&notify->fs->inodes, dir), name);
 		inode_unref(&notify->fs->inodes, dir);
 	}
 	*several |= inode_has_several_names(&notify->fs->inodes, inode);

@@ -6,6 +6,7 @@
 #include "background.h"
 #include "lanefs.h"
 #include "log.h"
+#include "mount-root.h"
 #include "session-args.h"
 #include "supervisor.h"
 #include "transport.h"
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct session {
@@ -23,7 +25,9 @@ struct session {
 	struct fuse_session *se;           /* fixed */
 	struct supervisor *supervisor;     /* fixed before the loop */
 	GMutex drain_lock;
-	bool ready;                        /* INIT's thread, then the main thread after the loop */
+	pid_t root_mounter;                /* fixed before the loop, 0: none */
+	int awaited;                       /* atomic: INIT, and the root's mount, until all is ready */
+	bool ready;                        /* who finds nothing awaited, then the main thread after the loop */
 	bool drained;                      /* protected by drain_lock */
 };
 
@@ -85,13 +89,14 @@ static void session_queue_end(void *data)
 	session_drain(data);
 }
 
-/* On the thread that takes INIT. */
-static void session_ready(void *data)
+static void session_ready(struct session *session)
 {
-	struct session *session = data;
 	const struct session_setup *setup = session->setup;
-	g_autofree char *kept = log_kept();
+	g_autofree char *kept = NULL;
 
+	if (__atomic_sub_fetch(&session->awaited, 1, __ATOMIC_ACQ_REL))
+		return;
+	kept = log_kept();
 	if (kept)
 		g_warning("%s", kept);
 	session->ready = true;
@@ -100,6 +105,44 @@ static void session_ready(void *data)
 	       setup->io_uring ? "io_uring" : "/dev/fuse");
 	if (setup->report >= 0)
 		background_report_ready(setup->report);
+}
+
+/* On the thread that takes INIT. */
+static void session_initialized(void *data)
+{
+	session_ready(data);
+}
+
+/* On the supervisor's thread. */
+static void session_root_mounted(void *data, int status)
+{
+	struct session *session = data;
+	struct mount *mount = session->setup->mount;
+	int err = WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+
+	if (!err)
+		err = mount_remember(mount);
+	lanefs_root_mounted(session->fs, err);
+	if (err)
+		g_info("%s: its ACL is asked for at every lookup: %s", mount->mountpoint,
+		       g_strerror(-err));
+	session_ready(session);
+}
+
+/* Before there are threads. */
+static void session_mount_root(struct session *session)
+{
+	const struct session_setup *setup = session->setup;
+	pid_t pid;
+
+	session->awaited = 1;
+	pid = setup->config->acl ? mount_root_begin(setup->mount) : 0;
+	if (pid)
+		lanefs_expect_root(session->fs, pid);
+	if (pid > 0) {
+		session->root_mounter = pid;
+		session->awaited++;
+	}
 }
 
 /* What a program run by libfuse (fusermount3, mount) wrote to stderr, NULL: nothing. */
@@ -174,13 +217,16 @@ static bool session_open(struct session *session)
 		session_fail_in_libfuse(session, "unmounted before it was ready");
 		return false;
 	}
+	session_mount_root(session);
 	return true;
 }
 
 /* On the supervisor's thread. */
 static void session_hangup(void *data)
 {
-	lanefs_reload(data);
+	const struct session *session = data;
+
+	lanefs_reload(session->fs);
 }
 
 #define NO_THREAD \
@@ -189,17 +235,25 @@ static void session_hangup(void *data)
 static bool session_start(struct session *session)
 {
 	const struct session_setup *setup = session->setup;
+	struct supervisor_setup supervisor = {
+		.se = session->se,
+		.mount = setup->mount,
+		.report = setup->report,
+		.child = session->root_mounter,
+		.child_ended = session_root_mounted,
+		.hangup = session_hangup,
+		.data = session,
+	};
 	int result;
 
-	lanefs_on_ready(session->fs, session_ready, session);
+	lanefs_on_ready(session->fs, session_initialized, session);
 	lanefs_on_reload(session->fs, setup->reload, setup->reload_data);
 	result = lanefs_start(session->fs, session->se, setup->no_io_uring);
 	if (result) {
 		session_fail_at_mountpoint(session, result == -EAGAIN ? NO_THREAD : g_strerror(-result));
 		return false;
 	}
-	session->supervisor = supervisor_new(session->se, setup->mount, setup->report,
-					     session_hangup, session->fs);
+	session->supervisor = supervisor_new(&supervisor);
 	if (!session->supervisor) {
 		session_fail_at_mountpoint(session, g_strerror(errno));
 		return false;

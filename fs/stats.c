@@ -195,6 +195,7 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	json_add_text(builder, "reason", io_uring ? "" : no_io_uring(fs));
 	json_builder_end_object(builder);
 	add_available(builder, "passthrough", "available", fs->no_passthrough);
+	add_available(builder, "root_acl", "kept", atomic_read(fs->no_root_acl));
 	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);
 	add_available(builder, "direct", "io_uring", ring_no_io_uring(fs->ring));
 	add_available(builder, "page_out", "available", residency_no_page_out(fs));

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,23 +26,24 @@ enum {
 	POLL_REPORT,
 	POLL_END,
 	POLL_CLOSED,
+	POLL_CHILD,
 	POLL_COUNT,
 };
 
 /* "own": the supervisor's thread only, then who joined it. */
 struct supervisor {
-	struct fuse_session *se;          /* fixed */
-	struct mount *mount;              /* fixed */
+	struct supervisor_setup setup;    /* fixed */
+	struct fuse_session *se;          /* fixed, setup's */
+	struct mount *mount;              /* fixed, setup's */
 	GThread *thread;                  /* fixed */
 	int signal_fd, end_fd, closed_fd; /* fixed */
+	int child_fd;                     /* fixed, -1: no child */
 	struct pollfd polled[POLL_COUNT]; /* own; fd -1: has happened */
 	GThread *closer;                  /* own; NULL: not ending yet */
 	int64_t deadline;                 /* own; us, 0: not ending */
 	bool asked;                       /* own */
 	bool connected;                   /* own until there is a closer, then fixed */
 	bool ready;                       /* atomic */
-	void (*hangup)(void *data);       /* fixed */
-	void *hangup_data;                /* fixed */
 };
 
 static void supervisor_signals(sigset_t *set)
@@ -120,20 +122,52 @@ static void *supervisor_close(void *data)
 	return NULL;
 }
 
-static void supervisor_ask(struct supervisor *supervisor, const char *why)
+static void supervisor_begin_to_close(struct supervisor *supervisor)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (supervisor->deadline)
-		return;
-	g_info("%s: %s, ending", supervisor->mount->mountpoint, why);
-	supervisor->asked = true;
-	supervisor->deadline = g_get_monotonic_time() + SUPERVISOR_PATIENCE_MS * 1000;
 	supervisor->closer = g_thread_try_new("closer", supervisor_close, supervisor, &error);
 	if (!supervisor->closer) {
 		mount_detach(supervisor->mount);
 		fuse_session_exit(supervisor->se);
 	}
+}
+
+static bool supervisor_has_child(const struct supervisor *supervisor)
+{
+	return supervisor->polled[POLL_CHILD].fd >= 0;
+}
+
+static void supervisor_ask(struct supervisor *supervisor, const char *why)
+{
+	if (supervisor->deadline)
+		return;
+	g_info("%s: %s, ending", supervisor->mount->mountpoint, why);
+	supervisor->asked = true;
+	supervisor->deadline = g_get_monotonic_time() + SUPERVISOR_PATIENCE_MS * 1000;
+	if (!supervisor_has_child(supervisor))
+		supervisor_begin_to_close(supervisor);
+}
+
+static void supervisor_child_ended(struct supervisor *supervisor)
+{
+	int status;
+
+	if (waitpid(supervisor->setup.child, &status, 0) != supervisor->setup.child)
+		status = -1;
+	supervisor->setup.child_ended(supervisor->setup.data, status);
+	if (supervisor->deadline)
+		supervisor_begin_to_close(supervisor);
+}
+
+/* The loop has ended, and nothing is left to do. */
+static bool supervisor_is_done(const struct supervisor *supervisor)
+{
+	if (supervisor->polled[POLL_END].fd >= 0)
+		return false;
+	if (supervisor->closer)
+		return supervisor->polled[POLL_CLOSED].fd < 0;
+	return !supervisor->deadline || !supervisor_has_child(supervisor);
 }
 
 static void supervisor_signalled(struct supervisor *supervisor)
@@ -143,7 +177,7 @@ static void supervisor_signalled(struct supervisor *supervisor)
 	if (read(supervisor->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP)
-		supervisor->hangup(supervisor->hangup_data);
+		supervisor->setup.hangup(supervisor->setup.data);
 	else
 		supervisor_ask(supervisor, strsignal((int)info.ssi_signo));
 }
@@ -203,9 +237,11 @@ static void *supervisor_run(void *data)
 				supervisor->connected = false;
 			supervisor_ask(supervisor, "unmounted or aborted");
 		}
+		if (supervisor_once(&polled[POLL_CHILD]))
+			supervisor_child_ended(supervisor);
 		supervisor_once(&polled[POLL_CLOSED]);
 		supervisor_once(&polled[POLL_END]);
-		if (polled[POLL_END].fd < 0 && (!supervisor->closer || polled[POLL_CLOSED].fd < 0))
+		if (supervisor_is_done(supervisor))
 			return NULL;
 	}
 }
@@ -217,7 +253,8 @@ static void supervisor_poll(struct supervisor *supervisor, int what, int fd, sho
 
 static void supervisor_free(struct supervisor *supervisor)
 {
-	int err = errno, fds[] = { supervisor->signal_fd, supervisor->end_fd, supervisor->closed_fd };
+	int err = errno, fds[] = { supervisor->signal_fd, supervisor->end_fd, supervisor->closed_fd,
+				 supervisor->child_fd };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(fds); i++)
 		if (fds[i] >= 0)
@@ -226,22 +263,22 @@ static void supervisor_free(struct supervisor *supervisor)
 	errno = err;
 }
 
-struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report,
-				  void (*hangup)(void *data), void *data)
+struct supervisor *supervisor_new(const struct supervisor_setup *setup)
 {
 	struct supervisor *supervisor = g_new0(struct supervisor, 1);
 	sigset_t set;
 
 	supervisor_signals(&set);
-	supervisor->se = se;
-	supervisor->mount = mount;
+	supervisor->setup = *setup;
+	supervisor->se = setup->se;
+	supervisor->mount = setup->mount;
 	supervisor->connected = true;
-	supervisor->hangup = hangup;
-	supervisor->hangup_data = data;
 	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
 	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);
-	if (supervisor->signal_fd < 0 || supervisor->end_fd < 0 || supervisor->closed_fd < 0) {
+	supervisor->child_fd = setup->child ? (int)syscall(SYS_pidfd_open, setup->child, 0) : -1;
+	if (supervisor->signal_fd < 0 || supervisor->end_fd < 0 || supervisor->closed_fd < 0 ||
+	    (setup->child && supervisor->child_fd < 0)) {
 		supervisor_free(supervisor);
 		return NULL;
 	}
@@ -249,9 +286,10 @@ struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, 
 	supervisor_poll(supervisor, POLL_END, supervisor->end_fd, POLLIN);
 	supervisor_poll(supervisor, POLL_CLOSED, supervisor->closed_fd, POLLIN);
 	/* POLLERR when the connection is gone (fs/fuse/dev.c, fuse_dev_poll). */
-	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(se), 0);
+	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(setup->se), 0);
 	/* POLLERR when the reading end is closed. */
-	supervisor_poll(supervisor, POLL_REPORT, report, 0);
+	supervisor_poll(supervisor, POLL_REPORT, setup->report, 0);
+	supervisor_poll(supervisor, POLL_CHILD, supervisor->child_fd, POLLIN);
 	supervisor->thread = thread_start("supervisor", supervisor_run, supervisor);
 	if (!supervisor->thread) {
 		supervisor_free(supervisor);

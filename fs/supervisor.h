@@ -16,6 +16,7 @@
 
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define SUPERVISOR_PATIENCE_MS 1400
 
@@ -27,13 +28,21 @@ struct supervisor;
  */
 void supervisor_block_signals(void);
 
-/*
- * After the mount, before the loop; NULL, with errno, when there are no descriptors for it.
- * report: the descriptor of background.h, or -1.
- * hangup: what SIGHUP does; must not wait.
- */
-struct supervisor *supervisor_new(struct fuse_session *se, struct mount *mount, int report,
-				  void (*hangup)(void *data), void *data);
+struct supervisor_setup {
+	struct fuse_session *se;
+	struct mount *mount;
+	int report;                /* the descriptor of background.h, or -1 */
+	/* A process of ours that is at the mount, 0: none.  Nothing is ended before it has ended. */
+	pid_t child;
+	/* On the supervisor's thread, with its status as waitpid(2) gives it; must not wait. */
+	void (*child_ended)(void *data, int status);
+	/* What SIGHUP does; must not wait. */
+	void (*hangup)(void *data);
+	void *data;
+};
+
+/* After the mount, before the loop; NULL, with errno, when there are no descriptors for it. */
+struct supervisor *supervisor_new(const struct supervisor_setup *setup);
 
 /* On any thread: nobody has to wait for the mount any more. */
 void supervisor_set_ready(struct supervisor *supervisor);

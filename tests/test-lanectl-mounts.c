@@ -45,6 +45,27 @@ static void test_private(void)
 	mount_free(other);
 }
 
+/* The name under which lanefs mounts its root is no directory of the filesystem. */
+static void test_root_name(void)
+{
+	static const char *const cases[][3] = {
+		{ "fuse.lanefs", "/.lanefs-root", "/" },
+		{ "fuse.lanefs", "/.lanefs-root/d", "/d" },
+		{ "fuse.lanefs", "/.lanefs-rooted", "/.lanefs-rooted" },
+		{ "fuse.lanefs", "/d/.lanefs-root", "/d/.lanefs-root" },
+		{ "ext4", "/.lanefs-root", "/.lanefs-root" },
+	};
+
+	for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *line = g_strdup_printf("42 27 0:39 %s /m rw - %s /s rw", cases[i][1],
+							cases[i][0]);
+		struct mount *mount = mount_parse(line);
+
+		g_assert_cmpstr(mount->root, ==, cases[i][2]);
+		mount_free(mount);
+	}
+}
+
 static void test_optional_fields(void)
 {
 	static const char *const lines[] = {
@@ -262,6 +283,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/mounts/line", test_line);
 	g_test_add_func("/mounts/private", test_private);
+	g_test_add_func("/mounts/root-name", test_root_name);
 	g_test_add_func("/mounts/optional-fields", test_optional_fields);
 	g_test_add_func("/mounts/escapes", test_escapes);
 	g_test_add_func("/mounts/empty-source", test_empty_source);

@@ -15,7 +15,8 @@ import pytest
 
 import util_mount
 import util_sys
-from util import NOBODY, clock, need, read_file, run, sysctls_stay, wait_for, write_file
+from util import (NOBODY, as_user, clock, need, outcome, read_file, run, sysctls_stay, wait_for,
+                  write_file)
 from util_mount import LANECTL, LANEFS, lanefs_mounts
 
 pytestmark = pytest.mark.daemon
@@ -392,6 +393,151 @@ def test_over_itself(mount):
     assert m.stats()["source"] == m.stats()["mountpoint"] == m.path
 
 
+@pytest.fixture
+def requests(scratch):
+    """What the kernel asks of a mount while a function runs: the names of the requests."""
+    trace = scratch.directory("trace")
+    try:
+        util_sys.mount("none", trace, "tracefs", 0, None)
+    except OSError:
+        pytest.skip("no tracefs")
+    instance = f"{trace}/instances/lanefs-{os.getpid()}"
+    try:
+        os.mkdir(instance)
+        event = instance + "/events/fuse/fuse_request_send"
+        if not os.path.exists(event):
+            pytest.skip("before Linux 6.12")
+
+        def during(path, function):
+            connection = os.minor(os.stat(path).st_dev)
+            for name, text in (("/filter", f"connection == {connection}"), ("/enable", "1")):
+                with open(event + name, "w") as stream:
+                    stream.write(text)
+            function()
+            with open(event + "/enable", "w") as stream:
+                stream.write("0")
+            with open(instance + "/trace") as stream:
+                return re.findall(r"opcode \d+ \(FUSE_(\w+)\)", stream.read())
+
+        yield during
+    finally:
+        os.rmdir(instance)
+        run("umount", trace)
+
+
+@pytest.mark.parametrize("options", [(), ("transport=dev", "passthrough=off")])
+def test_the_kernel_keeps_the_roots_acl(mount, requests, options):
+    """Who does not own it opens a file without asking for that each time; what it says holds."""
+    need("setfacl")
+    m = mount("attr-timeout=60", *options)
+    if not m.stats()["root_acl"]["kept"]:
+        pytest.skip("before Linux 6.5")
+    os.chmod(m.path, 0o750)
+    run("setfacl", "-m", f"u:{NOBODY}:x", m.path)
+    # Without permissions for the group it has no ACL to be asked for itself.
+    write_file(m.join("f"), b"x", 0o604)
+
+    def read_often():
+        for _ in range(100):
+            assert read_file(m.join("f")) == b"x"
+
+    as_user(NOBODY, read_often)
+    asked = requests(m.path, lambda: as_user(NOBODY, read_often))
+    assert asked.count("OPEN") == 100
+    assert asked.count("GETXATTR") < 5, asked
+    run("setfacl", "-x", f"u:{NOBODY}", m.path)
+    assert as_user(NOBODY, outcome, os.stat, m.join("f")) == "Permission denied"
+
+
+def test_the_root_is_one_directory(mount):
+    """Whichever of its ids it is known by, and its second name is not there."""
+    m = mount("notify=on", "attr-timeout=60", over=True)
+    name = ".lanefs-root"
+    assert not os.path.exists(m.join(name)) and os.listdir(m.path) == []
+    write_file(m.backing(name), b"a file of that name")
+    wait_for(lambda: os.path.exists(m.join(name)), 10, "it is there")
+    assert read_file(m.join(name)) == b"a file of that name"
+    os.unlink(m.join(name))
+    os.mkdir(m.join(name))
+    assert os.stat(m.join(name, "..")).st_ino == os.stat(m.path).st_ino
+    assert os.stat(m.join(name)).st_ino != os.stat(m.path).st_ino
+    os.chmod(m.backing(), 0o711)
+    wait_for(lambda: stat.S_IMODE(os.stat(m.path).st_mode) == 0o711, 10, "the mode is seen")
+    if m.stats()["root_acl"]["kept"]:
+        assert util_mount.mount_root(m.path) in ("/", "/" + name)
+    handle = util_sys.name_to_handle_at(m.path)
+    where = os.open(m.path, os.O_RDONLY | os.O_DIRECTORY)
+    again = util_sys.open_by_handle_at(where, handle, os.O_RDONLY)
+    assert os.path.samestat(os.fstat(where), os.fstat(again))
+    os.close(again)
+    os.close(where)
+
+
+def test_root_that_cannot_be_mounted_again(mount):
+    """Everything is as it was, and says so."""
+    m = mount("notify=on", "attr-timeout=60", enter=lambda: util_sys.refuse_system_call(
+        util_sys.SYS_MOVE_MOUNT, errno.EPERM))
+    kept = m.stats()["root_acl"]
+    if not kept["kept"]:
+        assert "beneath" in kept["reason"]
+        line = f"{m.path}: no ACL of the root kept by the kernel: {kept['reason']}"
+        assert line in util_mount.lanectl_on_all(m.path, "status").stdout.splitlines()
+    assert util_mount.mount_root(m.path) == "/"
+    assert not os.path.exists(m.join(".lanefs-root"))
+    write_file(m.backing("f"), b"1")
+    wait_for(lambda: os.path.exists(m.join("f")), 10, "the file is there")
+    os.unlink(m.backing("f"))
+    wait_for(lambda: not os.path.exists(m.join("f")), 10, "the file is gone")
+
+
+def test_mounted_in_other_namespaces_too(scratch, ends):
+    """What is mounted where mounts are shared is one mount in each, and goes from each."""
+    need("unshare")
+    shared = scratch.directory("shared")
+    done = private_namespace('''
+        mount -t tmpfs none "$1" && mount --make-shared "$1" && mkdir "$1"/m "$1"/fifo &&
+        mkfifo "$1"/fifo/1 "$1"/fifo/2 && echo data >"$3"/f
+        unshare -m --propagation shared sh -e -c '
+            echo >"$1"/fifo/1
+            read _ <"$1"/fifo/2
+            grep -c " $1/m " /proc/self/mountinfo
+            cat "$1"/m/f
+            echo >"$1"/fifo/1
+            read _ <"$1"/fifo/2
+            grep -c " $1/m " /proc/self/mountinfo || true' sh "$1" &
+        read _ <"$1"/fifo/1
+        "$2" "$3" "$1"/m
+        grep -c " $1/m " /proc/self/mountinfo
+        echo >"$1"/fifo/2
+        read _ <"$1"/fifo/1
+        umount "$1"/m
+        echo >"$1"/fifo/2
+        wait''', shared, LANEFS, ends[0])
+    assert done.stdout.split() == ["1", "1", "data", "0"], done
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ended_while_it_is_mounted(scratch, number):
+    """At any moment: what is left is a mount without its daemon, or none, and never two."""
+    need("umount")
+    source = scratch.directory("source")
+    write_file(source + "/f", b"x")
+    for turn in range(40):
+        process = subprocess.Popen([LANEFS, "-f", source], stderr=subprocess.DEVNULL)
+        start = clock()
+        while not lanefs_mounts(source) and clock() - start < 10:
+            pass
+        time.sleep(turn * 0.0002)
+        process.send_signal(number)
+        status = process.wait(20)
+        assert status == (0 if number == signal.SIGTERM else -number)
+        if number == signal.SIGKILL:
+            wait_for(lambda: len(lanefs_mounts(source)) <= 1, 5, "one mount is left")
+            run("umount", "-l", source)
+        assert lanefs_mounts(source) == []
+        assert os.listdir(source) == ["f"]
+
+
 def test_parent_of_the_root_is_outside(mount):
     """A handle or .. cannot lead above SOURCE."""
     m = mount()
@@ -523,6 +669,7 @@ def test_mount_by_an_ordinary_user(ends, scratch):
     assert done.stdout.startswith("hello\ncached{"), done.stdout
     stats = json.loads(done.stdout[len("hello\ncached"):])
     assert not stats["passthrough"]["available"] and stats["passthrough"]["reason"]
+    assert not stats["root_acl"]["kept"] and "CAP_SYS_ADMIN" in stats["root_acl"]["reason"]
     assert read_file(ends[0] + "/d/g") == b"hello\n"
     assert os.stat(ends[0] + "/d/g").st_uid == NOBODY
     wait_for(lambda: not alive(stats["pid"]), 5, "the daemon ends")

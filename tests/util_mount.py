@@ -62,6 +62,13 @@ def mount_table():
     return table
 
 
+def mount_root(path):
+    """What of the filesystem on top is mounted there."""
+    with open("/proc/self/mountinfo") as stream:
+        lines = [line.split(" ") for line in stream]
+    return [words[3] for words in lines if words[4] == path][-1]
+
+
 def lanefs_mounts(path):
     return [source for point, fstype, source, _ in mount_table()
             if point == path and fstype == "fuse.lanefs"]
@@ -213,13 +220,16 @@ class Mount:
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.argv} gave {self.process.returncode}: {self.log()}")
             os.stat(self.path)
-            self.stats()
+            wait_for(self._has_its_root, 20, "the root is mounted")
         except BaseException:
             self.process.kill()
             self.unmount_lazily()
             self.watchdog.say("unmount", self.path)
             raise
         self.first_descriptors = self.descriptors()
+
+    def _has_its_root(self):
+        return "just being" not in self.stats()["root_acl"]["reason"]
 
     @property
     def pid(self):

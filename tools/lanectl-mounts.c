@@ -41,6 +41,26 @@ static char *unmangle(const char *field)
 	return g_string_free(out, FALSE);
 }
 
+bool mount_is_lanefs(const struct mount *mount)
+{
+	return !strcmp(mount->type, MOUNT_TYPE_LANEFS);
+}
+
+/* lanefs mounts its root under this name, where it can. */
+#define ROOT_NAME "/.lanefs-root"
+
+static void strip_root_name(char *root)
+{
+	size_t length = strlen(ROOT_NAME);
+
+	if (strncmp(root, ROOT_NAME, length))
+		return;
+	if (root[length] == '/')
+		memmove(root, root + length, strlen(root + length) + 1);
+	else if (!root[length])
+		root[1] = '\0';
+}
+
 /*
  * 36 35 98:0 /root /point rw,noatime shared:1 master:2 - type source rw,errors=continue
  * with any number of optional fields before the "-" (proc(5)).
@@ -75,6 +95,8 @@ struct mount *mount_parse(const char *line)
 	mount->type = unmangle(field[dash + 1]);
 	mount->source = unmangle(field[dash + 2]);
 	mount->super_options = unmangle(field[dash + 3]);
+	if (mount_is_lanefs(mount))
+		strip_root_name(mount->root);
 	return mount;
 }
 
@@ -119,11 +141,6 @@ const struct mount *mounts_cover_of(const GPtrArray *mounts, const struct mount 
 			return other;
 	}
 	return NULL;
-}
-
-bool mount_is_lanefs(const struct mount *mount)
-{
-	return !strcmp(mount->type, MOUNT_TYPE_LANEFS);
 }
 
 bool mount_allows_others(const struct mount *mount)

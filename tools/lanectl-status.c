@@ -140,6 +140,7 @@ static void print_table(const GPtrArray *rows)
 
 		print_reason(row, "passthrough", "passthrough.reason");
 		print_reason(row, "io_uring transport", "transport.reason");
+		print_reason(row, "ACL of the root kept by the kernel", "root_acl.reason");
 		print_reason(row, "file handles", "handles.reason");
 		print_reason(row, "io_uring reads", "direct.reason");
 		print_reason(row, "page-out of mapped files", "page_out.reason");
