@@ -24,10 +24,11 @@ static const int slow_times[CALL_KINDS] = {
 /*
  * A thread that is alone on its processor waits for its own request whoever carries that out, and is
  * spared the switches; unless who comes meanwhile would have to wait for long, or another call does,
- * and may hang.
+ * and may hang.  How long is long: who comes every so often waits for at most that part of it.
  */
 #define ALONE_US (50 * 1000)
-#define ALONE_MOST_US 2000
+#define ALONE_PART 25
+#define ALONE_MOST_US (20 * 1000)
 
 /* Of this request thread: who asked last, and when that last was another than before. */
 static _Thread_local pid_t caller;
@@ -138,8 +139,9 @@ static void run(struct call *call)
 
 static bool is_alone(struct call_pace *pace)
 {
-	return g_get_monotonic_time() - caller_changed > ALONE_US &&
-	       atomic_read(pace->wait) < ALONE_MOST_US && !is_under_way(pace, ALONE_MOST_US);
+	int64_t alone = g_get_monotonic_time() - caller_changed, most = MIN(alone / ALONE_PART, ALONE_MOST_US);
+
+	return alone > ALONE_US && atomic_read(pace->wait) < most && !is_under_way(pace, most);
 }
 
 /* That calls wait shows when one has ended, or is under way for long. */
