@@ -29,8 +29,10 @@ MAIN = (
     ("small", "open+read+close of 64K, hot", "", "open, read 64K, close, hot"),
     ("small", "open+fstat+read+close of 64K, hot", "", "the same with fstat after open"),
     ("small", "stat, cold", "", "stat, cold"),
-    ("protect", "2 streams, read 128K", "", "hot 64K reads next to 2 streams (time)"),
+    ("protect", "2 streams, read 128K", "", "hot 64K reads next to 2 streams, mean time", "mean us"),
+    ("protect", "2 streams, read 128K", "", "the slowest in a hundred of them", "p99 us"),
     ("protect", "2 streams, read 128K", "", "what the 2 streams read meanwhile", "streams MB/s"),
+    ("protect", "2 streams, sendfile", "", "hot 64K reads next to 2 by sendfile, mean time", "mean us"),
     ("serve", "nginx, 320 MB, 16 clients", "cold", "nginx, 320 MB, 16 clients"),
     ("database", "PostgreSQL", "", "PostgreSQL, pgbench"),
     ("database", "MariaDB, O_DIRECT", "", "MariaDB with O_DIRECT"),
@@ -52,18 +54,25 @@ def _index(rows, device="disk"):
             if row["device"] == device and "failed" not in row}
 
 
+def _ratio(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
 def _times(native, rows):
     found = [row and row["against"].get("native") for row in rows]
     return [text.amount(native["median"], native["unit"]),
-            *(f"{ratio['ratio']:.2f}" if ratio else "" for ratio in found)]
+            *(_ratio(ratio["ratio"]) if ratio else "" for ratio in found)]
 
 
 def _beside(native, rows, name):
-    """Of what was measured beside the row's own figure: megabytes a second."""
+    """Of what was measured beside the row's own figure: megabytes a second, or times in us."""
     base = native["extra"].get(name)
     found = [row and row["extra"].get(name) for row in rows]
-    return [f"{base / 1000:.2f} GB/s" if base else "",
-            *(f"{value / base:.2f}" if value and base else "" for value in found)]
+    if not base:
+        return [""] * (1 + len(rows))
+    is_time = name.endswith(" us")
+    return [f"{base:,.0f} us" if is_time else f"{base / 1000:.2f} GB/s",
+            *(_ratio(base / value if is_time else value / base) if value else "" for value in found)]
 
 
 def device(rows):
