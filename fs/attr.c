@@ -141,11 +141,9 @@ double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *a
 void attr_entry(struct lanefs *fs, struct inode *inode, const struct stat *attr,
 		struct fuse_entry_param *entry)
 {
-	fuse_ino_t nodeid = inode_nodeid(&fs->inodes, inode);
-
 	*entry = (struct fuse_entry_param){
-		.ino = nodeid,
-		.generation = nodeid == FUSE_ROOT_ID ? 0 : fs->generation,
+		.ino = inode->id,
+		.generation = inode == fs->inodes.root ? 0 : fs->generation,
 		.attr = *attr,
 		.attr_timeout = attr_timeout(fs, inode, attr),
 		.entry_timeout = fs->config->attr_timeout,

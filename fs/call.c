@@ -24,11 +24,12 @@ static const int slow_times[CALL_KINDS] = {
 /*
  * A thread that is alone on its processor waits for its own request whoever carries that out, and is
  * spared the switches; unless who comes meanwhile would have to wait for long, or another call does,
- * and may hang.  How long is long: who comes every so often waits for at most that part of it.
+ * and may hang.  How long is long: of who comes every so often, at most that part of it.
  */
 #define ALONE_US (50 * 1000)
 #define ALONE_PART 25
 #define ALONE_MOST_US (20 * 1000)
+#define ALONE_HANG_US 2000
 
 /* Of this request thread: who asked last, and when that last was another than before. */
 static _Thread_local pid_t caller;
@@ -139,9 +140,10 @@ static void run(struct call *call)
 
 static bool is_alone(struct call_pace *pace)
 {
-	int64_t alone = g_get_monotonic_time() - caller_changed, most = MIN(alone / ALONE_PART, ALONE_MOST_US);
+	int64_t alone = caller_changed ? g_get_monotonic_time() - caller_changed : 0;
 
-	return alone > ALONE_US && atomic_read(pace->wait) < most && !is_under_way(pace, most);
+	return alone > ALONE_US && atomic_read(pace->wait) < MIN(alone / ALONE_PART, ALONE_MOST_US) &&
+	       !is_under_way(pace, ALONE_HANG_US);
 }
 
 /* That calls wait shows when one has ended, or is under way for long. */

@@ -105,7 +105,7 @@ static int seek_to(struct dir *dir, off_t offset)
 	return dir->next < 0 ? -errno : 0;
 }
 
-static bool is_dot(const char *name)
+bool dir_is_dot(const char *name)
 {
 	return !strcmp(name, ".") || !strcmp(name, "..");
 }
@@ -139,8 +139,10 @@ static size_t add_plus(struct lanefs *fs, fuse_req_t req, struct dir *dir, char 
 	size = fuse_add_direntry_plus(req, NULL, 0, entry->d_name, &param, entry->d_off);
 	if (size > room)
 		return size;
-	if (!is_dot(entry->d_name) &&
-	    !inodes_lookup(&fs->inodes, dir->inode, entry->d_name, &inode, &attr))
+	/* The root is not to be found below itself, see metadata_lookup(). */
+	if (!dir_is_dot(entry->d_name) &&
+	    !inodes_lookup(&fs->inodes, dir->inode, entry->d_name, &inode, &attr) &&
+	    inode != fs->inodes.root)
 		attr_entry(fs, inode, &attr, &param);
 	return fuse_add_direntry_plus(req, out, room, entry->d_name, &param, entry->d_off);
 }

@@ -26,5 +26,8 @@ void dir_free(void *dir);
 ssize_t dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, char *out, size_t size,
 		 off_t offset, bool plus, bool brief);
 
+/* "." or ".." */
+bool dir_is_dot(const char *name);
+
 /* Its descriptor, valid until RELEASEDIR. */
 int dir_fd(struct lanefs *fs, uint64_t id);

@@ -250,27 +250,8 @@ int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int
 	return 0;
 }
 
-int inodes_prepare_root(struct inodes *inodes)
-{
-	inodes->root_again = table_add(&inodes->table, inodes->root);
-	return inodes->root_again ? 0 : -ENOMEM;
-}
-
-void inodes_move_root(struct inodes *inodes, bool again)
-{
-	__atomic_store_n(&inodes->root_nodeid, again ? inodes->root_again : FUSE_ROOT_ID, __ATOMIC_RELAXED);
-}
-
-fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode)
-{
-	if (inode != inodes->root)
-		return inode->id;
-	return __atomic_load_n(&inodes->root_nodeid, __ATOMIC_RELAXED);
-}
-
 void inodes_finish(struct inodes *inodes)
 {
-	table_remove(&inodes->table, inodes->root_again);
 	table_foreach(&inodes->table, inode_free_alone);
 	g_hash_table_unref(inodes->by_key);
 	g_clear_pointer(&inodes->by_handle, g_hash_table_unref);
@@ -279,9 +260,19 @@ void inodes_finish(struct inodes *inodes)
 	g_mutex_clear(&inodes->lock);
 }
 
+void inodes_set_root(struct inodes *inodes, uint64_t nodeid)
+{
+	__atomic_store_n(&inodes->root_nodeid, nodeid, __ATOMIC_RELAXED);
+}
+
+fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode)
+{
+	return inode == inodes->root ? __atomic_load_n(&inodes->root_nodeid, __ATOMIC_RELAXED) : inode->id;
+}
+
 struct inode *inodes_peek(struct inodes *inodes, fuse_ino_t id)
 {
-	return table_get(&inodes->table, id);
+	return id == INODES_ROOT_AGAIN ? inodes->root : table_get(&inodes->table, id);
 }
 
 struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id)
@@ -289,7 +280,7 @@ struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id)
 	struct inode *inode;
 
 	g_mutex_lock(&inodes->lock);
-	inode = table_get(&inodes->table, id);
+	inode = inodes_peek(inodes, id);
 	if (inode) {
 		inode_revive_locked(inodes, inode);
 		inode->refs++;

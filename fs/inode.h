@@ -29,6 +29,12 @@
 
 #define INODES_RETAINED_MAX 65536
 
+/*
+ * The root's other id, see mount-root.h; the same in every mount, as FUSE_ROOT_ID is, so that the root's file
+ * handle outlives it.  No other inode has it: there is no such slot in a table.
+ */
+#define INODES_ROOT_AGAIN UINT64_C(0xffffffff)
+
 struct inode_mode;
 
 struct inode {
@@ -87,9 +93,8 @@ struct inodes {
 	unsigned int fds_max;    /* fixed */
 	unsigned int fds_files[2]; /* fixed, from those numbers on they are not for open files, directories */
 	uint32_t round;          /* L, counts calls of inodes_close_idle() */
-	struct inode *root;      /* fixed; its id is FUSE_ROOT_ID */
-	uint64_t root_again;     /* fixed, another id of it, 0: none */
-	uint64_t root_nodeid;    /* atomic, that of the two by which the kernel knows it, see mount-root.h */
+	struct inode *root;      /* fixed */
+	uint64_t root_nodeid;    /* atomic, by which of its two ids the kernel knows it */
 };
 
 /*
@@ -100,14 +105,10 @@ struct inodes {
 int inodes_init(struct inodes *inodes, int source_fd, bool noatime, unsigned int fds_most);
 void inodes_finish(struct inodes *inodes);
 
-/*
- * Gives the root another id besides, which inodes_move_root() makes the one that the kernel is told.
- * Before requests.  0 or -ENOMEM.
- */
-int inodes_prepare_root(struct inodes *inodes);
-void inodes_move_root(struct inodes *inodes, bool again);
+/* By which id the kernel knows the root: FUSE_ROOT_ID, as at first, or INODES_ROOT_AGAIN.  Any thread. */
+void inodes_set_root(struct inodes *inodes, uint64_t nodeid);
 
-/* The id by which the kernel knows it: what it is told of an inode goes there.  Any thread. */
+/* The id by which the kernel knows it, and by which it is told something about it.  Any thread. */
 fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode);
 
 /* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE. */

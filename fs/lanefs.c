@@ -115,20 +115,21 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 
 void lanefs_expect_root(struct lanefs *fs, pid_t pid)
 {
-	if (pid < 0) {
-		atomic_write(fs->no_root_acl, pid == -EPERM ? "that needs CAP_SYS_ADMIN" : "no process for it");
-		return;
-	}
-	atomic_write(fs->no_root_acl, "it is just being mounted");
-	if (!inodes_prepare_root(&fs->inodes))
-		atomic_write(fs->root_mounter, pid);
+	atomic_write(fs->root_mounter, pid);
 }
 
-void lanefs_root_mounted(struct lanefs *fs, int err)
+void lanefs_root_looked_up(struct lanefs *fs, bool found)
 {
 	atomic_write(fs->root_mounter, 0);
-	inodes_move_root(&fs->inodes, !err);
-	atomic_write(fs->no_root_acl, err ? "the root could not be mounted beneath its first mount" : NULL);
+	if (found)
+		return;
+	inodes_set_root(&fs->inodes, FUSE_ROOT_ID);
+	lanefs_no_root_acl(fs, "the root could not be looked up by its other id");
+}
+
+void lanefs_no_root_acl(struct lanefs *fs, const char *why)
+{
+	atomic_write(fs->no_root_acl, why);
 }
 
 void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data)
@@ -149,18 +150,6 @@ void lanefs_reload(struct lanefs *fs)
 	live_reload_later(fs);
 }
 
-/* The mount's own device number, without a request to ourselves (AT_STATX_DONT_SYNC). */
-static uint64_t device_of(const char *mountpoint)
-{
-	struct statx stx;
-	struct stat attr;
-
-	if (backing_statx(AT_FDCWD, mountpoint, 0, AT_STATX_DONT_SYNC, &stx))
-		return 0;
-	backing_stat_from_statx(&stx, &attr);
-	return attr.st_dev;
-}
-
 /*
  * glibc keeps what was freed: by thread, half a MiB each, which is half of a small control group,
  * and buffers of requests, once they have taught it that such sizes come again.
@@ -172,10 +161,10 @@ static void keep_little(void)
 	mallopt(M_TRIM_THRESHOLD, BUFFER_LEAST);
 }
 
-int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring)
+int lanefs_start(struct lanefs *fs, struct fuse_session *se, uint64_t dev, const char *no_io_uring)
 {
 	fs->se = se;
-	fs->inodes.backing.own_dev = device_of(fs->mountpoint);
+	fs->inodes.backing.own_dev = dev;
 	g_free(fs->no_io_uring);
 	fs->no_io_uring = g_strdup(no_io_uring);
 	/* The daemon acts for callers of other groups, and must not be in one itself. */

@@ -49,14 +49,20 @@ void lanefs_reload(struct lanefs *fs);
  */
 void lanefs_on_ready(struct lanefs *fs, void (*ready)(void *data), void *data);
 
-/* Before lanefs_start(): what mount_root_begin() says of the process that looks the root up again. */
+/* Before lanefs_start(): that process is about to look the root up again, see mount-root.h. */
 void lanefs_expect_root(struct lanefs *fs, pid_t pid);
 
-/* It has ended: 0 when what it found is what is mounted now, else -errno.  Any thread. */
-void lanefs_root_mounted(struct lanefs *fs, int err);
+/* It has, and whether it found it.  Any thread, before anybody else sees the mount. */
+void lanefs_root_looked_up(struct lanefs *fs, bool found);
 
-/* no_io_uring: why the transport is not asked to be io_uring ("" when it is); copied.  0 or -errno. */
-int lanefs_start(struct lanefs *fs, struct fuse_session *se, const char *no_io_uring);
+/* Why the kernel does not keep the root's ACL, for statistics: static. */
+void lanefs_no_root_acl(struct lanefs *fs, const char *why);
+
+/*
+ * dev: the mount's own device.  no_io_uring: why the transport is not asked to be io_uring ("" when it is);
+ * copied.  0 or -errno.
+ */
+int lanefs_start(struct lanefs *fs, struct fuse_session *se, uint64_t dev, const char *no_io_uring);
 
 /*
  * No request is handed to another thread any more, and those that were get their

@@ -14,6 +14,7 @@
 #include "options.h"
 #include "probe.h"
 #include "session.h"
+#include "session-args.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -91,6 +92,18 @@ static int main_serve(const struct options *options, struct session_setup *setup
 	return session_run(setup);
 }
 
+/*
+ * mount -a takes a line of fstab for one that is not mounted when what is mounted is not the root of its
+ * filesystem (libmount, mnt_table_is_fs_mounted()), as it is not here (mount-root.h).
+ */
+static bool main_is_done(const struct options *options, const struct mount *mount, const GError *error)
+{
+	g_autofree char *name = session_fsname(options->config, mount);
+
+	return options->helper && g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST) &&
+	       mount_is_named(mount, name);
+}
+
 static int main_mount(struct options *options)
 {
 	g_autoptr(GError) error = NULL;
@@ -100,10 +113,11 @@ static int main_mount(struct options *options)
 				      .reload = main_reload, .reload_data = options};
 	int status = EXIT_FAILURE;
 
-	if (!mount_init(&mount, options->source, options->mountpoint, &error) ||
-	    !probe_device(&error) ||
-	    !probe_uring(options->config->transport, &setup.io_uring, &no_io_uring, &error) ||
-	    !probe_threads(setup.io_uring, &error)) {
+	if (!mount_init(&mount, options->source, options->mountpoint, &error)) {
+		status = main_is_done(options, &mount, error) ? EXIT_SUCCESS : main_fail(error, status);
+	} else if (!probe_device(&error) ||
+		   !probe_uring(options->config->transport, &setup.io_uring, &no_io_uring, &error) ||
+		   !probe_threads(setup.io_uring, &error)) {
 		main_fail(error, status);
 	} else if (options->check_only) {
 		status = EXIT_SUCCESS;

@@ -84,7 +84,7 @@ static void attr_result(struct call *call, int err, struct inode *inode)
 	call->deferred.answer = answer_attr;
 }
 
-/* See mount-root.h: nobody else gets to know of it, nor is it told apart for longer than it takes. */
+/* See mount-root.h. */
 static bool is_root_again(const struct call *call)
 {
 	pid_t mounter = atomic_read(fs_of(call)->root_mounter);
@@ -94,37 +94,30 @@ static bool is_root_again(const struct call *call)
 	       !strcmp(call->name, MOUNT_ROOT_NAME);
 }
 
-static void lookup_root_again(struct call *call)
-{
-	struct inodes *inodes = &fs_of(call)->inodes;
-	struct inode *inode;
-	int err = inodes_lookup(inodes, inodes->root, ".", &inode, &call->attr);
-
-	if (!err)
-		inodes_move_root(inodes, true);
-	entry_result(call, err, inode);
-	call->entry.entry_timeout = 0;
-}
-
 void metadata_lookup(struct call *call)
 {
 	struct lanefs *fs = fs_of(call);
 	/* By file handle, also of what the kernel has forgotten. */
 	struct inode *inode, *parent = inodes_get(&fs->inodes, call->ino);
+	const char *name;
+	bool again;
 	int err;
 
 	if (!parent) {
 		call->deferred.result = -ESTALE;
 		return;
 	}
-	if (is_root_again(call)) {
-		lookup_root_again(call);
-		inode_unref(&fs->inodes, parent);
-		return;
-	}
-	err = inodes_lookup(&fs->inodes, parent, call->name, &inode, &call->attr);
+	again = is_root_again(call);
+	name = again ? "." : call->name;
+	err = inodes_lookup(&fs->inodes, parent, name, &inode, &call->attr);
 	inode_unref(&fs->inodes, parent);
 	entry_result(call, err, inode);
+	if (err || inode != fs->inodes.root || !dir_is_dot(name))
+		return;
+	/* As any other entry, where SOURCE is mounted below itself, the kernel refuses FUSE_ROOT_ID with EIO. */
+	if (again)
+		inodes_set_root(&fs->inodes, INODES_ROOT_AGAIN);
+	call->entry.ino = inode_nodeid(&fs->inodes, inode);
 }
 
 void metadata_getattr(struct call *call)

@@ -48,15 +48,21 @@ static const char *mount_remedy(int err)
  * AT_STATX_DONT_SYNC: a FUSE mount's root is described from what the kernel
  * has, no request is sent (fs/fuse/dir.c, fuse_update_get_attr).
  */
-static int mount_identify(const char *path, unsigned int id_mask, struct mount_id *out)
+static int mount_identify_at(int dir, const char *path, int flags, unsigned int id_mask,
+			     struct mount_id *out)
 {
 	struct statx info;
 
-	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, id_mask, &info))
+	if (statx(dir, path, flags | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, id_mask, &info))
 		return -errno;
 	out->id = info.stx_mask & id_mask ? info.stx_mnt_id : 0;
 	out->dev = makedev(info.stx_dev_major, info.stx_dev_minor);
 	return 0;
+}
+
+static int mount_identify(const char *path, unsigned int id_mask, struct mount_id *out)
+{
+	return mount_identify_at(AT_FDCWD, path, 0, id_mask, out);
 }
 
 static bool mount_id_equal(const struct mount_id *a, const struct mount_id *b)
@@ -179,6 +185,13 @@ static bool mount_check_outside(const struct mount *mount, GError **error)
 	return true;
 }
 
+bool mount_is_named(const struct mount *mount, const char *name)
+{
+	g_autofree char *source = mount->mountpoint ? mount_lanefs_at(mount->mountpoint) : NULL;
+
+	return source && strcmp(source, name) == 0;
+}
+
 static bool mount_check_free(const struct mount *mount, GError **error)
 {
 	g_autofree char *source = mount_lanefs_at(mount->mountpoint);
@@ -223,6 +236,19 @@ void mount_finish(struct mount *mount)
 int mount_remember(struct mount *mount)
 {
 	return mount_seen(mount, &mount->own);
+}
+
+int mount_remember_at(struct mount *mount, int fd)
+{
+	struct mount_id id;
+	int err = mount_identify_at(fd, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &id);
+
+	if (err)
+		return err;
+	g_mutex_lock(&mount->lock);
+	mount->own = id;
+	g_mutex_unlock(&mount->lock);
+	return 0;
 }
 
 int mount_answers(const struct mount *mount)

@@ -34,8 +34,14 @@ struct mount {
 bool mount_init(struct mount *mount, const char *source, const char *mountpoint, GError **error);
 void mount_finish(struct mount *mount);
 
+/* Whether lanefs is mounted at MOUNTPOINT already, and the mount table says that it is from name. */
+bool mount_is_named(const struct mount *mount, const char *name);
+
 /* Right after mounting, before anything is served: notes which mount is ours.  0 or -errno. */
 int mount_remember(struct mount *mount);
+
+/* The same of a mount that is nowhere yet, by a descriptor of its root. */
+int mount_remember_at(struct mount *mount, int fd);
 
 /* Asks the daemon behind MOUNTPOINT: 0 when something new answers there, else -errno. */
 int mount_answers(const struct mount *mount);

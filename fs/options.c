@@ -413,6 +413,7 @@ static bool take_arguments(struct options *options, const struct arguments *args
 	options->debug = args->debug;
 	options->foreground = args->foreground || args->debug;
 	options->check_only = args->fake;
+	options->helper = helper;
 	take_sources(options, args, helper);
 	return check_type(args->type, error) &&
 	       take_positional(options, args, helper, error) &&

@@ -16,6 +16,7 @@ struct options {
 	bool debug;
 	bool check_only;       /* mount -f: everything but the mount itself */
 	bool version;          /* --version: nothing else is set */
+	bool helper;           /* called by mount(8) */
 	char *source;          /* as given */
 	char *mountpoint;      /* as given, or source */
 	struct config *config;

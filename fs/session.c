@@ -14,9 +14,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct session {
@@ -24,10 +24,11 @@ struct session {
 	struct lanefs *fs;                 /* fixed */
 	struct fuse_session *se;           /* fixed */
 	struct supervisor *supervisor;     /* fixed before the loop */
+	struct mount_root root;            /* fixed before the loop, then the supervisor's thread */
 	GMutex drain_lock;
-	pid_t root_mounter;                /* fixed before the loop, 0: none */
-	int awaited;                       /* atomic: INIT, and the root's mount, until all is ready */
+	int awaited;                       /* atomic: INIT, and the mount, until all is ready */
 	bool ready;                        /* who finds nothing awaited, then the main thread after the loop */
+	bool failed;                       /* the supervisor's thread, then the main thread: it was said */
 	bool drained;                      /* protected by drain_lock */
 };
 
@@ -114,35 +115,21 @@ static void session_initialized(void *data)
 }
 
 /* On the supervisor's thread. */
-static void session_root_mounted(void *data, int status)
+static bool session_attach(void *data)
 {
 	struct session *session = data;
-	struct mount *mount = session->setup->mount;
-	int err = WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
+	int err;
 
-	if (!err)
-		err = mount_remember(mount);
-	lanefs_root_mounted(session->fs, err);
-	if (err)
-		g_info("%s: its ACL is asked for at every lookup: %s", mount->mountpoint,
-		       g_strerror(-err));
-	session_ready(session);
-}
-
-/* Before there are threads. */
-static void session_mount_root(struct session *session)
-{
-	const struct session_setup *setup = session->setup;
-	pid_t pid;
-
-	session->awaited = 1;
-	pid = setup->config->acl ? mount_root_begin(setup->mount) : 0;
-	if (pid)
-		lanefs_expect_root(session->fs, pid);
-	if (pid > 0) {
-		session->root_mounter = pid;
-		session->awaited++;
+	lanefs_root_looked_up(session->fs, mount_root_found(&session->root));
+	err = mount_root_attach(&session->root, session->setup->mount);
+	mount_root_finish(&session->root);
+	if (err) {
+		session_fail_at_mountpoint(session, g_strerror(-err));
+		session->failed = true;
+		return false;
 	}
+	session_ready(session);
+	return true;
 }
 
 /* What a program run by libfuse (fusermount3, mount) wrote to stderr, NULL: nothing. */
@@ -169,7 +156,7 @@ static void session_fail_to_mount(const struct session *session, const char *cau
 }
 
 /* An error printed by another program has to become part of ours. */
-static bool session_mount(const struct session *session)
+static bool session_mount_as_usual(const struct session *session)
 {
 	g_autofree char *caught = NULL;
 	int own = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -192,6 +179,56 @@ static bool session_mount(const struct session *session)
 	return result == 0;
 }
 
+/* libfuse would have another process take it off MOUNTPOINT, which it has to know for that. */
+static bool session_mounts_itself(const struct config *config)
+{
+	for (guint i = 0; i < config->mount_options->len; i++)
+		if (!strcmp(g_ptr_array_index(config->mount_options, i), "auto_unmount"))
+			return false;
+	return true;
+}
+
+/* False: mount it as usual. */
+static bool session_mount_root(struct session *session)
+{
+	const struct session_setup *setup = session->setup;
+	g_autofree char *device = NULL;
+	int err;
+
+	if (!setup->config->acl)
+		return false;
+	err = session_mounts_itself(setup->config) ?
+		mount_root_begin(&session->root, setup->mount, session->se) : -EOPNOTSUPP;
+	if (err) {
+		if (err != -EALREADY)
+			lanefs_no_root_acl(session->fs, err == -EPERM ? "that needs CAP_SYS_ADMIN" :
+									"it is not mounted by lanefs alone");
+		return false;
+	}
+	device = g_strdup_printf("/dev/fd/%d", session->root.fuse_fd);
+	if (!fuse_session_mount(session->se, device))
+		return true;
+	mount_root_cancel(&session->root);
+	return false;
+}
+
+static bool session_mount(struct session *session)
+{
+	session->awaited = 1;
+	if (session_mount_root(session)) {
+		lanefs_expect_root(session->fs, session->root.child);
+		session->awaited++;
+		return true;
+	}
+	if (!session_mount_as_usual(session))
+		return false;
+	if (mount_remember(session->setup->mount)) {
+		session_fail_in_libfuse(session, "unmounted before it was ready");
+		return false;
+	}
+	return true;
+}
+
 static bool session_open(struct session *session)
 {
 	const struct session_setup *setup = session->setup;
@@ -211,14 +248,7 @@ static bool session_open(struct session *session)
 		session_fail_in_libfuse(session, "the options are not accepted by libfuse");
 		return false;
 	}
-	if (!session_mount(session))
-		return false;
-	if (mount_remember(setup->mount)) {
-		session_fail_in_libfuse(session, "unmounted before it was ready");
-		return false;
-	}
-	session_mount_root(session);
-	return true;
+	return session_mount(session);
 }
 
 /* On the supervisor's thread. */
@@ -239,8 +269,9 @@ static bool session_start(struct session *session)
 		.se = session->se,
 		.mount = setup->mount,
 		.report = setup->report,
-		.child = session->root_mounter,
-		.child_ended = session_root_mounted,
+		.attach_fd = session->root.socket,
+		.child = session->root.child,
+		.attach = session_attach,
 		.hangup = session_hangup,
 		.data = session,
 	};
@@ -248,7 +279,7 @@ static bool session_start(struct session *session)
 
 	lanefs_on_ready(session->fs, session_initialized, session);
 	lanefs_on_reload(session->fs, setup->reload, setup->reload_data);
-	result = lanefs_start(session->fs, session->se, setup->no_io_uring);
+	result = lanefs_start(session->fs, session->se, setup->mount->own.dev, setup->no_io_uring);
 	if (result) {
 		session_fail_at_mountpoint(session, result == -EAGAIN ? NO_THREAD : g_strerror(-result));
 		return false;
@@ -286,6 +317,8 @@ static int session_serve(struct session *session)
 
 	session_drain(session);
 	asked = supervisor_end(session->supervisor);
+	if (session->failed)
+		return EXIT_FAILURE;
 	if (!session->ready) {
 		session_fail_in_libfuse(session, "ended before it was ready");
 		return asked ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -303,11 +336,13 @@ int session_run(const struct session_setup *setup)
 	int status = EXIT_FAILURE;
 
 	g_mutex_init(&session.drain_lock);
+	mount_root_init(&session.root);
 	transport_on_end(session_queue_end, &session);
 	supervisor_block_signals();
 	log_keep();
 	if (session_open(&session) && session_start(&session))
 		status = session_serve(&session);
+	mount_root_finish(&session.root);
 	mount_detach(setup->mount);
 	if (session.se)
 		fuse_session_destroy(session.se);

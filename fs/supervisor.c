@@ -26,6 +26,7 @@ enum {
 	POLL_REPORT,
 	POLL_END,
 	POLL_CLOSED,
+	POLL_ATTACH,
 	POLL_CHILD,
 	POLL_COUNT,
 };
@@ -37,7 +38,7 @@ struct supervisor {
 	struct mount *mount;              /* fixed, setup's */
 	GThread *thread;                  /* fixed */
 	int signal_fd, end_fd, closed_fd; /* fixed */
-	int child_fd;                     /* fixed, -1: no child */
+	int child_fd;                     /* own, -1: no child, or not any more */
 	struct pollfd polled[POLL_COUNT]; /* own; fd -1: has happened */
 	GThread *closer;                  /* own; NULL: not ending yet */
 	int64_t deadline;                 /* own; us, 0: not ending */
@@ -122,52 +123,20 @@ static void *supervisor_close(void *data)
 	return NULL;
 }
 
-static void supervisor_begin_to_close(struct supervisor *supervisor)
+static void supervisor_ask(struct supervisor *supervisor, const char *why)
 {
 	g_autoptr(GError) error = NULL;
 
-	supervisor->closer = g_thread_try_new("closer", supervisor_close, supervisor, &error);
-	if (!supervisor->closer) {
-		mount_detach(supervisor->mount);
-		fuse_session_exit(supervisor->se);
-	}
-}
-
-static bool supervisor_has_child(const struct supervisor *supervisor)
-{
-	return supervisor->polled[POLL_CHILD].fd >= 0;
-}
-
-static void supervisor_ask(struct supervisor *supervisor, const char *why)
-{
 	if (supervisor->deadline)
 		return;
 	g_info("%s: %s, ending", supervisor->mount->mountpoint, why);
 	supervisor->asked = true;
 	supervisor->deadline = g_get_monotonic_time() + SUPERVISOR_PATIENCE_MS * 1000;
-	if (!supervisor_has_child(supervisor))
-		supervisor_begin_to_close(supervisor);
-}
-
-static void supervisor_child_ended(struct supervisor *supervisor)
-{
-	int status;
-
-	if (waitpid(supervisor->setup.child, &status, 0) != supervisor->setup.child)
-		status = -1;
-	supervisor->setup.child_ended(supervisor->setup.data, status);
-	if (supervisor->deadline)
-		supervisor_begin_to_close(supervisor);
-}
-
-/* The loop has ended, and nothing is left to do. */
-static bool supervisor_is_done(const struct supervisor *supervisor)
-{
-	if (supervisor->polled[POLL_END].fd >= 0)
-		return false;
-	if (supervisor->closer)
-		return supervisor->polled[POLL_CLOSED].fd < 0;
-	return !supervisor->deadline || !supervisor_has_child(supervisor);
+	supervisor->closer = g_thread_try_new("closer", supervisor_close, supervisor, &error);
+	if (!supervisor->closer) {
+		mount_detach(supervisor->mount);
+		fuse_session_exit(supervisor->se);
+	}
 }
 
 static void supervisor_signalled(struct supervisor *supervisor)
@@ -218,6 +187,20 @@ static bool supervisor_once(struct pollfd *polled)
 	return true;
 }
 
+/* What is to end is not mounted any more. */
+static void supervisor_attach(struct supervisor *supervisor)
+{
+	if (!supervisor->deadline && !supervisor->setup.attach(supervisor->setup.data))
+		supervisor_ask(supervisor, "it cannot be mounted");
+}
+
+static void supervisor_reap(struct supervisor *supervisor)
+{
+	waitpid(supervisor->setup.child, NULL, WNOHANG);
+	close(supervisor->child_fd);
+	supervisor->child_fd = -1;
+}
+
 static void *supervisor_run(void *data)
 {
 	struct supervisor *supervisor = data;
@@ -237,11 +220,13 @@ static void *supervisor_run(void *data)
 				supervisor->connected = false;
 			supervisor_ask(supervisor, "unmounted or aborted");
 		}
+		if (supervisor_once(&polled[POLL_ATTACH]))
+			supervisor_attach(supervisor);
 		if (supervisor_once(&polled[POLL_CHILD]))
-			supervisor_child_ended(supervisor);
+			supervisor_reap(supervisor);
 		supervisor_once(&polled[POLL_CLOSED]);
 		supervisor_once(&polled[POLL_END]);
-		if (supervisor_is_done(supervisor))
+		if (polled[POLL_END].fd < 0 && (!supervisor->closer || polled[POLL_CLOSED].fd < 0))
 			return NULL;
 	}
 }
@@ -276,9 +261,9 @@ struct supervisor *supervisor_new(const struct supervisor_setup *setup)
 	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
 	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);
+	/* Without, it is left to who waits for this process when that has ended. */
 	supervisor->child_fd = setup->child ? (int)syscall(SYS_pidfd_open, setup->child, 0) : -1;
-	if (supervisor->signal_fd < 0 || supervisor->end_fd < 0 || supervisor->closed_fd < 0 ||
-	    (setup->child && supervisor->child_fd < 0)) {
+	if (supervisor->signal_fd < 0 || supervisor->end_fd < 0 || supervisor->closed_fd < 0) {
 		supervisor_free(supervisor);
 		return NULL;
 	}
@@ -289,6 +274,7 @@ struct supervisor *supervisor_new(const struct supervisor_setup *setup)
 	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(setup->se), 0);
 	/* POLLERR when the reading end is closed. */
 	supervisor_poll(supervisor, POLL_REPORT, setup->report, 0);
+	supervisor_poll(supervisor, POLL_ATTACH, setup->attach_fd, POLLIN);
 	supervisor_poll(supervisor, POLL_CHILD, supervisor->child_fd, POLLIN);
 	supervisor->thread = thread_start("supervisor", supervisor_run, supervisor);
 	if (!supervisor->thread) {

@@ -28,16 +28,15 @@ struct supervisor;
  */
 void supervisor_block_signals(void);
 
+/* Both functions are called on the supervisor's thread, and must not wait. */
 struct supervisor_setup {
 	struct fuse_session *se;
 	struct mount *mount;
-	int report;                /* the descriptor of background.h, or -1 */
-	/* A process of ours that is at the mount, 0: none.  Nothing is ended before it has ended. */
-	pid_t child;
-	/* On the supervisor's thread, with its status as waitpid(2) gives it; must not wait. */
-	void (*child_ended)(void *data, int status);
-	/* What SIGHUP does; must not wait. */
-	void (*hangup)(void *data);
+	int report;                  /* the descriptor of background.h, or -1 */
+	int attach_fd;               /* see mount_root_attach(), or -1 */
+	pid_t child;                 /* to be waited for, or 0 */
+	bool (*attach)(void *data);  /* once, when attach_fd is readable; false: the session is to end */
+	void (*hangup)(void *data);  /* on SIGHUP */
 	void *data;
 };
 

@@ -220,16 +220,13 @@ class Mount:
             if self.process.poll() is not None:
                 raise AssertionError(f"{self.argv} gave {self.process.returncode}: {self.log()}")
             os.stat(self.path)
-            wait_for(self._has_its_root, 20, "the root is mounted")
+            self.stats()
         except BaseException:
             self.process.kill()
             self.unmount_lazily()
             self.watchdog.say("unmount", self.path)
             raise
         self.first_descriptors = self.descriptors()
-
-    def _has_its_root(self):
-        return "just being" not in self.stats()["root_acl"]["reason"]
 
     @property
     def pid(self):
