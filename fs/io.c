@@ -3,6 +3,8 @@
 #include "append.h"
 #include "backing-read.h"
 #include "bufpool.h"
+#include "drop-behind.h"
+#include "kernel-pages.h"
 #include "ring.h"
 #include "transport.h"
 #include "window.h"
@@ -40,6 +42,7 @@ struct io {
 	bool owned;                   /* buffer is the pool's, not the transport's */
 	bool waited;                  /* and by bufpool_get_wait() */
 	bool for_pages;               /* a READ of the kernel's own pages */
+	bool of_pages;                /* a WRITE of them, which wait for it */
 	bool last;                    /* a READ of the last block that offsets reach */
 	struct append_part append;    /* a WRITE's, where direct and to the end */
 	bool appends;                 /* it has its turn there */
@@ -297,9 +300,14 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 }
 
 /* Where O_APPEND puts it, only the backing filesystem knows. */
+static bool is_append(const struct io *io)
+{
+	return (io->ring.rw_flags & RWF_APPEND) || (io->file->flags & O_APPEND);
+}
+
 static void write_changes(struct io *io)
 {
-	bool append = (io->ring.rw_flags & RWF_APPEND) || (io->file->flags & O_APPEND);
+	bool append = is_append(io);
 
 	window_changed(io->file->fs, io->file->inode, append ? 0 : io->offset,
 		       append ? -1 : (off_t)io->length);
@@ -313,6 +321,17 @@ static void write_send(struct transport_reply *reply)
 		fuse_reply_err(io->req, -io->err);
 	else
 		fuse_reply_write(io->req, io->done);
+}
+
+/* What others have read into the kernel's pages meanwhile may be of before the write. */
+static void write_drop_pages(struct work *work)
+{
+	struct io *io = (struct io *)((char *)work - offsetof(struct io, ring.work));
+	bool append = is_append(io);
+
+	kernel_pages_drop(io->file->fs, io->file->inode, append ? 0 : io->offset,
+			  append ? 0 : (off_t)io->done);
+	transport_send(io->queue, &io->reply);
 }
 
 static void write_reply(struct io *io, int err)
@@ -331,6 +350,13 @@ static void write_reply(struct io *io, int err)
 	io->err = err;
 	io->reply.send = write_send;
 	io->reply.sent = io_free;
+	if (io->done && !io->of_pages && kernel_pages_are_passed(io->file)) {
+		io->ring.work.run = write_drop_pages;
+		if (worker_push(io->file->fs->worker, &io->ring.work))
+			return;
+		/* No thread is to be had: they go a little later. */
+		drop_behind_all(io->file->fs->drop_behind, io->file->inode);
+	}
 	transport_send(io->queue, &io->reply);
 }
 
@@ -428,6 +454,7 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 	if (!io)
 		return;
 	io->length = io->size;
+	io->of_pages = fi->writepage;
 	io->ring.rw_flags = rw_flags | write_flags(fi);
 	err = write_take_data(io, data);
 	if (!err) {

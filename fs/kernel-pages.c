@@ -66,6 +66,7 @@ static void watch(struct kernel_pages *pages, struct file *file, uint64_t versio
 
 void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const struct stat *attr)
 {
+	__atomic_store_n(&file->mode->has_pages, true, __ATOMIC_SEQ_CST);
 	if (!atomic_read(file->mode->watched))
 		watch(pages, file, attr_version_settled(attr), attr->st_size);
 }
@@ -75,6 +76,9 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 	struct inode_mode *mode = file->mode;
 	struct stat attr = { 0 };
 
+	/* Before it reads: who writes meanwhile sees this, or this reads what was written. */
+	if (!atomic_read(mode->has_pages))
+		__atomic_store_n(&mode->has_pages, true, __ATOMIC_SEQ_CST);
 	if (atomic_read(mode->paged) && atomic_read(mode->watched))
 		return;
 	if (!atomic_read(mode->watched)) {
@@ -90,9 +94,19 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 	pages->wake(pages->data);
 }
 
+bool kernel_pages_are_passed(struct file *file)
+{
+	return file->direct_io && __atomic_load_n(&file->mode->has_pages, __ATOMIC_SEQ_CST);
+}
+
+void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_t length)
+{
+	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, begin, length);
+}
+
 static void drop(struct lanefs *fs, struct inode *inode)
 {
-	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, 0, 0);
+	kernel_pages_drop(fs, inode, 0, 0);
 }
 
 /*

@@ -9,13 +9,25 @@
  * a file is open that has such pages, its version is looked at twice a second; and where there may be
  * a mapping that is written, they go within milliseconds.
  *
+ * WRITEs of FOPEN_DIRECT_IO go around them.  The kernel drops them before it sends such a one, but what is
+ * read while it is under way may be of before it: so they are dropped before it is answered.
+ *
+ * What is written by way of them is not safe from that: the kernel unlocks such pages before it sends them,
+ * and when they are dropped meanwhile, for another open or for new times of the file, a READ that is served
+ * before the WRITE brings back what was there before, to stay (fs/fuse/file.c, fuse_fill_write_pages()).  So
+ * where a file is written without passthrough that is done with FOPEN_DIRECT_IO, if the kernel can map such
+ * (Linux 6.6).
+ *
  * The looking is done on the thread of drop-behind.h, which serves no requests.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct file;
+struct inode;
 struct kernel_pages;
 struct lanefs;
 struct stat;
@@ -32,6 +44,15 @@ void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const stru
 
 /* A READ of file for the kernel's pages has come.  A request thread, before the answer. */
 void kernel_pages_note(struct kernel_pages *pages, struct file *file);
+
+/* Whether writes of file go around pages that the kernel may have.  After the write. */
+bool kernel_pages_are_passed(struct file *file);
+
+/*
+ * Drops those of length bytes from begin on, 0: of all.  Waits for READs that are under way, and for WRITEs
+ * of what a mapping has stored: never on a thread that serves requests.
+ */
+void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_t length);
 
 /* Looks after all files.  us until it wants to look again; negative: not before it wakes. */
 int64_t kernel_pages_look(struct kernel_pages *pages);

@@ -3,7 +3,8 @@
  * Lane `cached`: the kernel caches.  With passthrough it does so once, in the
  * backing file's page cache.  Without, in the FUSE page cache, kept from open to
  * open while the file is unchanged, and filled by reads that leave the backing file's
- * cache alone.
+ * cache alone.  Who opens it for writing then writes and reads past that (kernel-pages.h), in
+ * the backing file's cache.
  */
 #include "attr.h"
 #include "file.h"
@@ -73,6 +74,10 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	if (is_made_up(file, &attr)) {
 		fi->direct_io = file->direct_io = true;
 		return 0;
+	}
+	if (file->direct_io) {
+		fi->direct_io = fi->parallel_direct_writes = true;
+		file->read_how = FILE_READ_BUFFERED;
 	}
 	version = attr_version_settled(&attr);
 	fi->keep_cache = version && atomic_read(file->inode->kept) == version;

@@ -68,6 +68,7 @@ struct inode_mode {
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
 	int64_t owners_until;       /* atomic, us: until then the same of one with other locks */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
+	bool has_pages;             /* atomic, the kernel may keep pages of it, or has; only set */
 	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */
 	int64_t pages_size;         /* the same */
 	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */

@@ -89,8 +89,11 @@ static bool mount_apart(const char *mountpoint, struct fuse_session *se, int soc
 /* Returns when there is nothing left to do. */
 static void child_main(const char *mountpoint, const char *path, struct fuse_session *se, int socket)
 {
-	int tree;
+	int quiet = open("/dev/null", O_WRONLY | O_CLOEXEC), tree;
 
+	/* What fails here is tried once more, and said then. */
+	if (quiet >= 0)
+		dup2(quiet, STDERR_FILENO);
 	/* Whoever waits for a daemon that has ended would wait for ever. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!mount_apart(mountpoint, se, socket))

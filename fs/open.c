@@ -159,13 +159,16 @@ static int enter_mode(struct file *file, const struct stat *attr)
  */
 static void fit_lane(struct file *file, int id, struct policy_decision *decision, GString *why)
 {
+	const struct lanefs *fs = file->fs;
 	/*
 	 * An application that asks for O_DIRECT gets the kernel's own where that is to be had.  But it
 	 * keeps the flag whatever fcntl(2) says, which who only writes takes away for the end of the
 	 * file (dd oflag=direct).
 	 */
 	bool only_writes = (file->flags & O_ACCMODE) == O_WRONLY;
-	bool wished = decision->lane == LANE_DIRECT && (decision->window || !id || only_writes);
+	bool by_lane = decision->lane == LANE_DIRECT && (decision->window || !id || only_writes);
+	/* See kernel-pages.h. */
+	bool wished = by_lane || (!id && file->writable && !fs->no_direct_map);
 
 	file->direct_io = inode_mode_settle(file->fs, file->inode, wished, file->writable);
 	if (file->direct_io == wished)
