@@ -272,7 +272,10 @@ fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode)
 
 struct inode *inodes_peek(struct inodes *inodes, fuse_ino_t id)
 {
-	return id == INODES_ROOT_AGAIN ? inodes->root : table_get(&inodes->table, id);
+	/* By the other one only an old file handle can ask, and names would be known by two directories. */
+	if (id == FUSE_ROOT_ID || id == INODES_ROOT_AGAIN)
+		return id == inode_nodeid(inodes, inodes->root) ? inodes->root : NULL;
+	return table_get(&inodes->table, id);
 }
 
 struct inode *inodes_get(struct inodes *inodes, fuse_ino_t id)

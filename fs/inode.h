@@ -30,8 +30,8 @@
 #define INODES_RETAINED_MAX 65536
 
 /*
- * The root's other id, see mount-root.h; the same in every mount, as FUSE_ROOT_ID is, so that the root's file
- * handle outlives it.  No other inode has it: there is no such slot in a table.
+ * The root's other id, see mount-root.h; the same in every mount that has it, so that the root's file
+ * handle outlives them.  No other inode has it: there is no such slot in a table.
  */
 #define INODES_ROOT_AGAIN UINT64_C(0xffffffff)
 
@@ -111,7 +111,7 @@ void inodes_set_root(struct inodes *inodes, uint64_t nodeid);
 /* The id by which the kernel knows it, and by which it is told something about it.  Any thread. */
 fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode);
 
-/* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE. */
+/* The inode of an id the kernel holds; no reference is taken.  NULL: ESTALE.  The root's is inode_nodeid(). */
 struct inode *inodes_peek(struct inodes *inodes, fuse_ino_t id);
 
 /* The same by any id, retained ones included, with a reference.  NULL when unknown. */

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -31,6 +32,21 @@ static bool is_kept_anyway(void)
 	       (major < 6 || (major == 6 && minor < 2));
 }
 
+/* In this process's own mount namespace, which the kernel looks at first. */
+static bool may_mount(void)
+{
+	return !move_mount(-1, "", -1, "", 0) || errno != EPERM;
+}
+
+/* Whether a child is in another pid namespace (unshare -p): by that the kernel would name callers. */
+static bool has_other_pids(void)
+{
+	struct stat own, children;
+
+	return stat("/proc/self/ns/pid", &own) || stat("/proc/self/ns/pid_for_children", &children) ||
+	       own.st_ino != children.st_ino;
+}
+
 static bool send_fds(int socket, const int *fds, size_t count)
 {
 	char control[CMSG_SPACE(2 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
@@ -47,7 +63,7 @@ static bool send_fds(int socket, const int *fds, size_t count)
 	return sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
 }
 
-/* All of them or none: the other end sends them all, or has ended. */
+/* All of them or none. */
 static bool receive_fds(int socket, int *fds, size_t count)
 {
 	char control[CMSG_SPACE(2 * sizeof(int))] __attribute__((aligned(8)));
@@ -56,16 +72,23 @@ static bool receive_fds(int socket, int *fds, size_t count)
 	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = control,
 				  .msg_controllen = sizeof(control) };
 	struct cmsghdr *header;
+	size_t arrived;
 	ssize_t got;
 
 	do
 		got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
 	while (got < 0 && errno == EINTR);
 	header = got == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-	if (!header || header->cmsg_len != CMSG_LEN(count * sizeof(int)))
+	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
 		return false;
-	memcpy(fds, CMSG_DATA(header), count * sizeof(int));
-	return true;
+	arrived = MIN((header->cmsg_len - CMSG_LEN(0)) / sizeof(int), count);
+	memcpy(fds, CMSG_DATA(header), arrived * sizeof(int));
+	if (arrived == count)
+		return true;
+	/* There are no more descriptors to be had. */
+	for (size_t i = 0; i < arrived; i++)
+		close(fds[i]);
+	return false;
 }
 
 /* A copy that is mounted nowhere, or -1. */
@@ -78,7 +101,8 @@ static bool mount_apart(const char *mountpoint, struct fuse_session *se, int soc
 {
 	int fds[2];
 
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	/* A slave: what others unmount meanwhile goes here, too, where their mounts are shared. */
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) ||
 	    fuse_session_mount(se, mountpoint))
 		return false;
 	fds[0] = fuse_session_fd(se);
@@ -87,7 +111,8 @@ static bool mount_apart(const char *mountpoint, struct fuse_session *se, int soc
 }
 
 /* Returns when there is nothing left to do. */
-static void child_main(const char *mountpoint, const char *path, struct fuse_session *se, int socket)
+static void child_main(const char *mountpoint, const char *path, struct fuse_session *se, int socket,
+		       pid_t parent)
 {
 	int quiet = open("/dev/null", O_WRONLY | O_CLOEXEC), tree;
 
@@ -95,7 +120,8 @@ static void child_main(const char *mountpoint, const char *path, struct fuse_ses
 	if (quiet >= 0)
 		dup2(quiet, STDERR_FILENO);
 	/* Whoever waits for a daemon that has ended would wait for ever. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
+		return;
 	if (!mount_apart(mountpoint, se, socket))
 		return;
 	/* A descriptor of /dev/fuse would keep the connection, and what is asked below, when the daemon ends. */
@@ -109,14 +135,17 @@ static void child_main(const char *mountpoint, const char *path, struct fuse_ses
 static int begin(struct mount_root *root, struct mount *mount, struct fuse_session *se)
 {
 	g_autofree char *path = g_build_filename(mount->mountpoint, MOUNT_ROOT_NAME, NULL);
+	pid_t parent = getpid();
 	int ends[2], fds[2], err;
 
-	root->point = open(mount->mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Without O_DIRECTORY, for which what is to be mounted automatically would be waited for. */
+	root->point = open(mount->mountpoint, O_PATH | O_CLOEXEC);
 	if (root->point < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
 		return -errno;
 	root->child = fork();
 	if (root->child == 0) {
-		child_main(mount->mountpoint, path, se, ends[1]);
+		close(ends[0]);
+		child_main(mount->mountpoint, path, se, ends[1], parent);
 		_exit(EXIT_SUCCESS);
 	}
 	err = -errno;
@@ -139,8 +168,10 @@ int mount_root_begin(struct mount_root *root, struct mount *mount, struct fuse_s
 
 	if (is_kept_anyway())
 		return -EALREADY;
-	if (!caps_have(CAP_SYS_ADMIN))
+	if (!caps_have(CAP_SYS_ADMIN) || !may_mount())
 		return -EPERM;
+	if (has_other_pids())
+		return -EXDEV;
 	err = begin(root, mount, se);
 	if (err)
 		mount_root_cancel(root);
@@ -155,7 +186,7 @@ bool mount_root_found(struct mount_root *root)
 int mount_root_attach(const struct mount_root *root, struct mount *mount)
 {
 	int tree = root->tree >= 0 ? root->tree : root->whole;
-	int err = mount_remember_at(mount, tree);
+	int err = mount_is_free(mount) ? mount_remember_at(mount, tree) : -EBUSY;
 
 	if (!err && move_mount(tree, "", root->point, "",
 			       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH))

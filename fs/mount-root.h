@@ -24,7 +24,7 @@
 
 struct mount_root {
 	pid_t child;  /* 0: none */
-	int socket;   /* readable once the child has looked the root up, or has ended; -1: no child */
+	int socket;   /* hangs up when the child has ended, -1: no child */
 	int whole;    /* the filesystem as it was mounted first, or -1 */
 	int tree;     /* the entry as a mount, or -1 */
 	int point;    /* MOUNTPOINT, or -1 */
@@ -38,12 +38,12 @@ struct mount_root {
  */
 int mount_root_begin(struct mount_root *root, struct mount *mount, struct fuse_session *se);
 
-/* When socket is readable: whether the entry was found. */
+/* When the child has ended: whether the entry was found. */
 bool mount_root_found(struct mount_root *root);
 
 /*
  * Then: mounts the entry at MOUNTPOINT or, when it was not found, the filesystem as it is, and notes which
- * mount that is.  0 or -errno.
+ * mount that is.  0 or -errno, -EBUSY when another has been mounted there meanwhile.
  */
 int mount_root_attach(const struct mount_root *root, struct mount *mount);
 

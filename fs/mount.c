@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-glib/json-glib.h>
+#include <linux/limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Linux 6.8; an older kernel says in stx_mask that it did not fill it in. */
@@ -131,13 +135,16 @@ static char *mount_resolve(const char *path, GError **error)
 	return copy;
 }
 
-/* AT_STATX_FORCE_SYNC: a mount without its daemon fails here, its attributes may be cached. */
+/*
+ * AT_STATX_FORCE_SYNC: a mount without its daemon fails here, its attributes may be cached.
+ * AT_NO_AUTOMOUNT: what systemd mounts when somebody looks waits for this.
+ */
 static bool mount_check_directory(const char *path, GError **error)
 {
 	struct statx info;
 	int err = 0;
 
-	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_TYPE, &info))
+	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &info))
 		err = errno;
 	else if (!S_ISDIR(info.stx_mode))
 		err = ENOTDIR;
@@ -185,11 +192,22 @@ static bool mount_check_outside(const struct mount *mount, GError **error)
 	return true;
 }
 
-bool mount_is_named(const struct mount *mount, const char *name)
+bool mount_is_of_source(const struct mount *mount, bool read_only)
 {
-	g_autofree char *source = mount->mountpoint ? mount_lanefs_at(mount->mountpoint) : NULL;
+	g_autoptr(JsonParser) parser = json_parser_new();
+	g_autofree char *text = g_malloc0(XATTR_SIZE_MAX + 1);
+	struct statvfs info;
+	JsonNode *root;
 
-	return source && strcmp(source, name) == 0;
+	if (!mount->mountpoint || statvfs(mount->mountpoint, &info) ||
+	    !(info.f_flag & ST_RDONLY) == read_only ||
+	    getxattr(mount->mountpoint, "user.lanefs.stats", text, XATTR_SIZE_MAX) < 0 ||
+	    !json_parser_load_from_data(parser, text, -1, NULL))
+		return false;
+	root = json_parser_get_root(parser);
+	return JSON_NODE_HOLDS_OBJECT(root) &&
+	       !g_strcmp0(json_object_get_string_member_with_default(json_node_get_object(root), "source", NULL),
+			  mount->source);
 }
 
 static bool mount_check_free(const struct mount *mount, GError **error)
@@ -245,10 +263,20 @@ int mount_remember_at(struct mount *mount, int fd)
 
 	if (err)
 		return err;
+	/* Who may rename directories above MOUNTPOINT could have had another looked up. */
+	if (id.dev == mount->below.dev || (mount->own.dev && mount->own.dev != id.dev))
+		return -ESTALE;
 	g_mutex_lock(&mount->lock);
 	mount->own = id;
 	g_mutex_unlock(&mount->lock);
 	return 0;
+}
+
+bool mount_is_free(const struct mount *mount)
+{
+	struct mount_id seen = { 0 };
+
+	return !mount_seen(mount, &seen) && mount_id_equal(&seen, &mount->below);
 }
 
 int mount_answers(const struct mount *mount)
@@ -361,10 +389,13 @@ void mount_clean_up(struct mount *mount)
 {
 	g_autofree char *source = NULL;
 	struct mount_id seen;
+	struct statx info;
 
 	if (mount_seen(mount, &seen) || mount_id_equal(&seen, &mount->below))
 		return;
 	source = mount_lanefs_at(mount->mountpoint);
-	if (source)
+	/* One that answers is somebody else's. */
+	if (source && statx(AT_FDCWD, mount->mountpoint, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &info) &&
+	    mount_remedy(errno))
 		mount_umount(mount->mountpoint);
 }

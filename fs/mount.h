@@ -34,13 +34,16 @@ struct mount {
 bool mount_init(struct mount *mount, const char *source, const char *mountpoint, GError **error);
 void mount_finish(struct mount *mount);
 
-/* Whether lanefs is mounted at MOUNTPOINT already, and the mount table says that it is from name. */
-bool mount_is_named(const struct mount *mount, const char *name);
+/* Whether lanefs is mounted at MOUNTPOINT already, from SOURCE, and so that it can be written, or not. */
+bool mount_is_of_source(const struct mount *mount, bool read_only);
+
+/* Whether nothing has been mounted at MOUNTPOINT since mount_init(). */
+bool mount_is_free(const struct mount *mount);
 
 /* Right after mounting, before anything is served: notes which mount is ours.  0 or -errno. */
 int mount_remember(struct mount *mount);
 
-/* The same of a mount that is nowhere yet, by a descriptor of its root. */
+/* The same of a mount that is nowhere yet, by a descriptor of its root; -ESTALE: that is not of ours. */
 int mount_remember_at(struct mount *mount, int fd);
 
 /* Asks the daemon behind MOUNTPOINT: 0 when something new answers there, else -errno. */
@@ -67,5 +70,5 @@ void mount_abort(const struct mount *mount, int fuse_fd);
  */
 int mount_detach(struct mount *mount);
 
-/* For a process that does not know which mount is ours: takes off what came on top. */
+/* For a process that does not know which mount is ours, when its daemon has ended: takes off what that left. */
 void mount_clean_up(struct mount *mount);

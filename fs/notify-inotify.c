@@ -48,8 +48,11 @@ void notify_inotify_finish(struct notify *notify)
 static struct inode *find_locked(struct notify *notify, int watch)
 {
 	const uint64_t *id = g_hash_table_lookup(notify->inotify.watches, GINT_TO_POINTER(watch));
+	struct inodes *inodes = &notify->fs->inodes;
 
-	return id ? inodes_get(&notify->fs->inodes, *id) : NULL;
+	if (id && *id == inodes->root->id)
+		return inode_ref(inodes, inodes->root);
+	return id ? inodes_get(inodes, *id) : NULL;
 }
 
 /* The directory of a watch, with a reference; NULL when the kernel does not know it any more. */

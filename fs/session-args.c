@@ -59,17 +59,6 @@ static void add_uring(char **list)
 	add(list, depth);
 }
 
-char *session_fsname(const struct config *config, const struct mount *mount)
-{
-	for (unsigned int i = 0; i < config->mount_options->len; i++) {
-		const char *option = g_ptr_array_index(config->mount_options, i);
-
-		if (g_str_has_prefix(option, "fsname="))
-			return g_strdup(option + strlen("fsname="));
-	}
-	return g_strdup(mount->source);
-}
-
 struct fuse_args session_args(const struct config *config, const struct mount *mount,
 			      bool io_uring)
 {

@@ -8,9 +8,6 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
-/* What the mount table shows as the mount's source.  New string. */
-char *session_fsname(const struct config *config, const struct mount *mount);
-
 /* For fuse_session_new(); to be freed with fuse_opt_free_args(). */
 struct fuse_args session_args(const struct config *config, const struct mount *mount,
 			      bool io_uring);

@@ -179,13 +179,19 @@ static bool session_mount_as_usual(const struct session *session)
 	return result == 0;
 }
 
-/* libfuse would have another process take it off MOUNTPOINT, which it has to know for that. */
-static bool session_mounts_itself(const struct config *config)
+/*
+ * For auto_unmount libfuse has another process take it off MOUNTPOINT, which it has to know for that; and
+ * rootcontext= is for the root as it is mounted first.
+ */
+static bool session_root_counts(const struct config *config)
 {
-	for (guint i = 0; i < config->mount_options->len; i++)
-		if (!strcmp(g_ptr_array_index(config->mount_options, i), "auto_unmount"))
-			return false;
-	return true;
+	for (guint i = 0; i < config->mount_options->len; i++) {
+		const char *option = g_ptr_array_index(config->mount_options, i);
+
+		if (!strcmp(option, "auto_unmount") || g_str_has_prefix(option, "rootcontext="))
+			return true;
+	}
+	return false;
 }
 
 /* False: mount it as usual. */
@@ -197,12 +203,16 @@ static bool session_mount_root(struct session *session)
 
 	if (!setup->config->acl)
 		return false;
-	err = session_mounts_itself(setup->config) ?
-		mount_root_begin(&session->root, setup->mount, session->se) : -EOPNOTSUPP;
+	if (session_root_counts(setup->config)) {
+		lanefs_no_root_acl(session->fs, "auto_unmount or rootcontext=");
+		return false;
+	}
+	err = mount_root_begin(&session->root, setup->mount, session->se);
 	if (err) {
 		if (err != -EALREADY)
-			lanefs_no_root_acl(session->fs, err == -EPERM ? "that needs CAP_SYS_ADMIN" :
-									"it is not mounted by lanefs alone");
+			lanefs_no_root_acl(session->fs, err == -EPERM ?
+					   "that needs CAP_SYS_ADMIN" :
+					   "it cannot be mounted in a mount namespace of its own first");
 		return false;
 	}
 	device = g_strdup_printf("/dev/fd/%d", session->root.fuse_fd);
@@ -269,8 +279,8 @@ static bool session_start(struct session *session)
 		.se = session->se,
 		.mount = setup->mount,
 		.report = setup->report,
-		.attach_fd = session->root.socket,
 		.child = session->root.child,
+		.child_fd = session->root.socket,
 		.attach = session_attach,
 		.hangup = session_hangup,
 		.data = session,

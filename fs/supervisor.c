@@ -26,7 +26,6 @@ enum {
 	POLL_REPORT,
 	POLL_END,
 	POLL_CLOSED,
-	POLL_ATTACH,
 	POLL_CHILD,
 	POLL_COUNT,
 };
@@ -123,13 +122,15 @@ static void *supervisor_close(void *data)
 	return NULL;
 }
 
+/* why NULL: that was said. */
 static void supervisor_ask(struct supervisor *supervisor, const char *why)
 {
 	g_autoptr(GError) error = NULL;
 
 	if (supervisor->deadline)
 		return;
-	g_info("%s: %s, ending", supervisor->mount->mountpoint, why);
+	if (why)
+		g_info("%s: %s, ending", supervisor->mount->mountpoint, why);
 	supervisor->asked = true;
 	supervisor->deadline = g_get_monotonic_time() + SUPERVISOR_PATIENCE_MS * 1000;
 	supervisor->closer = g_thread_try_new("closer", supervisor_close, supervisor, &error);
@@ -187,18 +188,20 @@ static bool supervisor_once(struct pollfd *polled)
 	return true;
 }
 
-/* What is to end is not mounted any more. */
-static void supervisor_attach(struct supervisor *supervisor)
-{
-	if (!supervisor->deadline && !supervisor->setup.attach(supervisor->setup.data))
-		supervisor_ask(supervisor, "it cannot be mounted");
-}
-
 static void supervisor_reap(struct supervisor *supervisor)
 {
-	waitpid(supervisor->setup.child, NULL, WNOHANG);
-	close(supervisor->child_fd);
+	waitpid(supervisor->setup.child, NULL, supervisor->child_fd < 0 ? WNOHANG : 0);
+	if (supervisor->child_fd >= 0)
+		close(supervisor->child_fd);
 	supervisor->child_fd = -1;
+}
+
+/* What is to end is not mounted any more. */
+static void supervisor_child_ended(struct supervisor *supervisor)
+{
+	supervisor_reap(supervisor);
+	if (!supervisor->deadline && !supervisor->setup.attach(supervisor->setup.data))
+		supervisor_ask(supervisor, NULL);
 }
 
 static void *supervisor_run(void *data)
@@ -220,10 +223,8 @@ static void *supervisor_run(void *data)
 				supervisor->connected = false;
 			supervisor_ask(supervisor, "unmounted or aborted");
 		}
-		if (supervisor_once(&polled[POLL_ATTACH]))
-			supervisor_attach(supervisor);
 		if (supervisor_once(&polled[POLL_CHILD]))
-			supervisor_reap(supervisor);
+			supervisor_child_ended(supervisor);
 		supervisor_once(&polled[POLL_CLOSED]);
 		supervisor_once(&polled[POLL_END]);
 		if (polled[POLL_END].fd < 0 && (!supervisor->closer || polled[POLL_CLOSED].fd < 0))
@@ -261,7 +262,6 @@ struct supervisor *supervisor_new(const struct supervisor_setup *setup)
 	supervisor->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	supervisor->end_fd = eventfd(0, EFD_CLOEXEC);
 	supervisor->closed_fd = eventfd(0, EFD_CLOEXEC);
-	/* Without, it is left to who waits for this process when that has ended. */
 	supervisor->child_fd = setup->child ? (int)syscall(SYS_pidfd_open, setup->child, 0) : -1;
 	if (supervisor->signal_fd < 0 || supervisor->end_fd < 0 || supervisor->closed_fd < 0) {
 		supervisor_free(supervisor);
@@ -274,8 +274,11 @@ struct supervisor *supervisor_new(const struct supervisor_setup *setup)
 	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(setup->se), 0);
 	/* POLLERR when the reading end is closed. */
 	supervisor_poll(supervisor, POLL_REPORT, setup->report, 0);
-	supervisor_poll(supervisor, POLL_ATTACH, setup->attach_fd, POLLIN);
-	supervisor_poll(supervisor, POLL_CHILD, supervisor->child_fd, POLLIN);
+	/* Without pidfd_open(2), for want of a descriptor, the socket tells nearly the same. */
+	if (supervisor->child_fd >= 0)
+		supervisor_poll(supervisor, POLL_CHILD, supervisor->child_fd, POLLIN);
+	else
+		supervisor_poll(supervisor, POLL_CHILD, setup->child_fd, 0);
 	supervisor->thread = thread_start("supervisor", supervisor_run, supervisor);
 	if (!supervisor->thread) {
 		supervisor_free(supervisor);

@@ -33,9 +33,9 @@ struct supervisor_setup {
 	struct fuse_session *se;
 	struct mount *mount;
 	int report;                  /* the descriptor of background.h, or -1 */
-	int attach_fd;               /* see mount_root_attach(), or -1 */
 	pid_t child;                 /* to be waited for, or 0 */
-	bool (*attach)(void *data);  /* once, when attach_fd is readable; false: the session is to end */
+	int child_fd;                /* hangs up when it has ended, or -1 */
+	bool (*attach)(void *data);  /* when it has; false: the session is to end */
 	void (*hangup)(void *data);  /* on SIGHUP */
 	void *data;
 };

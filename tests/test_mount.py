@@ -2,6 +2,7 @@
 """Starting and mounting: what is accepted, what is refused, and in which words."""
 import errno
 import fcntl
+import functools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import util_sys
 from util import (NOBODY, as_user, clock, need, outcome, read_file, run, sysctls_stay, wait_for,
                   write_file)
 from util_mount import LANECTL, LANEFS, lanefs_mounts
+from util_stream import without_system_call
 
 pytestmark = pytest.mark.daemon
 
@@ -435,6 +437,8 @@ def requests(scratch):
 # The first kernel that does not keep a root's ACL by itself, and needs another id for that.
 NEEDS_OTHER_ROOT = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 2)
 ROOT = "/.lanefs-root"
+SYS_UNSHARE = {"x86_64": 272}.get(os.uname().machine, 97)
+SYS_OPEN_TREE, SYS_MOVE_MOUNT = 428, 429
 
 
 @pytest.mark.parametrize("options", [(), ("transport=dev", "passthrough=off")])
@@ -483,8 +487,10 @@ def test_the_root_is_one_directory(mount):
     os.close(where)
 
 
-def test_handle_of_the_root_is_for_ever(mount):
+def test_handle_of_the_root(mount):
+    """It outlives the mount; that of another kind of root, which it may be, leads nowhere."""
     m = mount()
+    os.makedirs(m.backing("d/e"))
     handle = util_sys.name_to_handle_at(m.path)
     m.close()
     m.start()
@@ -493,6 +499,25 @@ def test_handle_of_the_root_is_for_ever(mount):
     assert os.path.samestat(os.fstat(where), os.fstat(again))
     os.close(again)
     os.close(where)
+    if not NEEDS_OTHER_ROOT:
+        return
+    plain = mount("acl=off", source=m.source)
+    other = util_sys.name_to_handle_at(plain.path)
+    for one, its in ((plain, handle), (m, other)):
+        where = os.open(one.path, os.O_RDONLY | os.O_DIRECTORY)
+        inside = os.open(one.join("d", "e"), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            found = util_sys.open_by_handle_at(where, its, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            assert error.errno == errno.ESTALE
+        else:
+            assert outcome(os.stat, f"/proc/self/fd/{found}/d") == "Stale file handle"
+            assert outcome(os.listdir, found) == "Stale file handle"
+            os.close(found)
+        assert os.readlink(f"/proc/self/fd/{inside}") == one.join("d", "e")
+        os.close(inside)
+        os.close(where)
+    plain.close()
 
 
 def test_source_below_itself(mount, scratch):
@@ -524,11 +549,15 @@ def check_plain_root(m):
     wait_for(lambda: not os.path.exists(m.join("f")), 10, "the file is gone")
 
 
-@pytest.mark.parametrize("call", [util_sys.SYS_OPEN_TREE, util_sys.SYS_UNSHARE])
+@pytest.mark.parametrize("call", [SYS_OPEN_TREE, SYS_UNSHARE])
 def test_mounted_as_usual_where_it_cannot_be_otherwise(mount, call):
     """In a container, say, which refuses a system call."""
-    check_plain_root(mount("notify=on", "attr-timeout=60", enter=lambda: util_sys.refuse_system_call(
-        call, errno.EPERM)))
+    refuse = functools.partial(without_system_call, call, errno.EPERM)
+    check_plain_root(mount("notify=on", "attr-timeout=60", enter=refuse))
+
+
+def test_mounted_as_usual_where_the_root_counts(mount):
+    check_plain_root(mount("notify=on", "attr-timeout=60", "auto_unmount"))
 
 
 def test_mountpoint_with_a_very_long_name(ends):
@@ -551,12 +580,47 @@ def test_mountpoint_with_a_very_long_name(ends):
 
 
 def test_that_it_cannot_be_mounted_is_said(ends):
-    done = lanefs(*ends, preexec_fn=lambda: util_sys.refuse_system_call(util_sys.SYS_MOVE_MOUNT,
-                                                                        errno.EPERM))
-    if NEEDS_OTHER_ROOT:
+    if not NEEDS_OTHER_ROOT:
+        pytest.skip("mounted by mount(2)")
+    refuse = functools.partial(without_system_call, SYS_MOVE_MOUNT, errno.ENOMEM)
+    for argv in (ends, ("-f", *ends)):
+        done = lanefs(*argv, preexec_fn=refuse)
         assert done.returncode == 1, done
-        assert done.stderr == f"lanefs: {ends[1]}: Operation not permitted\n"
+        assert done.stderr == f"lanefs: {ends[1]}: Cannot allocate memory\n"
         assert lanefs_mounts(ends[1]) == []
+
+
+def has_begun(process):
+    """Whether it has mounted, be it where nobody sees it."""
+    try:
+        return any(os.readlink(f"/proc/{process.pid}/fd/{fd}") == "/dev/fuse"
+                   for fd in os.listdir(f"/proc/{process.pid}/fd"))
+    except FileNotFoundError:
+        return False
+
+
+def test_another_is_mounted_meanwhile(mount, ends):
+    """That one stays, and who comes too late says so."""
+    if not NEEDS_OTHER_ROOT:
+        pytest.skip("mounted at once")
+    slow = mount("transport=dev", "attr-timeout=0")
+    for _ in range(20):
+        process = subprocess.Popen([LANEFS, "-f", slow.path, ends[1]], stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: has_begun(process) or process.poll() is not None, 20, "it mounts", longest=0.001)
+        os.kill(slow.pid, signal.SIGSTOP)
+        late = not lanefs_mounts(ends[1])
+        if late:
+            done = lanefs(*ends)
+        os.kill(slow.pid, signal.SIGCONT)
+        if late:
+            break
+        process.terminate()
+        process.communicate(timeout=20)
+    assert late and done.returncode == 0, done
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 1 and said.endswith(f"lanefs: {ends[1]}: Device or resource busy\n")
+    assert lanefs_mounts(ends[1]) == [ends[0]]
+    unmount(ends[1], daemon_of(ends[1]))
 
 
 def test_mount_all(helper, ends, scratch):
@@ -571,6 +635,10 @@ def test_mount_all(helper, ends, scratch):
         write_file(table, f"{other} {ends[1]} fuse.lanefs defaults 0 0\n".encode())
         done = run("mount", "-a", "-T", table, check=False)
         assert done.returncode != 0 and "already mounted" in done.stderr, done
+        for options in ("ro", "fsname=media"):
+            source = other if "=" in options else ends[0]
+            done = run("mount", "-t", "fuse.lanefs", "-o", options, source, ends[1], check=False)
+            assert done.returncode != 0 and "already mounted" in done.stderr, done
         assert "already" in refused(1, *ends)
         unmount(ends[1], daemon_of(ends[1]))
 
@@ -606,22 +674,38 @@ def test_ended_while_it_is_mounted(scratch, number):
     """At any moment: what was there before stays, and no process is left behind."""
     point = scratch.directory("point")
     run("mount", "-t", "tmpfs", "none", point)
+
+    def start():
+        return subprocess.Popen([LANEFS, "-f", point], stderr=subprocess.DEVNULL)
+
+    def end(process):
+        process.send_signal(number)
+        status = process.wait(20)
+        found = lanefs_mounts(point)
+        if number == signal.SIGKILL and found:
+            run("umount", "-l", point)
+        assert lanefs_mounts(point) == []
+        assert os.listdir(point) == ["f"]
+        wait_for(lambda: not run("pgrep", "-f", f"{LANEFS} -f {point}", check=False).stdout, 5,
+                 "no process is left")
+        # Also before it asks for signals to wait.
+        assert status in (0, -number)
+        return bool(found)
+
     try:
         write_file(point + "/f", b"x")
-        ended = set()
+        begin = time.monotonic()
+        process = start()
+        wait_for(lambda: lanefs_mounts(point), 20, "it is mounted", longest=0.001)
+        takes = time.monotonic() - begin
+        end(process)
+        mounted = set()
         for turn in range(60):
-            process = subprocess.Popen([LANEFS, "-f", point], stderr=subprocess.DEVNULL)
-            time.sleep(turn * 0.0005)
-            process.send_signal(number)
-            ended.add(process.wait(20))
-            if number == signal.SIGKILL and lanefs_mounts(point):
-                run("umount", "-l", point)
-            assert lanefs_mounts(point) == []
-            assert os.listdir(point) == ["f"]
-            wait_for(lambda: not run("pgrep", "-f", f"{LANEFS} -f {point}", check=False).stdout, 5,
-                     "no process is left")
-        # Also before it asks for signals to wait.
-        assert ended <= {0, -number}
+            process = start()
+            time.sleep(takes * turn / 40)
+            mounted.add(bool(lanefs_mounts(point)))
+            end(process)
+        assert mounted == {False, True}
     finally:
         run("umount", "-l", point)
 
