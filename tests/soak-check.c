@@ -85,7 +85,7 @@ static int64_t seen_by(const struct config *config, const struct event *write,
 	if (write->outside && write->end >= read->opened)
 		return write->end + OUTSIDE_NS;
 	if (!config->passthrough)
-		return write->end + (read->paged ? OUTSIDE_NS : 0);
+		return write->end + (config->late_pages && read->paged ? OUTSIDE_NS : 0);
 	return write->end + (write->mapped && read->sent ? MAPPED_NS : 0);
 }
 

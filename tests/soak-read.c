@@ -96,6 +96,21 @@ static void read_on(struct worker *worker, struct slot *slot, unsigned int count
 	slot->position = got > 0 ? at + (unsigned int)got / CELL : 0;
 }
 
+/*
+ * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is EIO for that moment, on any
+ * directory (iomap_dio_iter() in fs/iomap/direct-io.c).
+ */
+static ssize_t read_at(const struct slot *slot, void *buffer, size_t size, off_t offset)
+{
+	ssize_t got = pread(slot->fd, buffer, size, offset);
+
+	for (int i = 0; got < 0 && errno == EIO && slot->as == OPEN_O_DIRECT && i < 100; i++) {
+		usleep(1000);
+		got = pread(slot->fd, buffer, size, offset);
+	}
+	return got;
+}
+
 void read_range(struct worker *worker, struct slot *slot, enum kind kind, unsigned int at,
 		unsigned int count)
 {
@@ -122,7 +137,7 @@ void read_range(struct worker *worker, struct slot *slot, enum kind kind, unsign
 		got = copy_out(worker, slot->fd, offset, size);
 		break;
 	default:
-		got = pread(slot->fd, worker->buffer, size, offset);
+		got = read_at(slot, worker->buffer, size, offset);
 	}
 	event = observe(worker, slot->file, slot->opened, start, at, count, worker->buffer, got);
 	event->sent = kind == K_SENDFILE;

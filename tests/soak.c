@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +76,15 @@ static _Noreturn void run_worker(const struct config *config, struct shared *sha
 	worker_read_all(&worker, false);
 	worker_finish(&worker);
 	_exit(0);
+}
+
+static bool kernel_is_before(unsigned int major, unsigned int minor)
+{
+	unsigned int is_major = 0, is_minor = 0;
+	struct utsname name;
+
+	return !uname(&name) && sscanf(name.release, "%u.%u", &is_major, &is_minor) == 2 &&
+	       (is_major < major || (is_major == major && is_minor < minor));
 }
 
 static bool wait_for(pid_t *pids, unsigned int count)
@@ -172,7 +182,10 @@ static bool parse(int argc, char **argv, struct options *options)
 		case KINDS: config->kinds = optarg; break;
 		case WITHOUT: options->without = optarg; break;
 		case OUTSIDE: config->outside = true; break;
-		case PAGES: config->passthrough = false; break;
+		case PAGES:
+			config->passthrough = false;
+			config->late_pages = kernel_is_before(6, 6);
+			break;
 		case PRINT: options->print = true; break;
 		default: return false;
 		}

@@ -17,9 +17,10 @@
  * has a second, what was stored into a mapping a moment, to those who read by sendfile.
  *
  * Without passthrough the kernel promises less (fs/fuse/file.c): pages that are dropped, as by an
- * open, while a write is on its way may come back as they were before it, and stay for sendfile and
- * mappings; and a page that is dirty takes its neighbours along.  lanefs sees to it that they are
- * dropped again within a second.  There, files are written through mappings or otherwise, not both.
+ * open, while a write to them is on its way may come back as they were before it, and stay.  From Linux 6.6
+ * on lanefs has no such writes; before, it sees to it that they are dropped again within a second.  And a
+ * page that is dirty takes its neighbours along: there, files are written through mappings or otherwise,
+ * not both.
  */
 #pragma once
 
@@ -75,6 +76,7 @@ struct config {
 	unsigned int operations;     /* of the round */
 	bool outside;                /* one process writes the backing directory */
 	bool passthrough;            /* the mount has it, or is none: a mapping is the file itself */
+	bool late_pages;             /* without: what sendfile and mappings find may be a second old */
 	const char *kinds;           /* "sendfile,pwrite": these only; NULL: all */
 };
 
