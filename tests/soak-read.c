@@ -77,9 +77,22 @@ static void map_read(struct worker *worker, struct slot *slot, unsigned int at, 
 }
 
 /* Goes on where the descriptor is; at the end of the file from the beginning. */
+/*
+ * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is EIO for that moment, on any
+ * directory (iomap_dio_iter() in fs/iomap/direct-io.c).
+ */
+static bool is_to_repeat(const struct slot *slot, ssize_t got, int *left)
+{
+	if (got >= 0 || errno != EIO || slot->as != OPEN_O_DIRECT || !(*left)--)
+		return false;
+	usleep(1000);
+	return true;
+}
+
 static void read_on(struct worker *worker, struct slot *slot, unsigned int count)
 {
 	unsigned int at = slot->position;
+	int left = 100;
 	int64_t start;
 	ssize_t got;
 
@@ -91,24 +104,11 @@ static void read_on(struct worker *worker, struct slot *slot, unsigned int count
 		at = PAGE_CELLS;
 	}
 	start = now();
-	got = read(slot->fd, worker->buffer, (size_t)count * CELL);
+	do
+		got = read(slot->fd, worker->buffer, (size_t)count * CELL);
+	while (is_to_repeat(slot, got, &left));
 	observe(worker, slot->file, slot->opened, start, at, count, worker->buffer, got);
 	slot->position = got > 0 ? at + (unsigned int)got / CELL : 0;
-}
-
-/*
- * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is EIO for that moment, on any
- * directory (iomap_dio_iter() in fs/iomap/direct-io.c).
- */
-static ssize_t read_at(const struct slot *slot, void *buffer, size_t size, off_t offset)
-{
-	ssize_t got = pread(slot->fd, buffer, size, offset);
-
-	for (int i = 0; got < 0 && errno == EIO && slot->as == OPEN_O_DIRECT && i < 100; i++) {
-		usleep(1000);
-		got = pread(slot->fd, buffer, size, offset);
-	}
-	return got;
 }
 
 void read_range(struct worker *worker, struct slot *slot, enum kind kind, unsigned int at,
@@ -118,6 +118,7 @@ void read_range(struct worker *worker, struct slot *slot, enum kind kind, unsign
 	size_t size = (size_t)count * CELL;
 	int64_t start = now();
 	struct event *event;
+	int left = 100;
 	ssize_t got;
 
 	/* They would go on from the end of the file, which is not aligned. */
@@ -137,7 +138,9 @@ void read_range(struct worker *worker, struct slot *slot, enum kind kind, unsign
 		got = copy_out(worker, slot->fd, offset, size);
 		break;
 	default:
-		got = read_at(slot, worker->buffer, size, offset);
+		do
+			got = pread(slot->fd, worker->buffer, size, offset);
+		while (is_to_repeat(slot, got, &left));
 	}
 	event = observe(worker, slot->file, slot->opened, start, at, count, worker->buffer, got);
 	event->sent = kind == K_SENDFILE;
