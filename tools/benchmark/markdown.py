@@ -34,6 +34,7 @@ MAIN = (
     ("protect", "2 streams, read 128K", "", "what the 2 streams read meanwhile", "streams MB/s"),
     ("protect", "2 streams, sendfile", "", "hot 64K reads next to 2 by sendfile, mean time", "mean us"),
     ("serve", "nginx, 320 MB, 16 clients", "cold", "nginx, 320 MB, 16 clients"),
+    ("serve", "apache, small files, 64 clients", "cold", "Apache, small files, 64 clients"),
     ("database", "PostgreSQL", "", "PostgreSQL, pgbench"),
     ("database", "MariaDB, O_DIRECT", "", "MariaDB with O_DIRECT"),
     ("sync", "rsync, new", "cold", "rsync of a tree"),
