@@ -37,7 +37,7 @@ static void backing_read_end(struct backing_read *read, int err)
 		if (worker_push(read->file->fs->worker, &read->ring.work))
 			return;
 	}
-	if (read->how == FILE_READ_BUFFERED && read->done)
+	if (read->how == FILE_READ_BUFFERED && read->done && !read->file->keeps_cache)
 		backing_read_drop(read);
 	read->ended(read, err);
 }

@@ -38,6 +38,7 @@ struct file {
 	enum lane lane;             /* fixed after open, but for those that may move: see residency-watch.h */
 	int flags;                  /* fixed, as the application opened */
 	bool writable;              /* fixed */
+	bool keeps_cache;           /* fixed after open, what is read buffered stays in SOURCE's page cache */
 	bool direct_io;             /* fixed after open, FOPEN_DIRECT_IO: read(2) and write(2) come here */
 	int refs;                   /* atomic */
 	GMutex lock;                /* protects opening of fd and read_fd */

@@ -74,6 +74,8 @@ struct lanefs {
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
 	bool passthrough;               /* fixed, the kernel and the configuration allow it */
 	const char *no_passthrough;     /* fixed, why not, NULL when they do; static */
+	bool writes_past_pages;         /* fixed, what is written without passthrough is, see kernel-pages.h */
+	unsigned int dropping;          /* atomic, writes that wait until pages are dropped */
 	const char *no_direct_map;      /* fixed, why direct files cannot be mapped, NULL: they can; static */
 	bool stopping;                  /* atomic, see later_begin() */
 	unsigned int later;             /* atomic, requests to be answered by other threads */
@@ -120,6 +122,9 @@ struct lanefs {
 	uint64_t decisions_sum;         /* atomic, ns, of all of them */
 	struct residency_totals residency_counts;
 };
+
+/* The entry of mount-root.h is being looked up.  On any thread. */
+void lanefs_root_found(struct lanefs *fs);
 
 /*
  * Around a request that another thread will answer: libfuse frees what it is answered with

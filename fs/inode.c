@@ -262,7 +262,7 @@ void inodes_finish(struct inodes *inodes)
 
 void inodes_set_root(struct inodes *inodes, uint64_t nodeid)
 {
-	__atomic_store_n(&inodes->root_nodeid, nodeid, __ATOMIC_RELAXED);
+	__atomic_store_n(&inodes->root_nodeid, nodeid, __ATOMIC_SEQ_CST);
 }
 
 fuse_ino_t inode_nodeid(const struct inodes *inodes, const struct inode *inode)

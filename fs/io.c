@@ -22,6 +22,9 @@
 /* Bytes of a write that is worth a write-out of its own. */
 #define UNCACHED_LEAST (64 << 10)
 
+/* Writes that may wait for pages at once: half of what the kernel has under way in the background. */
+#define DROPPING_MOST 32
+
 /* One request on its way through the ring; freed by its completion. */
 struct io {
 	struct backing_read read;     /* a READ's way; its file and buffer are the request's */
@@ -274,7 +277,7 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 	}
 	io->length = size;
 	/* What is not aligned of an application that opened with O_DIRECT, is for the backing to refuse. */
-	if (!atomic_read(file->app_direct)) {
+	if (!atomic_read(file->app_direct) && !file->keeps_cache) {
 		io->skip = (size_t)offset & (file->align - 1);
 		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
 		io->last = (uint64_t)offset - io->skip + io->length > INT64_MAX;
@@ -323,15 +326,44 @@ static void write_send(struct transport_reply *reply)
 		fuse_reply_write(io->req, io->done);
 }
 
+static void write_drop_end(struct io *io)
+{
+	transport_unhold(io->queue);
+	atomic_sub(io->file->fs->dropping, 1);
+}
+
+/* Those who wait for pages must leave room for the requests that those wait for. */
+static bool write_drop_begin(struct io *io)
+{
+	struct lanefs *fs = io->file->fs;
+	bool room = atomic_add(fs->dropping, 1) <= DROPPING_MOST;
+
+	if (room && transport_hold(io->queue))
+		return true;
+	atomic_sub(fs->dropping, 1);
+	return false;
+}
+
 /* What others have read into the kernel's pages meanwhile may be of before the write. */
 static void write_drop_pages(struct work *work)
 {
 	struct io *io = (struct io *)((char *)work - offsetof(struct io, ring.work));
-	bool append = is_append(io);
 
-	kernel_pages_drop(io->file->fs, io->file->inode, append ? 0 : io->offset,
-			  append ? 0 : (off_t)io->done);
+	/* What is appended lies there or behind. */
+	kernel_pages_drop(io->file->fs, io->file->inode, io->offset, is_append(io) ? 0 : (off_t)io->done);
+	write_drop_end(io);
 	transport_send(io->queue, &io->reply);
+}
+
+static bool write_drop(struct io *io)
+{
+	if (!write_drop_begin(io))
+		return false;
+	io->ring.work.run = write_drop_pages;
+	if (worker_push(io->file->fs->worker, &io->ring.work))
+		return true;
+	write_drop_end(io);
+	return false;
 }
 
 static void write_reply(struct io *io, int err)
@@ -351,10 +383,9 @@ static void write_reply(struct io *io, int err)
 	io->reply.send = write_send;
 	io->reply.sent = io_free;
 	if (io->done && !io->of_pages && kernel_pages_are_passed(io->file)) {
-		io->ring.work.run = write_drop_pages;
-		if (worker_push(io->file->fs->worker, &io->ring.work))
+		if (write_drop(io))
 			return;
-		/* No thread is to be had: they go a little later. */
+		/* They go a little later. */
 		drop_behind_all(io->file->fs->drop_behind, io->file->inode);
 	}
 	transport_send(io->queue, &io->reply);
@@ -468,7 +499,8 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 	write_changes(io);
 	if (err)
 		write_reply(io, err);
-	else if (fi->flags & O_APPEND && (file->direct_io || atomic_read(file->app_direct)))
+	else if (fi->flags & O_APPEND &&
+		 ((file->direct_io && file->lane != LANE_CACHED) || atomic_read(file->app_direct)))
 		write_append(io);
 	else
 		write_submit(io);

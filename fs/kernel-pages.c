@@ -66,7 +66,7 @@ static void watch(struct kernel_pages *pages, struct file *file, uint64_t versio
 
 void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const struct stat *attr)
 {
-	__atomic_store_n(&file->mode->has_pages, true, __ATOMIC_SEQ_CST);
+	atomic_write(file->mode->has_pages, true);
 	if (!atomic_read(file->mode->watched))
 		watch(pages, file, attr_version_settled(attr), attr->st_size);
 }
@@ -78,7 +78,8 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 
 	/* Before it reads: who writes meanwhile sees this, or this reads what was written. */
 	if (!atomic_read(mode->has_pages))
-		__atomic_store_n(&mode->has_pages, true, __ATOMIC_SEQ_CST);
+		atomic_write(mode->has_pages, true);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (atomic_read(mode->paged) && atomic_read(mode->watched))
 		return;
 	if (!atomic_read(mode->watched)) {
@@ -96,7 +97,8 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 
 bool kernel_pages_are_passed(struct file *file)
 {
-	return file->direct_io && __atomic_load_n(&file->mode->has_pages, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return file->direct_io && atomic_read(file->mode->has_pages);
 }
 
 void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_t length)

@@ -15,8 +15,8 @@
  * What is written by way of them is not safe from that: the kernel unlocks such pages before it sends them,
  * and when they are dropped meanwhile, for another open or for new times of the file, a READ that is served
  * before the WRITE brings back what was there before, to stay (fs/fuse/file.c, fuse_fill_write_pages()).  So
- * where a file is written without passthrough that is done with FOPEN_DIRECT_IO, if the kernel can map such
- * (Linux 6.6).
+ * where a file is written without passthrough that is done with FOPEN_DIRECT_IO, if the kernel maps such as
+ * others (Linux 6.9).  Not with parallel writes: a mapping waits for those with a lock that they may need.
  *
  * The looking is done on the thread of drop-behind.h, which serves no requests.
  */

@@ -76,8 +76,9 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 		return 0;
 	}
 	if (file->direct_io) {
-		fi->direct_io = fi->parallel_direct_writes = true;
+		fi->direct_io = true;
 		file->read_how = FILE_READ_BUFFERED;
+		file->keeps_cache = true;
 	}
 	version = attr_version_settled(&attr);
 	fi->keep_cache = version && atomic_read(file->inode->kept) == version;

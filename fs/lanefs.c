@@ -118,9 +118,17 @@ void lanefs_expect_root(struct lanefs *fs, pid_t pid)
 	atomic_write(fs->root_mounter, pid);
 }
 
+void lanefs_root_found(struct lanefs *fs)
+{
+	inodes_set_root(&fs->inodes, INODES_ROOT_AGAIN);
+	/* Who asked has ended meanwhile: it is mounted as it is. */
+	if (!__atomic_load_n(&fs->root_mounter, __ATOMIC_SEQ_CST))
+		inodes_set_root(&fs->inodes, FUSE_ROOT_ID);
+}
+
 void lanefs_root_looked_up(struct lanefs *fs, bool found)
 {
-	atomic_write(fs->root_mounter, 0);
+	__atomic_store_n(&fs->root_mounter, 0, __ATOMIC_SEQ_CST);
 	if (found)
 		return;
 	inodes_set_root(&fs->inodes, FUSE_ROOT_ID);

@@ -116,7 +116,7 @@ void metadata_lookup(struct call *call)
 		return;
 	/* As any other entry, where SOURCE is mounted below itself, the kernel refuses FUSE_ROOT_ID with EIO. */
 	if (again)
-		inodes_set_root(&fs->inodes, INODES_ROOT_AGAIN);
+		lanefs_root_found(fs);
 	call->entry.ino = inode_nodeid(&fs->inodes, inode);
 }
 

@@ -12,7 +12,7 @@ static const struct row {
 	enum condition wished, writable;      /* of the new one */
 	enum outcome direct_io;
 } table[] = {
-	/* The kernel itself keeps its pages, and those who go around them, in step. */
+	/* Pages, and those who go around them, are kept in step: see kernel-pages.h. */
 	{ IO_MODE_FUSE, ANY, ANY, ANY, ANY, AS_WISHED },
 	/* Pages that sendfile would leave now could not be dropped in time. */
 	{ IO_MODE_PASSTHROUGH, YES, ANY, YES, ANY, WITHOUT },

@@ -22,7 +22,7 @@
 /* Of the child: its end of the socket, when all else is closed. */
 #define CHILD_SOCKET (STDERR_FILENO + 1)
 
-/* Linux 6.2 is the first that never keeps it. */
+/* Before Linux 6.2; from then on to the versions in mount-root.h it does by mistake. */
 static bool is_kept_anyway(void)
 {
 	unsigned int major, minor;
@@ -35,7 +35,7 @@ static bool is_kept_anyway(void)
 /* In this process's own mount namespace, which the kernel looks at first. */
 static bool may_mount(void)
 {
-	return !move_mount(-1, "", -1, "", 0) || errno != EPERM;
+	return move_mount(-1, "", -1, "", 0) && errno != EPERM && errno != ENOSYS && errno != EACCES;
 }
 
 /* Whether a child is in another pid namespace (unshare -p): by that the kernel would name callers. */
@@ -168,9 +168,9 @@ int mount_root_begin(struct mount_root *root, struct mount *mount, struct fuse_s
 
 	if (is_kept_anyway())
 		return -EALREADY;
-	if (!caps_have(CAP_SYS_ADMIN) || !may_mount())
+	if (!caps_have(CAP_SYS_ADMIN))
 		return -EPERM;
-	if (has_other_pids())
+	if (!may_mount() || has_other_pids())
 		return -EXDEV;
 	err = begin(root, mount, se);
 	if (err)
@@ -186,8 +186,10 @@ bool mount_root_found(struct mount_root *root)
 int mount_root_attach(const struct mount_root *root, struct mount *mount)
 {
 	int tree = root->tree >= 0 ? root->tree : root->whole;
-	int err = mount_is_free(mount) ? mount_remember_at(mount, tree) : -EBUSY;
+	int err = mount_check_unchanged(mount);
 
+	if (!err)
+		err = mount_remember_at(mount, tree);
 	if (!err && move_mount(tree, "", root->point, "",
 			       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH))
 		err = -errno;

@@ -272,11 +272,14 @@ int mount_remember_at(struct mount *mount, int fd)
 	return 0;
 }
 
-bool mount_is_free(const struct mount *mount)
+int mount_check_unchanged(const struct mount *mount)
 {
 	struct mount_id seen = { 0 };
+	int err = mount_seen(mount, &seen);
 
-	return !mount_seen(mount, &seen) && mount_id_equal(&seen, &mount->below);
+	if (err)
+		return err;
+	return mount_id_equal(&seen, &mount->below) ? 0 : -EBUSY;
 }
 
 int mount_answers(const struct mount *mount)

@@ -22,7 +22,7 @@ struct mount {
 	char *mountpoint;      /* canonical */
 	int source_fd;         /* of the directory itself, whatever is mounted over it later */
 	struct mount_id below; /* what MOUNTPOINT was on before */
-	struct mount_id own;   /* ours; of no use before mount_remember() */
+	struct mount_id own;   /* ours; of no use before mount_remember() or mount_remember_at() */
 	GMutex lock;           /* one at a time takes the mount off */
 	bool off;              /* by lock: that was done */
 };
@@ -37,8 +37,8 @@ void mount_finish(struct mount *mount);
 /* Whether lanefs is mounted at MOUNTPOINT already, from SOURCE, and so that it can be written, or not. */
 bool mount_is_of_source(const struct mount *mount, bool read_only);
 
-/* Whether nothing has been mounted at MOUNTPOINT since mount_init(). */
-bool mount_is_free(const struct mount *mount);
+/* 0, -EBUSY when something has been mounted at MOUNTPOINT since mount_init(), or -errno. */
+int mount_check_unchanged(const struct mount *mount);
 
 /* Right after mounting, before anything is served: notes which mount is ours.  0 or -errno. */
 int mount_remember(struct mount *mount);

@@ -168,7 +168,7 @@ static void fit_lane(struct file *file, int id, struct policy_decision *decision
 	bool only_writes = (file->flags & O_ACCMODE) == O_WRONLY;
 	bool by_lane = decision->lane == LANE_DIRECT && (decision->window || !id || only_writes);
 	/* See kernel-pages.h. */
-	bool wished = by_lane || (!id && file->writable && !fs->no_direct_map);
+	bool wished = by_lane || (!id && file->writable && fs->writes_past_pages);
 
 	file->direct_io = inode_mode_settle(file->fs, file->inode, wished, file->writable);
 	if (file->direct_io == wished)

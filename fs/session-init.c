@@ -13,6 +13,8 @@
 /* Requests of read-ahead and of asynchronous direct I/O the kernel may have under way at once. */
 #define MAX_BACKGROUND 64
 
+#define PROTO_MINOR_6_9 40
+
 /*
  * Every thread that reads requests and every slot of an io_uring queue has a buffer for the
  * largest one, and so has every read in flight: in a small memory control group they must not
@@ -67,6 +69,9 @@ static void init_mappings(struct lanefs *fs, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 	if (!fs->passthrough && !(conn->capable_ext & FUSE_CAP_DIRECT_IO_ALLOW_MMAP))
 		fs->no_direct_map = "the kernel (before 6.6) cannot map what is open so";
+	/* In the first that can, 6.6 to 6.8, not all do it right for mappings that are written. */
+	fs->writes_past_pages = conn->capable_ext & FUSE_CAP_DIRECT_IO_ALLOW_MMAP &&
+				conn->proto_minor >= PROTO_MINOR_6_9;
 }
 
 void op_init(void *userdata, struct fuse_conn_info *conn)

@@ -352,7 +352,12 @@ int session_run(const struct session_setup *setup)
 	log_keep();
 	if (session_open(&session) && session_start(&session))
 		status = session_serve(&session);
-	mount_root_finish(&session.root);
+	/* Its descriptor is the session's. */
+	session.root.fuse_fd = -1;
+	if (session.supervisor)
+		mount_root_finish(&session.root);
+	else
+		mount_root_cancel(&session.root);
 	mount_detach(setup->mount);
 	if (session.se)
 		fuse_session_destroy(session.se);

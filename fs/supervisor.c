@@ -200,7 +200,8 @@ static void supervisor_reap(struct supervisor *supervisor)
 static void supervisor_child_ended(struct supervisor *supervisor)
 {
 	supervisor_reap(supervisor);
-	if (!supervisor->deadline && !supervisor->setup.attach(supervisor->setup.data))
+	if (!supervisor->deadline && supervisor->polled[POLL_END].fd >= 0 &&
+	    !supervisor->setup.attach(supervisor->setup.data))
 		supervisor_ask(supervisor, NULL);
 }
 
@@ -223,10 +224,10 @@ static void *supervisor_run(void *data)
 				supervisor->connected = false;
 			supervisor_ask(supervisor, "unmounted or aborted");
 		}
-		if (supervisor_once(&polled[POLL_CHILD]))
-			supervisor_child_ended(supervisor);
 		supervisor_once(&polled[POLL_CLOSED]);
 		supervisor_once(&polled[POLL_END]);
+		if (supervisor_once(&polled[POLL_CHILD]))
+			supervisor_child_ended(supervisor);
 		if (polled[POLL_END].fd < 0 && (!supervisor->closer || polled[POLL_CLOSED].fd < 0))
 			return NULL;
 	}

@@ -28,7 +28,7 @@ struct supervisor;
  */
 void supervisor_block_signals(void);
 
-/* Both functions are called on the supervisor's thread, and must not wait. */
+/* Both functions are called on the supervisor's thread, and must not wait for SOURCE. */
 struct supervisor_setup {
 	struct fuse_session *se;
 	struct mount *mount;

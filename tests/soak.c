@@ -184,7 +184,7 @@ static bool parse(int argc, char **argv, struct options *options)
 		case OUTSIDE: config->outside = true; break;
 		case PAGES:
 			config->passthrough = false;
-			config->late_pages = kernel_is_before(6, 6);
+			config->late_pages = kernel_is_before(6, 9);
 			break;
 		case PRINT: options->print = true; break;
 		default: return false;

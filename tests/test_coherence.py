@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """A read that starts after a write returned sees it, between lanes, processes and from outside."""
+import contextlib
 import mmap
 import os
 import random
+import re
 import time
 
 import pytest
 
 import util_sys
 from util import (Child, at_once, clock, idle, need, patience, pattern, read_file, run, wait_for,
-                  write_file)
+                  write_file, write_large)
 
 LANES = [("cached", "auto"), ("cached", "off"), ("direct", "auto"), ("direct", "off"),
          ("stream", "auto")]
@@ -210,6 +212,54 @@ def second_change_is_seen(m):
             break
     else:
         assert False, "never within one second"
+
+
+PIECE = 16 << 10
+
+
+def open_for_ever(path):
+    while True:
+        with open(path, "rb", buffering=0) as stream:
+            stream.read(PIECE)
+        os.stat(path)
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_write_is_seen_while_others_look(mount, transport):
+    """What others' opens and new times make the kernel drop does not come back as it was."""
+    m = mount(f"transport={transport}", "passthrough=off", "attr-timeout=0")
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 9):
+        pytest.skip("before Linux 6.9")
+    write_file(m.join("f"), bytes(PIECE))
+    writer = os.open(m.join("f"), os.O_RDWR)
+    reader = os.open(m.join("f"), os.O_RDONLY)
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(Child(open_for_ever, m.join("f")))
+        end = clock() + 4
+        count = 0
+        while clock() < end:
+            count += 1
+            data = count.to_bytes(8, "little") * (PIECE // 8)
+            assert os.pwrite(writer, data, 0) == PIECE
+            assert os.pread(reader, PIECE, 0) == data, count
+    os.close(reader)
+    os.close(writer)
+
+
+def test_who_writes_leaves_pages_in_the_source(mount):
+    """Without passthrough: what is read and written there is read from memory again."""
+    m = mount("passthrough=off")
+    size = 1 << 20
+    write_large(m.backing("f"), size)
+    fd = os.open(m.join("f"), os.O_RDWR)
+    util_sys.drop_pages(m.backing("f"))
+    for at in range(0, size, 32 << 10):
+        assert len(os.pread(fd, 32 << 10, at)) == 32 << 10
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 9):
+        assert util_sys.resident(m.backing("f")) == size
+    os.close(fd)
 
 
 def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
