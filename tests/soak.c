@@ -181,10 +181,10 @@ static bool parse(int argc, char **argv, struct options *options)
 		case REPEAT: options->repeat = (unsigned int)number; break;
 		case KINDS: config->kinds = optarg; break;
 		case WITHOUT: options->without = optarg; break;
-		case OUTSIDE: config->outside = true; break;
+		case OUTSIDE: config->outside = config->late_pages = true; break;
 		case PAGES:
 			config->passthrough = false;
-			config->late_pages = kernel_is_before(6, 9);
+			config->late_pages |= kernel_is_before(6, 9);
 			break;
 		case PRINT: options->print = true; break;
 		default: return false;

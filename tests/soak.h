@@ -18,7 +18,8 @@
  *
  * Without passthrough the kernel promises less (fs/fuse/file.c): pages that are dropped, as by an
  * open, while a write to them is on its way may come back as they were before it, and stay.  From Linux 6.9
- * on lanefs has no such writes; before, it sees to it that they are dropped again within a second.  And a
+ * on lanefs has no such writes; before, and where somebody writes the backing directory, too, it sees to it
+ * that they are dropped again within a second.  And a
  * page that is dirty takes its neighbours along: there, files are written through mappings or otherwise,
  * not both.
  */
