@@ -49,7 +49,7 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file);
 bool kernel_pages_are_passed(struct file *file);
 
 /*
- * Drops those of length bytes from begin on, 0: of all.  Waits for READs that are under way, and for WRITEs
+ * Drops those of length bytes from begin on, 0: of all from there.  Waits for READs that are under way, and for WRITEs
  * of what a mapping has stored: never on a thread that serves requests.
  */
 void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_t length);

@@ -14,6 +14,7 @@
 #include "options.h"
 #include "probe.h"
 #include "session.h"
+#include "session-args.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -91,14 +92,6 @@ static int main_serve(const struct options *options, struct session_setup *setup
 	return session_run(setup);
 }
 
-static bool main_wants_read_only(const struct config *config)
-{
-	for (guint i = 0; i < config->mount_options->len; i++)
-		if (!strcmp(g_ptr_array_index(config->mount_options, i), "ro"))
-			return true;
-	return false;
-}
-
 /*
  * mount -a takes a line of fstab for one that is not mounted when what is mounted is not the root of its
  * filesystem (libmount, mnt_table_is_fs_mounted()), as it is not here (mount-root.h).
@@ -106,7 +99,7 @@ static bool main_wants_read_only(const struct config *config)
 static bool main_is_done(const struct options *options, const struct mount *mount, const GError *error)
 {
 	if (!options->helper || !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST) ||
-	    !mount_is_of_source(mount, main_wants_read_only(options->config)))
+	    !mount_is_of_source(mount, session_has_option(options->config, "ro")))
 		return false;
 	g_message("%s: already mounted from there, with the options it was given then", mount->mountpoint);
 	return true;

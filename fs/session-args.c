@@ -9,7 +9,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-static bool has_option(const struct config *config, const char *name)
+bool session_has_option(const struct config *config, const char *name)
 {
 	size_t length = strlen(name);
 
@@ -31,7 +31,7 @@ static void add(char **list, const char *option)
 
 static void add_missing(char **list, const struct config *config, const char *option)
 {
-	if (!has_option(config, option))
+	if (!session_has_option(config, option))
 		add(list, option);
 }
 
@@ -45,9 +45,9 @@ static void add_as_source(char **list, const struct config *config, int source_f
 
 	if (fstatvfs(source_fd, &info))
 		return;
-	if (info.f_flag & ST_NOEXEC && !has_option(config, "exec"))
+	if (info.f_flag & ST_NOEXEC && !session_has_option(config, "exec"))
 		add_missing(list, config, "noexec");
-	if (info.f_flag & ST_RDONLY && !has_option(config, "rw"))
+	if (info.f_flag & ST_RDONLY && !session_has_option(config, "rw"))
 		add_missing(list, config, "ro");
 }
 
@@ -66,7 +66,7 @@ struct fuse_args session_args(const struct config *config, const struct mount *m
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	char *list = NULL;
 
-	if (!has_option(config, "fsname"))
+	if (!session_has_option(config, "fsname"))
 		add(&list, fsname);
 	add(&list, "subtype=lanefs");
 	add_missing(&list, config, "default_permissions");

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -185,13 +184,7 @@ static bool session_mount_as_usual(const struct session *session)
  */
 static bool session_root_counts(const struct config *config)
 {
-	for (guint i = 0; i < config->mount_options->len; i++) {
-		const char *option = g_ptr_array_index(config->mount_options, i);
-
-		if (!strcmp(option, "auto_unmount") || g_str_has_prefix(option, "rootcontext="))
-			return true;
-	}
-	return false;
+	return session_has_option(config, "auto_unmount") || session_has_option(config, "rootcontext");
 }
 
 /* False: mount it as usual. */
