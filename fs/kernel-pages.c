@@ -113,7 +113,8 @@ static void drop(struct lanefs *fs, struct inode *inode)
 
 /*
  * The kernel asks for the size only when somebody asks for attributes, which sendfile does not: it
- * learns a larger one from data that lies there.  For passthrough, where no page is ever dirty.
+ * learns a larger one from data that lies there, which must not go over what a mapping has stored
+ * in the kernel's page.
  */
 static void tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 {
@@ -139,13 +140,15 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 
 	if (attr_get(fs, inode, &attr))
 		return;
+	if (attr.st_size > mode->pages_size && !inode_mode_may_hold_stores(fs, inode)) {
+		tell_size(fs, inode, attr.st_size);
+		mode->pages_size = attr.st_size;
+	}
+	mode->pages_size = MIN(mode->pages_size, attr.st_size);
 	version = attr_version_settled(&attr);
 	if (version && version == mode->pages_version)
 		return;
-	if (attr.st_size > mode->pages_size && inode_mode_is_passthrough(fs, inode))
-		tell_size(fs, inode, attr.st_size);
 	mode->pages_version = version;
-	mode->pages_size = attr.st_size;
 	drop(fs, inode);
 }
 

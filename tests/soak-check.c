@@ -65,7 +65,8 @@ static void print_event(const struct checking *checking, const char *what,
 		       kind_name(plan->ops[event->op].kind), plan->ops[event->op].worker,
 		       plan->ops[event->op].slot);
 	else
-		printf(event->op == UINT32_MAX ? "making the files\n" : "reading all at the end\n");
+		printf("%s%s\n", event->op == UINT32_MAX ? "making the files" : "reading all at the end",
+		       event->sent ? ", by sendfile" : event->paged ? ", by a mapping" : "");
 }
 
 static bool report(struct checking *checking, const char *what)

@@ -20,8 +20,12 @@ volatile bool catching;
 static ssize_t send_range(struct worker *worker, int fd, off_t at, size_t size)
 {
 	size_t done = 0;
+	struct stat attr;
 
 	if (lseek(worker->memory, 0, SEEK_SET) || ftruncate(worker->memory, 0))
+		return -1;
+	/* While it is open for writing nobody else asks for the size, see README, Limits. */
+	if (worker->config->outside && !worker->config->passthrough && fstat(fd, &attr))
 		return -1;
 	while (done < size) {
 		ssize_t got = sendfile(worker->memory, fd, &at, size - done);
@@ -76,7 +80,6 @@ static void map_read(struct worker *worker, struct slot *slot, unsigned int at, 
 		(ssize_t)count * CELL)->paged = true;
 }
 
-/* Goes on where the descriptor is; at the end of the file from the beginning. */
 /*
  * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is EIO for that moment, on any
  * directory (iomap_dio_iter() in fs/iomap/direct-io.c).
@@ -89,6 +92,7 @@ static bool is_to_repeat(const struct slot *slot, ssize_t got, int *left)
 	return true;
 }
 
+/* Goes on where the descriptor is; at the end of the file from the beginning. */
 static void read_on(struct worker *worker, struct slot *slot, unsigned int count)
 {
 	unsigned int at = slot->position;
