@@ -45,15 +45,15 @@ void kernel_pages_free(struct kernel_pages *pages)
 	g_free(pages);
 }
 
-static void watch(struct kernel_pages *pages, struct file *file, uint64_t version, off_t size)
+static void watch(struct kernel_pages *pages, struct file *file, const struct stat *attr)
 {
 	struct inode_mode *mode = file->mode;
 	bool wake = false;
 
 	g_mutex_lock(&pages->lock);
 	if (!atomic_read(mode->watched)) {
-		mode->pages_version = version;
-		mode->pages_size = size;
+		mode->pages_version = attr_version_settled(attr);
+		mode->size_due = attr_is_outrun(pages->fs, file->inode, attr);
 		atomic_write(mode->watched, true);
 		g_queue_push_tail(&pages->watched, inode_ref(&pages->fs->inodes, file->inode));
 		wake = !pages->due;
@@ -68,7 +68,7 @@ void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const stru
 {
 	atomic_write(file->mode->has_pages, true);
 	if (!atomic_read(file->mode->watched))
-		watch(pages, file, attr_version_settled(attr), attr->st_size);
+		watch(pages, file, attr);
 }
 
 void kernel_pages_note(struct kernel_pages *pages, struct file *file)
@@ -84,7 +84,7 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 		return;
 	if (!atomic_read(mode->watched)) {
 		attr_get(pages->fs, file->inode, &attr);
-		watch(pages, file, attr_version_settled(&attr), attr.st_size);
+		watch(pages, file, &attr);
 	}
 	if (__atomic_exchange_n(&mode->paged, true, __ATOMIC_RELAXED) ||
 	    !inode_mode_has_unseen_writer(pages->fs, file->inode))
@@ -114,23 +114,31 @@ static void drop(struct lanefs *fs, struct inode *inode)
 /*
  * The kernel asks for the size only when somebody asks for attributes, which sendfile does not: it
  * learns a larger one from data that lies there, which must not go over what a mapping has stored
- * in the kernel's page.
+ * in the kernel's page.  Whether it knows it.
  */
-static void tell_size(struct lanefs *fs, struct inode *inode, off_t size)
+static bool tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 {
 	struct fuse_bufvec data = FUSE_BUFVEC_INIT(1);
-	/* Nobody's lease is to be waited for here. */
-	int fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME | O_NONBLOCK);
+	struct stat attr;
+	bool told;
 	char byte;
+	int fd;
 
+	if (!size)
+		return true;
+	/* Nobody's lease is to be waited for here. */
+	fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NOATIME | O_NONBLOCK);
 	if (fd == -EPERM)
 		fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NONBLOCK);
 	if (fd < 0)
-		return;
+		return false;
 	data.buf[0].mem = &byte;
-	if (pread(fd, &byte, 1, size - 1) == 1)
-		fuse_lowlevel_notify_store(fs->se, inode->id, size - 1, &data, 0);
+	/* Reading may have taken long. */
+	told = pread(fd, &byte, 1, size - 1) == 1 && !fstat(fd, &attr) && attr.st_size == size &&
+	       !inode_mode_may_hold_stores(fs, inode) &&
+	       !fuse_lowlevel_notify_store(fs->se, inode->id, size - 1, &data, 0);
 	close(fd);
+	return told;
 }
 
 static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode_mode *mode)
@@ -140,16 +148,15 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 
 	if (attr_get(fs, inode, &attr))
 		return;
-	if (attr.st_size > mode->pages_size && !inode_mode_may_hold_stores(fs, inode)) {
-		tell_size(fs, inode, attr.st_size);
-		mode->pages_size = attr.st_size;
-	}
-	mode->pages_size = MIN(mode->pages_size, attr.st_size);
 	version = attr_version_settled(&attr);
-	if (version && version == mode->pages_version)
-		return;
-	mode->pages_version = version;
-	drop(fs, inode);
+	if (!version || version != mode->pages_version) {
+		mode->pages_version = version;
+		mode->size_due = true;
+		/* First: the last page ends in zeros. */
+		drop(fs, inode);
+	}
+	if (mode->size_due && !inode_mode_may_hold_stores(fs, inode))
+		mode->size_due = !tell_size(fs, inode, attr.st_size);
 }
 
 /* Those with an unseen writer, which are not to stay until it is time for the others. */

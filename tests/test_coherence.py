@@ -276,40 +276,6 @@ def test_outside_change_is_seen_on_an_open_file_within_a_second(m):
             wait_for(lambda: os.fstat(fd).st_size == size, 1.5, "the size from outside")
 
 
-def test_outside_growth_is_seen_by_sendfile_in_a_second(m):
-    """The kernel asks nobody for the size: sendfile ends where it knows the file to end."""
-    write_file(m.backing("f"), b"a" * 50000)
-    sink = os.memfd_create("sink")
-    with open(m.join("f"), "rb", buffering=0) as stream, open(m.backing("f"), "ab") as outside:
-        assert os.sendfile(sink, stream.fileno(), 0, 100000) == 50000
-        outside.write(b"b" * 20000)
-        outside.flush()
-        os.lseek(sink, 0, os.SEEK_SET)
-        wait_for(lambda: os.sendfile(sink, stream.fileno(), 50000, 100000), 1.5, "the larger size")
-        while os.sendfile(sink, stream.fileno(), os.lseek(sink, 0, os.SEEK_CUR) + 50000, 100000):
-            pass
-        assert os.pread(sink, 100000, 0) == b"b" * 20000 + b"a" * 30000
-    os.close(sink)
-
-
-def test_outside_growth_is_seen_by_a_writer_that_sends(m):
-    """With passthrough as above, else once it has asked for the size."""
-    write_file(m.backing("f"), b"a" * 50000)
-    sink = os.memfd_create("sink")
-    with open(m.join("f"), "r+b", buffering=0) as stream, open(m.backing("f"), "ab") as outside:
-        assert os.sendfile(sink, stream.fileno(), 0, 100000) == 50000
-        outside.write(b"b" * 20000)
-        outside.flush()
-        with mmap.mmap(stream.fileno(), 50000) as view:
-            view[49999:] = b"c"
-            wait_for(lambda: os.fstat(stream.fileno()).st_size == 70000, 1.5, "the larger size")
-            os.lseek(sink, 0, os.SEEK_SET)
-            assert os.sendfile(sink, stream.fileno(), 50000, 100000) == 20000
-        assert os.pread(sink, 20000, 0) == b"b" * 20000
-    assert read_file(m.backing("f")) == b"a" * 49999 + b"c" + b"b" * 20000
-    os.close(sink)
-
-
 def test_outside_change_shows_in_a_mapping_of_known_pages(part):
     """Nothing of it is read again: the open finds all of its pages in the kernel."""
     size = 64 << 10
