@@ -62,7 +62,7 @@ static void refresh(struct lanefs *fs, struct inode *inode)
 								 __ATOMIC_ACQUIRE);
 	int fd;
 
-	if (now - checked <= 1)
+	if (now == checked)
 		return;
 	fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
