@@ -15,10 +15,16 @@ def m(request, part):
     return part(f"lane={lane}", f"passthrough={passthrough}")
 
 
-def test_outside_growth_is_seen_by_sendfile_in_a_second(m):
+@pytest.fixture
+def sink():
+    fd = os.memfd_create("sink")
+    yield fd
+    os.close(fd)
+
+
+def test_outside_growth_is_seen_by_sendfile_in_a_second(m, sink):
     """The kernel asks nobody for the size: sendfile ends where it knows the file to end."""
     write_file(m.backing("f"), b"a" * 50000)
-    sink = os.memfd_create("sink")
     with open(m.join("f"), "rb", buffering=0) as stream, open(m.backing("f"), "ab") as outside:
         assert os.sendfile(sink, stream.fileno(), 0, 100000) == 50000
         outside.write(b"b" * 20000)
@@ -28,13 +34,11 @@ def test_outside_growth_is_seen_by_sendfile_in_a_second(m):
         while os.sendfile(sink, stream.fileno(), os.lseek(sink, 0, os.SEEK_CUR) + 50000, 100000):
             pass
         assert os.pread(sink, 100000, 0) == b"b" * 20000 + b"a" * 30000
-    os.close(sink)
 
 
-def test_outside_growth_is_seen_by_a_writer_that_sends(m):
-    """With passthrough as above, else once it has asked for the size."""
+def test_outside_growth_is_seen_by_a_writer_that_sends(m, sink):
+    """It has asked for the size; what it has stored stays."""
     write_file(m.backing("f"), b"a" * 50000)
-    sink = os.memfd_create("sink")
     with open(m.join("f"), "r+b", buffering=0) as stream, open(m.backing("f"), "ab") as outside:
         assert os.sendfile(sink, stream.fileno(), 0, 100000) == 50000
         outside.write(b"b" * 20000)
@@ -46,7 +50,6 @@ def test_outside_growth_is_seen_by_a_writer_that_sends(m):
             assert os.sendfile(sink, stream.fileno(), 50000, 100000) == 20000
         assert os.pread(sink, 20000, 0) == b"b" * 20000
     assert read_file(m.backing("f")) == b"a" * 49999 + b"c" + b"b" * 20000
-    os.close(sink)
 
 
 def send_all(sink, fd, offset):
@@ -56,23 +59,20 @@ def send_all(sink, fd, offset):
     return offset
 
 
-def test_growth_before_the_open_is_seen_by_sendfile_in_a_second(m):
+def test_growth_before_the_open_is_seen_by_sendfile_in_a_second(m, sink):
     """The kernel knows the size from before, and is not asked for attributes."""
     write_file(m.backing("f"), b"a" * 50000)
     assert os.stat(m.join("f")).st_size == 50000
     write_file(m.backing("f"), b"b" * 70000)
-    sink = os.memfd_create("sink")
     # open() would ask for attributes.
     fd = os.open(m.join("f"), os.O_RDONLY)
     wait_for(lambda: send_all(sink, fd, 0) == 70000, 1.5, "the size at the open")
     assert os.pread(sink, 100000, 0) == b"b" * 70000
     os.close(fd)
-    os.close(sink)
 
 
-def test_growth_after_somebody_shrank_it_is_seen_by_sendfile_in_a_second(m):
+def test_growth_after_somebody_shrank_it_is_seen_by_sendfile_in_a_second(m, sink):
     write_file(m.backing("f"), b"a" * 70000)
-    sink = os.memfd_create("sink")
     fd = os.open(m.join("f"), os.O_RDONLY)
     assert send_all(sink, fd, 0) == 70000
     os.truncate(m.join("f"), 50000)
@@ -81,4 +81,3 @@ def test_growth_after_somebody_shrank_it_is_seen_by_sendfile_in_a_second(m):
     wait_for(lambda: send_all(sink, fd, 0) == 60000, 1.5, "the size after it was truncated")
     assert os.pread(sink, 100000, 0)[:60000] == b"a" * 50000 + b"b" * 10000
     os.close(fd)
-    os.close(sink)
