@@ -33,6 +33,7 @@ struct watch_write {
 	struct watch *watch;        /* a reference while it runs */
 	GArray *ranges;             /* of struct residency_range, owned while it runs */
 	uint64_t hold;              /* the writer waits for what is before, see residency_plan_hold() */
+	bool closed;                /* nobody has it open, so that it is one of residency->closed_writes */
 	uint64_t window, page;      /* bytes */
 };
 
@@ -119,6 +120,7 @@ struct residency {
 	bool stop;                  /* lock */
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */
+	unsigned int closed_writes; /* atomic, workers that write out files which nobody has open */
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
 	GHashTable *read_ahead;     /* lock, device -> struct read_ahead */
 	GArray *found, *before, *drop, *out; /* thread only: of blocks, of ranges */
@@ -215,10 +217,10 @@ bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps)
 /* --- residency-write.c --- */
 
 /*
- * Ranges (of struct residency_range) are written out by a worker, unless one is at it; hold: see
- * struct watch_write.  With trim_lock held.
+ * Ranges (of struct residency_range) are written out by a worker, unless one is at it, or the file is closed
+ * and enough such are written out; closed, hold: see struct watch_write.  With trim_lock held.
  */
-void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_t window);
+void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t hold, uint64_t window);
 
 /* --- residency-out.c --- */
 

@@ -293,7 +293,7 @@ static void trim(struct watch *watch, struct look *look, int64_t now)
 	drop_count(watch);
 	/* A filesystem that was shut down keeps its dirty pages, and nobody waits for it. */
 	if (residency->out->len && !(look->closed && atomic_read(watch->refused)))
-		write_out(watch, residency->out,
+		write_out(watch, residency->out, look->closed,
 			  look->closed ? 0 : residency_plan_hold(&watch->plan, &look->limits),
 			  look->limits.window);
 	look_hot(watch, look);
@@ -329,7 +329,7 @@ static bool is_unwritten(const struct watch *watch)
 }
 
 /* After the last close: until nothing is left, or what is left is somebody else's. */
-static int64_t look_closed(struct watch *watch, int64_t now)
+static int64_t look_closed(struct watch *watch, const struct look *look, int64_t now)
 {
 	bool unwritten = is_unwritten(watch);
 
@@ -342,7 +342,7 @@ static int64_t look_closed(struct watch *watch, int64_t now)
 	watch->mapped = watch->mapped || !unwritten;
 	watch->interval = CLAMP(2 * watch->interval, CLOSED_US,
 				unwritten ? CLOSED_UNWRITTEN_US : LEAVE_AFTER_US / 4);
-	return watch->interval;
+	return MAX(watch->interval, QUIET_EACH_US * look->sampled);
 }
 
 /* Whether there is enough to look where it is. */
@@ -414,7 +414,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	watch->pages = counts.pages;
 	look_note(watch, growth);
 	if (look->closed && !watch->maps)
-		return look_closed(watch, now);
+		return look_closed(watch, look, now);
 	next = next_look(watch, look, growth, now);
 	quiet = (now - watch->changed) / CLOSED_MAPS_SHARE;
 	return look->closed ? MAX(next, MIN(quiet, CLOSED_MAPS_US)) : next;

@@ -9,6 +9,12 @@
 #define WRITE_ON_US 500
 #define WRITE_ON_TRIES 8
 
+/*
+ * So many files that nobody has open are written out at once: where the disk is busy each takes a thread
+ * until the block layer lets it through.  The others are looked at again soon.
+ */
+#define CLOSED_WRITES_MOST 4
+
 /* For so long others may have to wait for the inode's lock. */
 #define HOLD_US 100000.0
 
@@ -131,16 +137,20 @@ static void write_run(struct work *work)
 	if (fd >= 0)
 		close(fd);
 	g_array_unref(write->ranges);
+	if (write->closed)
+		atomic_sub(watch->residency->closed_writes, 1);
 	__atomic_store_n(&watch->writing, false, __ATOMIC_RELEASE);
 	watch_unref(watch);
 	later_end(fs);
 }
 
-void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_t window)
+void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t hold, uint64_t window)
 {
 	struct watch_write *write = &watch->write;
 	struct lanefs *fs = watch->residency->fs;
 
+	if (closed && atomic_read(watch->residency->closed_writes) >= CLOSED_WRITES_MOST)
+		return;
 	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE) || !later_begin(fs))
 		return;
 	*write = (struct watch_write){
@@ -149,16 +159,19 @@ void write_out(struct watch *watch, const GArray *ranges, uint64_t hold, uint64_
 		.ranges = g_array_sized_new(FALSE, FALSE, sizeof(struct residency_range),
 					    ranges->len),
 		.hold = hold,
+		.closed = closed,
 		.window = window,
 		.page = watch->plan.page,
 	};
 	g_array_append_vals(write->ranges, ranges->data, ranges->len);
 	atomic_write(watch->writing, true);
 	atomic_add(watch->refs, 1);
+	atomic_add(watch->residency->closed_writes, closed);
 	if (worker_push(fs->worker, &write->work))
 		return;
 	/* No thread can be had: the kernel writes in its own time. */
 	g_array_unref(write->ranges);
+	atomic_sub(watch->residency->closed_writes, closed);
 	atomic_write(watch->writing, false);
 	watch_unref(watch);
 	later_end(fs);

@@ -115,7 +115,7 @@ def disk(scratch):
         return made[-1]
 
     yield make
-    for one in made:
+    for one in reversed(made):
         one.close()
 
 

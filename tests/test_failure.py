@@ -329,6 +329,40 @@ def test_who_waits_for_the_disk_holds_up_nobody_else(disk, mount):
         os.close(fd)
 
 
+def test_closed_files_take_no_thread_each_while_the_disk_hangs(disk, mount):
+    """What they have left to be written waits for a disk that takes nothing."""
+    below = disk("ext4", 128)
+    m = over(mount, disk("ext4", 64, f"{below.path}/image"), "stream", "auto", "io_uring")
+    if not m.passthrough:
+        pytest.skip("without passthrough there is no such lane")
+
+    def write_all(names):
+        for name in names:
+            write_file(m.join(name), pattern(32 * KIB))
+
+    def busy():
+        return [where for where in m.threads() if "lanefs-worker D" in where]
+
+    names = [f"f{index}" for index in range(100)]
+    # What is in files already needs no journal.
+    write_all(names)
+    run("sync", "-f", m.source)
+    with opened(below.path, os.O_RDONLY) as fd:
+        fcntl.ioctl(fd, FIFREEZE, 0)
+        try:
+            for name in names:
+                with opened(m.join(name), os.O_WRONLY) as file:
+                    os.pwrite(file, b"y" * 32 * KIB, 0)
+            wait_for(busy, 5, "some wait for the disk")
+            time.sleep(0.5)
+            assert len(busy()) < 10, busy()
+        finally:
+            fcntl.ioctl(fd, FITHAW, 0)
+    for name in names:
+        assert read_file(m.join(name)) == b"y" * 32 * KIB
+        wait_for(lambda name=name: not util_sys.resident(m.backing(name)), 20, "it is dropped")
+
+
 def test_end_while_the_disk_hangs(mount, disk):
     """
     A thread of the daemon that hangs does not keep those who wait for it.  Over io_uring the kernel may

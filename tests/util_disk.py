@@ -26,15 +26,16 @@ KINDS = {
 class Disk:
     """
     A filesystem at path on a loop device whose image is in memory, so that sealing it makes
-    the device fail for good.
+    the device fail for good; or in a file of another one's, image.
     """
 
-    def __init__(self, scratch, fstype, megabytes=None):
+    def __init__(self, scratch, fstype, megabytes=None, image=None):
         size, argv = KINDS[fstype]
         need(argv[0])
         self.fstype = fstype
         self.path = scratch.directory(fstype)
-        self.image = os.memfd_create("image", os.MFD_ALLOW_SEALING)
+        self.image = os.open(image, os.O_RDWR | os.O_CREAT) if image else \
+            os.memfd_create("image", os.MFD_ALLOW_SEALING)
         os.ftruncate(self.image, (megabytes or size) << 20)
         device, name = self._attach()
         self.device = name
