@@ -14,7 +14,7 @@ struct kernel_pages {
 	struct lanefs *fs;          /* fixed */
 	void (*wake)(void *data);   /* fixed */
 	void *data;                 /* fixed */
-	GMutex lock;
+	GMutex lock;                /* before mode->lock */
 	GQueue watched;             /* lock, of struct inode with a reference */
 	GQueue paged;               /* lock, the same: of those with an unseen writer, which have pages */
 	bool due;                   /* lock, the thread knows that it is to look */
@@ -132,6 +132,7 @@ static bool tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 		fd = inode_open(&fs->inodes, inode, O_RDONLY | O_NONBLOCK);
 	if (fd < 0)
 		return false;
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	data.buf[0].mem = &byte;
 	/* Reading may have taken long. */
 	told = pread(fd, &byte, 1, size - 1) == 1 && !fstat(fd, &attr) && attr.st_size == size &&
@@ -177,18 +178,30 @@ static void look_at_paged(struct kernel_pages *pages)
 	}
 }
 
-/* Whether the file is to be watched on. */
-static bool look_at(struct lanefs *fs, struct inode *inode)
+static bool is_watched_on(struct kernel_pages *pages, struct inode *inode, struct inode_mode *mode)
 {
+	bool open = inode_mode_is_open(pages->fs, inode);
+
+	if (open)
+		return true;
+	g_mutex_lock(&pages->lock);
+	__atomic_store_n(&mode->watched, false, __ATOMIC_SEQ_CST);
+	/* Who opened it since may have found it watched. */
+	open = inode_mode_is_open(pages->fs, inode);
+	if (open)
+		atomic_write(mode->watched, true);
+	g_mutex_unlock(&pages->lock);
+	return open;
+}
+
+/* Whether the file is to be watched on. */
+static bool look_at(struct kernel_pages *pages, struct inode *inode)
+{
+	struct lanefs *fs = pages->fs;
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 
-	if (!inode_mode_is_open(fs, inode)) {
-		atomic_write(mode->watched, false);
-		/* Who opened it since may have found it watched. */
-		if (!inode_mode_is_open(fs, inode) ||
-		    __atomic_exchange_n(&mode->watched, true, __ATOMIC_SEQ_CST))
-			return false;
-	}
+	if (!is_watched_on(pages, inode, mode))
+		return false;
 	if (!inode_mode_has_unseen_writer(fs, inode))
 		look_at_version(fs, inode, mode);
 	else if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED))
@@ -206,7 +219,7 @@ static void look_at_all(struct kernel_pages *pages)
 	g_queue_init(&pages->watched);
 	g_mutex_unlock(&pages->lock);
 	while ((inode = g_queue_pop_head(&watched))) {
-		if (look_at(pages->fs, inode))
+		if (look_at(pages, inode))
 			g_queue_push_tail(&later, inode);
 		else
 			inode_unref(&pages->fs->inodes, inode);
