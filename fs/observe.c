@@ -19,6 +19,9 @@
 /* Pages that come by themselves, as with a look at the beginning of a file. */
 #define FEW_PAGES (256 << 10)
 
+/* So many reads of an open that goes on say what it does where nothing is known. */
+#define EARLY_READS 8
+
 /* Fewer reads than this say nothing of their order. */
 #define STREWN_CALLS 16
 
@@ -46,6 +49,7 @@ struct observed {
 	struct caller_io io;       /* fixed, of pid at the open */
 	bool writable;             /* fixed */
 	bool mapped, strewn;       /* atomic */
+	uint8_t noted;             /* atomic, enum learn_shape, before it was closed */
 	int64_t ended;             /* atomic, us, 0: was not closed yet */
 	GMutex lock;               /* protects the next four */
 	GCond look_done;
@@ -127,22 +131,41 @@ void observe_open(struct file *file, const struct facts *facts,
 		observer_replay(fs->observer, id, size, size, true);
 }
 
+static void note_early(struct lanefs *fs, struct observed *observed)
+{
+	const struct learn_sample sample = {
+		.lane = observed->lane,
+		.seen = true,
+		.reads = atomic_read(observed->reads),
+		.bytes = atomic_read(observed->bytes),
+		.small = atomic_read(observed->small),
+		.sequential = atomic_read(observed->sequential),
+		.paged = atomic_read(observed->paged),
+		.size = observed->size,
+	};
+
+	atomic_write(observed->noted,
+		     (uint8_t)adapt_note_early(fs->adapt, &observed->key, &sample));
+}
+
 void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 {
 	struct observed *observed = file->observed;
-	uint64_t begin = (uint64_t)offset, expected;
+	uint64_t begin = (uint64_t)offset, expected, reads;
 
 	if (!observed)
 		return;
 	expected = __atomic_exchange_n(&observed->next, begin + size, __ATOMIC_RELAXED);
 	if (begin + NEAR >= expected && begin <= expected + NEAR && atomic_read(observed->reads))
 		atomic_add(observed->sequential, 1);
-	atomic_add(observed->reads, 1);
 	atomic_add(observed->bytes, size);
 	if (size < LEARN_SMALL_PIECE)
 		atomic_add(observed->small, 1);
 	if (by_cache)
 		atomic_add(observed->paged, 1);
+	reads = atomic_add(observed->reads, 1);
+	if (reads == EARLY_READS && observed->learns && observed->seen)
+		note_early(file->fs, observed);
 }
 
 uint64_t observe_hot(struct lanefs *fs, const struct inode *inode, uint64_t size, uint64_t least)
@@ -298,6 +321,7 @@ static void sample_of(const struct observed *observed, struct learn_sample *samp
 		.size = observed->size,
 		.duration = ended - observed->started,
 	};
+	sample->noted = (enum learn_shape)observed->noted;
 	sample->mapped = observed->mapped;
 	sample->strewn = observed->strewn;
 	if (!observed->seen)

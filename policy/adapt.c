@@ -117,6 +117,19 @@ void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, 
 	g_mutex_unlock(&adapt->lock);
 }
 
+enum learn_shape adapt_note_early(struct adapt *adapt, const struct learn_key *key,
+				  const struct learn_sample *sample)
+{
+	enum learn_shape noted;
+
+	if (is_frozen(adapt))
+		return SHAPE_UNKNOWN;
+	g_mutex_lock(&adapt->lock);
+	noted = learn_note_early(adapt->learn, key, sample);
+	g_mutex_unlock(&adapt->lock);
+	return noted;
+}
+
 void adapt_suppose(struct adapt *adapt, struct learn_key *key, bool any_user)
 {
 	g_mutex_lock(&adapt->lock);

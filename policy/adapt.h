@@ -32,6 +32,10 @@ void adapt_view(struct adapt *adapt, struct threshold_view *out);
 void adapt_look(struct adapt *adapt, const struct learn_key *key, uint64_t id, uint64_t size,
 		uint64_t room, double gone, bool opening, struct policy_facts *facts);
 
+/* As learn_note_early(). */
+enum learn_shape adapt_note_early(struct adapt *adapt, const struct learn_key *key,
+				  const struct learn_sample *sample);
+
 /* As learn_suppose(), before adapt_look(). */
 void adapt_suppose(struct adapt *adapt, struct learn_key *key, bool any_user);
 

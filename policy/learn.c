@@ -300,7 +300,9 @@ static void note_shape(struct learn_entry *entry, const struct learn_sample *sam
 {
 	enum learn_shape known = entry_shape(entry), shape = learn_shape_of(sample);
 
-	if (shape == SHAPE_UNKNOWN || (!sample->seen && !may_follow(known, shape)))
+	/* What was noted early is counted already. */
+	if (shape == SHAPE_UNKNOWN || shape == sample->noted ||
+	    (!sample->seen && !may_follow(known, shape)))
 		return;
 	entry->doubt = sample->seen && known != SHAPE_UNKNOWN && shape != known;
 	entry->shapes[entry->next] = (uint8_t)shape;
@@ -352,6 +354,17 @@ void learn_note(struct learn *learn, const struct learn_key *key, const struct l
 		entry->trials = 0;
 	}
 	note_rate(entry, sample);
+}
+
+enum learn_shape learn_note_early(struct learn *learn, const struct learn_key *key,
+				  const struct learn_sample *sample)
+{
+	enum learn_shape shape = learn_shape_of(sample);
+
+	if (shape == SHAPE_UNKNOWN || entry_nearest(learn, key))
+		return SHAPE_UNKNOWN;
+	learn_note(learn, key, sample);
+	return shape;
 }
 
 static unsigned int key_hash(gconstpointer data)

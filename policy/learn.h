@@ -49,6 +49,7 @@ struct learn_sample {
 	uint64_t bytes;        /* read in all, seen or else by who opened it, of whatever file */
 	uint64_t size;         /* of the file */
 	int64_t duration;      /* us it was open */
+	enum learn_shape noted; /* by learn_note_early() */
 };
 
 struct learn *learn_new(void);
@@ -80,6 +81,13 @@ bool learn_is_strewn(const struct learn *learn, const struct learn_key *key);
 
 void learn_note(struct learn *learn, const struct learn_key *key,
 		const struct learn_sample *sample);
+
+/*
+ * What an open has done that goes on, where nothing is known of such files: others are not to wait until
+ * it is closed, as a film is sent for hours.  The shape that was noted, SHAPE_UNKNOWN: none.
+ */
+enum learn_shape learn_note_early(struct learn *learn, const struct learn_key *key,
+				  const struct learn_sample *sample);
 
 /* Whether so many bytes, read by who had such a file open, were most likely read of it. */
 bool learn_is_about(uint64_t bytes, uint64_t size);

@@ -555,6 +555,82 @@ static void test_flood(void)
 	learn_free(learn);
 }
 
+/* An open that has read eight times and goes on; the lane of the next. */
+static enum lane open_early(struct learn *learn, const struct program *program,
+			    enum learn_shape *noted)
+{
+	struct learn_sample sample = sample_of(program, LANE_DIRECT, GIB);
+	struct learn_view view;
+	struct learn_key key;
+
+	learn_key_init(&key, "program", "dir/file.iso", GIB);
+	sample.reads = MIN(sample.reads, 8);
+	sample.small = MIN(sample.small, 8);
+	sample.paged = MIN(sample.paged, 8);
+	sample.sequential = program->random ? 0 : MIN(sample.sequential, 7);
+	sample.bytes = sample.reads * program->piece;
+	sample.duration = 0;
+	sample.mapped = false; /* that is looked at when it is closed */
+	*noted = learn_note_early(learn, &key, &sample);
+	learn_look(learn, &key, true, false, true, &view);
+	return view.shape == SHAPE_UNKNOWN ? LANE_DIRECT : view.lane;
+}
+
+static void test_early(void)
+{
+	static const struct {
+		const struct program *program;
+		enum lane lane;
+		enum learn_shape shape;
+	} cases[] = {
+		{ &sequential, LANE_DIRECT, SHAPE_SEQUENTIAL },
+		{ &small_pieces, LANE_STREAM, SHAPE_SMALL },
+		{ &sends, LANE_STREAM, SHAPE_PAGED },
+		{ &random_reads, LANE_DIRECT, SHAPE_RANDOM }, /* it takes two to be cached */
+		{ &maps, LANE_DIRECT, SHAPE_UNKNOWN },
+	};
+
+	for (unsigned int i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct learn *learn = learn_new();
+		enum learn_shape noted, again;
+		struct learn_sample sample;
+		struct learn_view view;
+		struct learn_key key;
+
+		g_assert_cmpint(open_early(learn, cases[i].program, &noted), ==, cases[i].lane);
+		g_assert_cmpint(noted, ==, cases[i].shape);
+		/* Only the first says something that early. */
+		open_early(learn, &small_pieces, &again);
+		if (noted != SHAPE_UNKNOWN)
+			g_assert_cmpint(again, ==, SHAPE_UNKNOWN);
+		/* Closed, it is one open and not two. */
+		learn_key_init(&key, "program", "dir/file.iso", GIB);
+		sample = sample_of(cases[i].program, LANE_DIRECT, GIB);
+		sample.noted = noted;
+		learn_note(learn, &key, &sample);
+		learn_look(learn, &key, true, false, false, &view);
+		if (noted != SHAPE_UNKNOWN)
+			g_assert_cmpuint(view.opens, ==, 1);
+		learn_free(learn);
+	}
+}
+
+/* What was noted early and is another thing in the end. */
+static void test_early_and_wrong(void)
+{
+	struct learn_sample sample = sample_of(&sequential, LANE_DIRECT, GIB);
+	struct learn *learn = learn_new();
+	enum learn_shape noted;
+	struct learn_key key;
+
+	g_assert_cmpint(open_early(learn, &small_pieces, &noted), ==, LANE_STREAM);
+	sample.noted = noted;
+	learn_key_init(&key, "program", "dir/file.iso", GIB);
+	learn_note(learn, &key, &sample);
+	g_assert_cmpint(settled(learn, GIB), ==, LANE_DIRECT);
+	learn_free(learn);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -575,5 +651,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/learn/one-stray-open", test_one_stray_open);
 	g_test_add_func("/learn/bounded", test_bounded);
 	g_test_add_func("/learn/flood", test_flood);
+	g_test_add_func("/learn/early", test_early);
+	g_test_add_func("/learn/early-and-wrong", test_early_and_wrong);
 	return g_test_run();
 }

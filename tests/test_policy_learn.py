@@ -226,6 +226,26 @@ def test_other_threads_read(m):
     assert alike == opens and int(opens) >= 10, told["why"]
 
 
+def test_who_sends_for_long_is_known_before_the_end(m):
+    """A film is open for as long as somebody looks at it; the next one need not wait for that."""
+    first, second = make(m, "1.iso"), make(m, "2.iso")
+    program = open("/proc/self/comm").read().strip()
+
+    def work():
+        left, right = socket.socketpair()
+        threading.Thread(target=lambda: drain(right), daemon=True).start()
+        with open(first, "rb", buffering=0) as stream:
+            offset = 0
+            while sent := os.sendfile(left.fileno(), stream.fileno(), offset, 256 << 10):
+                offset += sent
+            return lane_of(m, lambda: os.close(os.open(second, os.O_RDONLY)))
+
+    with Child(work) as child:
+        assert child.result() == ["stream"]
+    # It is still one open.
+    assert "in 1 of 1 opens" in supposed(m, make(m, "3.iso"), program)["why"]
+
+
 def test_kinds_and_programs_are_apart(m):
     for number in range(4):
         dd_small(make(m, f"{number}.iso"))
