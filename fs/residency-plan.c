@@ -43,22 +43,14 @@ void residency_plan_keep(struct residency_plan *plan, GArray *ranges)
 	g_array_unref(ranges);
 }
 
-static int64_t *new_int64(uint64_t value)
-{
-	int64_t *copy = g_new(int64_t, 1);
-
-	*copy = (int64_t)value;
-	return copy;
-}
-
 static gboolean is_behind(void *key, void *value, void *end)
 {
-	return *(int64_t *)key >= *(int64_t *)end;
+	return GPOINTER_TO_SIZE(key) >= GPOINTER_TO_SIZE(end);
 }
 
 void residency_plan_truncate(struct residency_plan *plan, uint64_t size)
 {
-	int64_t end = (int64_t)(size / plan->block);
+	void *end = GSIZE_TO_POINTER(size / plan->block);
 	struct residency_range *last;
 
 	/* A page that is kept is kept whole. */
@@ -72,7 +64,7 @@ void residency_plan_truncate(struct residency_plan *plan, uint64_t size)
 		g_array_set_size(plan->keep, plan->keep->len - 1);
 	}
 	if (plan->gone)
-		g_hash_table_foreach_remove(plan->gone, is_behind, &end);
+		g_hash_table_foreach_remove(plan->gone, is_behind, end);
 }
 
 guint plan_keep_from(const struct residency_plan *plan, uint64_t at)
@@ -107,9 +99,9 @@ uint64_t plan_kept_in(const struct residency_plan *plan, uint64_t begin, uint64_
 
 /* How far back what was dropped still says something: a hot file would fit in so much. */
 static bool is_soon(const struct residency_plan *plan, const struct plan_limits *limits,
-		    uint64_t when)
+		    const void *when)
 {
-	return plan->fetched - when <= limits->memory;
+	return plan->fetched - GPOINTER_TO_SIZE(when) * plan->page <= limits->memory;
 }
 
 struct soon {
@@ -121,7 +113,7 @@ static gboolean is_long_gone(void *key, void *value, void *data)
 {
 	struct soon *soon = data;
 
-	return !is_soon(soon->plan, soon->limits, (uint64_t)*(int64_t *)value);
+	return !is_soon(soon->plan, soon->limits, value);
 }
 
 static void forget_long_gone(struct residency_plan *plan, const struct plan_limits *limits)
@@ -136,18 +128,16 @@ static void forget_long_gone(struct residency_plan *plan, const struct plan_limi
 static bool count_fetched(struct residency_plan *plan, const struct plan_limits *limits,
 			  uint64_t index, uint64_t bytes)
 {
-	int64_t key = (int64_t)index;
-	int64_t *when = plan->gone ? g_hash_table_lookup(plan->gone, &key) : NULL;
+	void *key = GSIZE_TO_POINTER(index), *when;
 	bool soon;
 
 	plan->fetched += bytes;
 	plan->recent += bytes;
-	if (!when)
+	if (!plan->gone || !g_hash_table_steal_extended(plan->gone, key, NULL, &when))
 		return false;
-	soon = is_soon(plan, limits, (uint64_t)*when);
+	soon = is_soon(plan, limits, when);
 	if (soon)
 		plan->again += bytes;
-	g_hash_table_remove(plan->gone, &key);
 	return soon;
 }
 
@@ -157,12 +147,13 @@ static void block_dropped(struct residency_plan *plan, struct plan_block *block,
 	uint64_t bytes = MIN((block->pages - left) * plan->page, block->ours);
 
 	if (!plan->gone)
-		plan->gone = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+		plan->gone = g_hash_table_new(NULL, NULL);
 	plan->ours -= MIN(plan->ours, bytes);
 	plan->dropped += bytes;
 	block->pages = left;
 	block->ours -= bytes;
-	g_hash_table_insert(plan->gone, new_int64(block->index), new_int64(plan->fetched));
+	g_hash_table_insert(plan->gone, GSIZE_TO_POINTER(block->index),
+			    GSIZE_TO_POINTER(plan->fetched / plan->page));
 }
 
 /* A sample finds so many pages of it. */

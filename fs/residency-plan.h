@@ -35,7 +35,7 @@ struct residency_plan {
 	uint64_t page;             /* bytes */
 	GArray *blocks;            /* of struct plan_block, by index: what the last sample found */
 	GArray *keep;              /* of struct residency_range, by place, NULL: nothing */
-	GHashTable *gone;          /* block index -> fetched when it was dropped, NULL: nothing was */
+	GHashTable *gone;          /* block index -> pages fetched when it was dropped, NULL: nothing was */
 	int64_t sampled;           /* time of the last sample */
 	uint64_t ours;             /* bytes, of all blocks */
 	uint64_t dirty;            /* bytes */

@@ -169,6 +169,27 @@ static bool add_unchanged(struct search *search, uint64_t begin, uint64_t end,
 	return true;
 }
 
+/* Where all pages are there and alike they are so in each part. */
+static bool add_full(struct search *search, uint64_t begin, uint64_t end,
+		     const struct residency_counts *counts)
+{
+	uint64_t page = page_size(), pages = (end - begin + page - 1) / page;
+
+	if (!search->blocks || counts->pages != pages || counts->dirty % pages ||
+	    counts->writeback % pages)
+		return false;
+	for (uint64_t at = begin, limit; at < end; at = limit) {
+		struct residency_counts part = { 0 };
+
+		limit = MIN(at + search->block, end);
+		part.pages = (limit - at + page - 1) / page;
+		part.dirty = counts->dirty ? part.pages : 0;
+		part.writeback = counts->writeback ? part.pages : 0;
+		add_found(search, at, limit, &part);
+	}
+	return true;
+}
+
 static int search_range(struct search *search, uint64_t begin, uint64_t end,
 			const struct residency_counts *counts);
 
@@ -225,7 +246,7 @@ static int search_range(struct search *search, uint64_t begin, uint64_t end,
 		add_found(search, begin, end, counts);
 		return 0;
 	}
-	if (add_unchanged(search, begin, end, counts))
+	if (add_unchanged(search, begin, end, counts) || add_full(search, begin, end, counts))
 		return 0;
 	return search_parts(search, begin, end, counts);
 }
