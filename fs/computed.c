@@ -45,7 +45,7 @@ static int compute_file(struct lanefs *fs, fuse_req_t req, struct inode *inode, 
 	err = attr_get(fs, inode, &attr);
 	if (err)
 		return err;
-	facts_gather(fs, inode, &attr, O_RDONLY, fuse_req_ctx(req), &facts);
+	facts_gather(fs, inode, -1, &attr, O_RDONLY, fuse_req_ctx(req), &facts);
 	*value = compute_decision(fs, inode, &facts, name);
 	facts_clear(&facts);
 	return 0;
@@ -73,7 +73,7 @@ static int compute_supposed(struct lanefs *fs, fuse_req_t req, struct inode *ino
 	err = attr_get(fs, inode, &attr);
 	if (err)
 		return err;
-	facts_gather(fs, inode, &attr, O_RDONLY, fuse_req_ctx(req), &facts);
+	facts_gather(fs, inode, -1, &attr, O_RDONLY, fuse_req_ctx(req), &facts);
 	if (S_ISDIR(inode->type))
 		facts_suppose_new(fs, inode, &facts);
 	if (!facts.path)

@@ -54,10 +54,10 @@ static void use_inherited(struct facts *facts)
 	facts->policy.dir_threshold_at = inherited->threshold_at;
 }
 
-void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *attr, int open_flags,
+void facts_gather(struct lanefs *fs, struct inode *inode, int fd, const struct stat *attr, int open_flags,
 		  const struct fuse_ctx *caller, struct facts *facts)
 {
-	uint8_t stored = policy_stored(fs, inode);
+	uint8_t stored = policy_stored(fs, inode, fd);
 	struct residency_state state;
 
 	residency_state(fs, inode, attr, &state);

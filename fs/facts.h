@@ -28,10 +28,10 @@ struct facts {
 uint64_t facts_id(const struct inode *inode);
 
 /*
- * caller: who opens, NULL: this process.  attr: the file's attributes now.  What is learned and
- * how much is resident is left for facts_decide().
+ * caller: who opens, NULL: this process.  attr: the file's attributes now.  fd: of an open of it, -1: there
+ * is none.  What is learned and how much is resident is left for facts_decide().
  */
-void facts_gather(struct lanefs *fs, struct inode *inode, const struct stat *attr, int open_flags,
+void facts_gather(struct lanefs *fs, struct inode *inode, int fd, const struct stat *attr, int open_flags,
 		  const struct fuse_ctx *caller, struct facts *facts);
 void facts_clear(struct facts *facts);
 

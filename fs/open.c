@@ -264,7 +264,8 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	file->uid = fuse_req_ctx(req)->uid;
 	started = now_ns();
 	file->opened = started / 1000;
-	facts_gather(fs, file->inode, attr, fi->flags, fuse_req_ctx(req), &facts);
+	facts_gather(fs, file->inode, __atomic_load_n(&file->fd, __ATOMIC_RELAXED), attr, fi->flags,
+		     fuse_req_ctx(req), &facts);
 	facts.opening = true;
 	if (!id && !facts.policy.no_passthrough)
 		facts.policy.no_passthrough =

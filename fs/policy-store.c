@@ -7,6 +7,9 @@
 #define VALUE_MAX 64
 #define DEPTH_MAX 4096
 
+/* atomic, of all inodes through the mount: what was read while one came is not believed. */
+static uint64_t changes;
+
 /* Seconds, never 0. */
 static uint32_t now_seconds(void)
 {
@@ -16,8 +19,12 @@ static uint32_t now_seconds(void)
 static ssize_t read_value(int fd, const char *name, char value[static VALUE_MAX])
 {
 	char path[BACKING_PROC_PATH_MAX];
+	ssize_t length = fgetxattr(fd, name, value, VALUE_MAX);
 
-	return getxattr(backing_proc_path(fd, path), name, value, VALUE_MAX);
+	/* With O_PATH. */
+	if (length < 0 && errno == EBADF)
+		length = getxattr(backing_proc_path(fd, path), name, value, VALUE_MAX);
+	return length;
 }
 
 /* A value written behind the mount may be nonsense: it is as if there were none. */
@@ -53,41 +60,41 @@ static void read_stored(struct inode *inode, int fd)
 
 void policy_stored_forget(struct inode *inode)
 {
-	atomic_write(inode->policy_checked, 0);
+	__atomic_add_fetch(&changes, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&inode->policy_checked, 0, __ATOMIC_SEQ_CST);
 }
 
-static void refresh(struct lanefs *fs, struct inode *inode)
+static void refresh(struct lanefs *fs, struct inode *inode, int opened)
 {
-	uint32_t now = now_seconds(), checked = __atomic_load_n(&inode->policy_checked,
-								 __ATOMIC_ACQUIRE);
-	int fd;
+	uint64_t before = __atomic_load_n(&changes, __ATOMIC_SEQ_CST);
+	uint32_t now = now_seconds();
+	int fd = opened;
 
-	if (now == checked)
+	if (now == __atomic_load_n(&inode->policy_checked, __ATOMIC_ACQUIRE))
 		return;
-	fd = inode_fd_get(&fs->inodes, inode);
+	if (opened < 0)
+		fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
 		return;
-	/* Nobody may believe that there is none before it was read once; who comes now reads, too. */
-	if (!checked)
-		read_stored(inode, fd);
-	/* Before it is read: a change that comes while that goes on is read again next time. */
-	__atomic_store_n(&inode->policy_checked, now, __ATOMIC_RELEASE);
 	read_stored(inode, fd);
-	/* Somebody else may have read a newer one meanwhile, which is lost now: again next time. */
-	if (atomic_read(inode->policy_checked) != now)
-		policy_stored_forget(inode);
-	inode_fd_put(&fs->inodes, inode);
+	/* Nobody may believe that there is none before it was read once. */
+	__atomic_store_n(&inode->policy_checked, now, __ATOMIC_SEQ_CST);
+	/* A change may have come meanwhile, and somebody have read the newer one, which is lost now: next time. */
+	if (__atomic_load_n(&changes, __ATOMIC_SEQ_CST) != before)
+		__atomic_store_n(&inode->policy_checked, 0, __ATOMIC_SEQ_CST);
+	if (opened < 0)
+		inode_fd_put(&fs->inodes, inode);
 }
 
-uint8_t policy_stored(struct lanefs *fs, struct inode *inode)
+uint8_t policy_stored(struct lanefs *fs, struct inode *inode, int fd)
 {
-	refresh(fs, inode);
+	refresh(fs, inode, fd);
 	return atomic_read(inode->policy);
 }
 
 bool policy_stored_threshold(struct lanefs *fs, struct inode *inode, uint64_t *threshold)
 {
-	refresh(fs, inode);
+	refresh(fs, inode, -1);
 	if (!__atomic_load_n(&inode->has_threshold, __ATOMIC_ACQUIRE))
 		return false;
 	*threshold = atomic_read(inode->threshold);
@@ -97,7 +104,7 @@ bool policy_stored_threshold(struct lanefs *fs, struct inode *inode, uint64_t *t
 static void inherit_from(struct lanefs *fs, struct inode *dir, struct policy_inherited *out)
 {
 	if (out->stored == STORED_NONE) {
-		out->stored = policy_stored(fs, dir);
+		out->stored = policy_stored(fs, dir, -1);
 		if (out->stored != STORED_NONE)
 			out->stored_at = inode_path(&fs->inodes, dir);
 	}

@@ -18,8 +18,8 @@
 #define STORED(mode) ((uint8_t)((mode) + 1))
 #define STORED_MODE(stored) ((enum policy_mode)((stored) - 1))
 
-/* What inode itself carries: STORED_NONE or STORED(mode). */
-uint8_t policy_stored(struct lanefs *fs, struct inode *inode);
+/* What inode itself carries: STORED_NONE or STORED(mode).  fd: of an open of it, -1: there is none. */
+uint8_t policy_stored(struct lanefs *fs, struct inode *inode, int fd);
 
 /* A directory's own threshold; false when it has none. */
 bool policy_stored_threshold(struct lanefs *fs, struct inode *inode, uint64_t *threshold);

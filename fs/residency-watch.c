@@ -317,7 +317,7 @@ static enum lane decide_lane(struct watch *watch, const struct stat *attr, int f
 	struct lanefs *fs = watch->residency->fs;
 	struct facts facts;
 
-	facts_gather(fs, watch->inode, attr, flags, opener, &facts);
+	facts_gather(fs, watch->inode, -1, attr, flags, opener, &facts);
 	facts.policy.streaming = false;
 	facts.policy.streams = 0;
 	facts.moving = true;
