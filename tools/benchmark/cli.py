@@ -103,7 +103,7 @@ def parser():
     what.add_argument("--sizes", type=size_list, metavar="LIST",
                       help="of one read: 4K,8K,32K,128K,1M,4M")
     what.add_argument("--file-size", type=size, metavar="SIZE",
-                      help="of the large file: 1G, with --quick 512M")
+                      help="of the large file: 768M, with --quick 512M")
     what.add_argument("--readers", type=counts, metavar="LIST",
                       help="of the suite many: 100,1000")
     what.add_argument("--tree", type=positive, metavar="N",

@@ -12,14 +12,12 @@ PEERS = ["native", "direct", "stream"]
 # Only where they say something: an untrimmed passthrough beside stream, and others where the size
 # of a read says nothing about them.
 MORE = {
-    ("read 8K", "fresh"): ["cached"],
     ("read 128K", "fresh"): ["auto", "cached", "direct:transport=dev", "auto:passthrough=off",
                              "passthrough_hp", "passthrough_hp+direct", "passthrough_ll", "bindfs",
                              "mergerfs", "mergerfs+direct"],
-    ("read 128K", "steady"): ["auto", "cached"],
+    ("read 128K", "steady"): ["auto"],
     ("read 1M", "fresh"): ["fio"],
     ("sendfile", "fresh"): ["auto", "cached", "passthrough_hp", "mergerfs"],
-    ("mmap", "fresh"): ["cached"],
     ("read 128K, in memory", ""): ["auto", "passthrough_hp"],
 }
 # Less and more than programs read at once: in one condition, the one that waits for no memory.

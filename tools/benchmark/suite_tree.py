@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What people do with trees of small files: rsync, and untar, clone, build.
 
-The tree is, unless told otherwise, that of the system's C headers, or as many of them as make 5,000
+The tree is, unless told otherwise, that of the system's C headers, or as many of them as make 2,500
 files, copied to the backing directory: a real one, and there is one wherever lanefs can be built.
 
 On a disk what is made stays until the suite is over: ext4 passes over inode numbers that were in
@@ -18,7 +18,7 @@ from .condition import Cold
 from .session import session
 
 PEERS = ["native", "auto", "bindfs", "mergerfs"]
-FILES = 5000
+FILES = 2500
 
 
 class Tree:
