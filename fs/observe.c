@@ -19,8 +19,12 @@
 /* Pages that come by themselves, as with a look at the beginning of a file. */
 #define FEW_PAGES (256 << 10)
 
-/* So many reads of an open that goes on say what it does where nothing is known. */
-#define EARLY_READS 8
+/*
+ * So many reads of an open that goes on say what it does where nothing is known: by the page cache, and by
+ * itself, which may be of a header at first.
+ */
+#define EARLY_PAGED 8
+#define EARLY_READS 128
 
 /* Fewer reads than this say nothing of their order. */
 #define STREWN_CALLS 16
@@ -144,6 +148,9 @@ static void note_early(struct lanefs *fs, struct observed *observed)
 		.size = observed->size,
 	};
 
+	if (atomic_read(observed->noted) != SHAPE_UNKNOWN ||
+	    (sample.reads < EARLY_READS && 2 * sample.paged <= sample.reads))
+		return;
 	atomic_write(observed->noted,
 		     (uint8_t)adapt_note_early(fs->adapt, &observed->key, &sample));
 }
@@ -164,7 +171,7 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 	if (by_cache)
 		atomic_add(observed->paged, 1);
 	reads = atomic_add(observed->reads, 1);
-	if (reads == EARLY_READS && observed->learns && observed->seen)
+	if ((reads == EARLY_PAGED || reads == EARLY_READS) && observed->learns && observed->seen)
 		note_early(file->fs, observed);
 }
 

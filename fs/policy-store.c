@@ -7,8 +7,19 @@
 #define VALUE_MAX 64
 #define DEPTH_MAX 4096
 
-/* atomic, of all inodes through the mount: what was read while one came is not believed. */
+/* So often what is read is read again because something was changed meanwhile. */
+#define TRIES 3
+
+/* What is known changes under it, and is read without. */
+static GMutex publishing;
+/* atomic, changes under publishing: those of any inode through the mount. */
 static uint64_t changes;
+
+struct stored {
+	uint8_t policy;
+	bool has_threshold;
+	uint64_t threshold;
+};
 
 /* Seconds, never 0. */
 static uint32_t now_seconds(void)
@@ -21,7 +32,7 @@ static ssize_t read_value(int fd, const char *name, char value[static VALUE_MAX]
 	char path[BACKING_PROC_PATH_MAX];
 	ssize_t length = fgetxattr(fd, name, value, VALUE_MAX);
 
-	/* With O_PATH. */
+	/* Of O_PATH. */
 	if (length < 0 && errno == EBADF)
 		length = getxattr(backing_proc_path(fd, path), name, value, VALUE_MAX);
 	return length;
@@ -39,36 +50,57 @@ static uint8_t read_policy(int fd)
 	return STORED(mode);
 }
 
-static void read_threshold(struct inode *inode, int fd)
+static void read_threshold(int fd, struct stored *stored)
 {
 	char value[VALUE_MAX];
-	uint64_t threshold;
 	ssize_t length = read_value(fd, XATTR_THRESHOLD, value);
-	bool has = length >= 0 && !threshold_parse(value, length, &threshold);
 
-	if (has)
-		atomic_write(inode->threshold, threshold);
-	__atomic_store_n(&inode->has_threshold, has, __ATOMIC_RELEASE);
+	stored->has_threshold = length >= 0 && !threshold_parse(value, length, &stored->threshold);
 }
 
-static void read_stored(struct inode *inode, int fd)
+static void read_stored(const struct inode *inode, int fd, struct stored *stored)
 {
-	atomic_write(inode->policy, read_policy(fd));
+	*stored = (struct stored){ .policy = read_policy(fd) };
 	if (S_ISDIR(inode->type))
-		read_threshold(inode, fd);
+		read_threshold(fd, stored);
 }
 
 void policy_stored_forget(struct inode *inode)
 {
-	__atomic_add_fetch(&changes, 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&inode->policy_checked, 0, __ATOMIC_SEQ_CST);
+	g_mutex_lock(&publishing);
+	atomic_add(changes, 1);
+	atomic_write(inode->policy_checked, 0);
+	g_mutex_unlock(&publishing);
+}
+
+/* Whether there was no change since before, when it was begun to be read; else only the last try counts. */
+static bool publish(struct inode *inode, const struct stored *stored, uint64_t before, uint32_t now,
+		    bool last)
+{
+	bool is_new;
+
+	g_mutex_lock(&publishing);
+	is_new = atomic_read(changes) == before;
+	if (is_new || last) {
+		atomic_write(inode->policy, stored->policy);
+		if (stored->has_threshold)
+			atomic_write(inode->threshold, stored->threshold);
+		if (S_ISDIR(inode->type))
+			__atomic_store_n(&inode->has_threshold, stored->has_threshold,
+					 __ATOMIC_RELEASE);
+		/* Nobody may believe that there is none before it was read. */
+		__atomic_store_n(&inode->policy_checked, is_new ? now : 0, __ATOMIC_RELEASE);
+	}
+	g_mutex_unlock(&publishing);
+	return is_new;
 }
 
 static void refresh(struct lanefs *fs, struct inode *inode, int opened)
 {
-	uint64_t before = __atomic_load_n(&changes, __ATOMIC_SEQ_CST);
 	uint32_t now = now_seconds();
-	int fd = opened;
+	struct stored stored;
+	int fd = opened, tries = 0;
+	uint64_t before;
 
 	if (now == __atomic_load_n(&inode->policy_checked, __ATOMIC_ACQUIRE))
 		return;
@@ -76,12 +108,10 @@ static void refresh(struct lanefs *fs, struct inode *inode, int opened)
 		fd = inode_fd_get(&fs->inodes, inode);
 	if (fd < 0)
 		return;
-	read_stored(inode, fd);
-	/* Nobody may believe that there is none before it was read once. */
-	__atomic_store_n(&inode->policy_checked, now, __ATOMIC_SEQ_CST);
-	/* A change may have come meanwhile, and somebody have read the newer one, which is lost now: next time. */
-	if (__atomic_load_n(&changes, __ATOMIC_SEQ_CST) != before)
-		__atomic_store_n(&inode->policy_checked, 0, __ATOMIC_SEQ_CST);
+	do {
+		before = __atomic_load_n(&changes, __ATOMIC_ACQUIRE);
+		read_stored(inode, fd, &stored);
+	} while (!publish(inode, &stored, before, now, ++tries == TRIES) && tries < TRIES);
 	if (opened < 0)
 		inode_fd_put(&fs->inodes, inode);
 }

@@ -26,10 +26,11 @@
 #define BUSY_REST 4
 #define QUIET_REST 50
 #define HOT_US ((int64_t)G_USEC_PER_SEC)
-/* How long a closed file's mapped pages are waited for after nothing more happened to them. */
+/* How long a closed file's clean pages are waited for after nothing more happened to them. */
 #define LEAVE_AFTER_US ((int64_t)60 * G_USEC_PER_SEC)
 #define CLOSED_US ((int64_t)20000)
 #define CLOSED_UNWRITTEN_US ((int64_t)160000)
+#define CLOSED_EACH_US ((int64_t)500)
 #define CLOSED_MAPPED_US ((int64_t)500000)
 /* The same where a process maps it on, which tells nobody when it stops: a share of the quiet time. */
 #define CLOSED_MAPS_SHARE 8
@@ -333,16 +334,17 @@ static int64_t look_closed(struct watch *watch, const struct look *look, int64_t
 {
 	bool unwritten = is_unwritten(watch);
 
-	if (!watch->plan.ours || now - watch->changed > LEAVE_AFTER_US)
+	if (!watch->plan.ours || (watch->plan.dirty && atomic_read(watch->refused)))
 		return 0;
-	if (watch->plan.dirty && atomic_read(watch->refused))
+	/* What is dirty goes when it is written, which may have to wait for a busy disk. */
+	if (!watch->plan.dirty && now - watch->changed > LEAVE_AFTER_US)
 		return 0;
 	if (watch->changed == now || (!watch->mapped && !unwritten))
 		watch->interval = CLOSED_US / 2;
 	watch->mapped = watch->mapped || !unwritten;
 	watch->interval = CLAMP(2 * watch->interval, CLOSED_US,
 				unwritten ? CLOSED_UNWRITTEN_US : LEAVE_AFTER_US / 4);
-	return MAX(watch->interval, QUIET_EACH_US * look->sampled);
+	return MAX(watch->interval, CLOSED_EACH_US * look->sampled);
 }
 
 /* Whether there is enough to look where it is. */

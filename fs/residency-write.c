@@ -10,8 +10,8 @@
 #define WRITE_ON_TRIES 8
 
 /*
- * So many files that nobody has open are written out at once: where the disk is busy each takes a thread
- * until the block layer lets it through.  The others are looked at again soon.
+ * So many files that nobody has open are begun to be written out at once: where the disk is busy each takes a
+ * thread until the block layer lets it through.  The others are looked at again soon.
  */
 #define CLOSED_WRITES_MOST 4
 

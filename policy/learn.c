@@ -296,24 +296,41 @@ static bool may_follow(enum learn_shape known, enum learn_shape shape)
 	return shape != SHAPE_PAGED && (known == SHAPE_SMALL || known == SHAPE_SEQUENTIAL);
 }
 
+static void note_piece(struct learn_entry *entry, const struct learn_sample *sample, bool fades)
+{
+	double piece = sample->reads ? (double)sample->bytes / (double)sample->reads : entry->piece;
+
+	entry->piece = entry->piece > 0 && fades ? FADE * entry->piece + (1 - FADE) * piece : piece;
+}
+
+static void forget_last(struct learn_entry *entry)
+{
+	entry->next = (entry->next + LEARN_HISTORY - 1) % LEARN_HISTORY;
+	entry->count--;
+}
+
 static void note_shape(struct learn_entry *entry, const struct learn_sample *sample)
 {
-	enum learn_shape known = entry_shape(entry), shape = learn_shape_of(sample);
+	enum learn_shape known, shape = learn_shape_of(sample);
 
-	/* What was noted early is counted already. */
-	if (shape == SHAPE_UNKNOWN || shape == sample->noted ||
-	    (!sample->seen && !may_follow(known, shape)))
+	if (shape == SHAPE_UNKNOWN)
+		return;
+	/* What was noted early is counted already, unless the entry had to make room since. */
+	if (entry->count && shape == sample->noted) {
+		note_piece(entry, sample, false);
+		return;
+	}
+	/* It was taken for another one. */
+	if (entry->count == 1 && sample->noted != SHAPE_UNKNOWN)
+		forget_last(entry);
+	known = entry_shape(entry);
+	if (!sample->seen && !may_follow(known, shape))
 		return;
 	entry->doubt = sample->seen && known != SHAPE_UNKNOWN && shape != known;
 	entry->shapes[entry->next] = (uint8_t)shape;
 	entry->next = (entry->next + 1) % LEARN_HISTORY;
 	entry->count = MIN(entry->count + 1, LEARN_HISTORY);
-	if (sample->reads) {
-		double piece = (double)sample->bytes / (double)sample->reads;
-
-		entry->piece = entry->piece > 0 && shape == known ?
-			FADE * entry->piece + (1 - FADE) * piece : piece;
-	}
+	note_piece(entry, sample, shape == known);
 }
 
 static void note_rate(struct learn_entry *entry, const struct learn_sample *sample)

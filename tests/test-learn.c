@@ -621,6 +621,7 @@ static void test_early_and_wrong(void)
 	struct learn_sample sample = sample_of(&sequential, LANE_DIRECT, GIB);
 	struct learn *learn = learn_new();
 	enum learn_shape noted;
+	struct learn_view view;
 	struct learn_key key;
 
 	g_assert_cmpint(open_early(learn, &small_pieces, &noted), ==, LANE_STREAM);
@@ -628,6 +629,15 @@ static void test_early_and_wrong(void)
 	learn_key_init(&key, "program", "dir/file.iso", GIB);
 	learn_note(learn, &key, &sample);
 	g_assert_cmpint(settled(learn, GIB), ==, LANE_DIRECT);
+	learn_look(learn, &key, true, false, false, &view);
+	g_assert_cmpuint(view.opens, ==, 1);
+	learn_free(learn);
+	/* What it was noted in has made room since. */
+	learn = learn_new();
+	sample.noted = SHAPE_SEQUENTIAL;
+	learn_note(learn, &key, &sample);
+	learn_look(learn, &key, true, false, false, &view);
+	g_assert_cmpuint(view.opens, ==, 1);
 	learn_free(learn);
 }
 

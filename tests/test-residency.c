@@ -593,6 +593,52 @@ static GArray *scan_again(int fd, GArray *before)
 	return blocks;
 }
 
+/* What is said of each block of a file that is all in memory is what asking for it alone says; how many pages are to be written. */
+static uint64_t check_full(int fd, uint64_t size)
+{
+	uint64_t unwritten = 0;
+	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
+	struct residency_counts counts;
+
+	g_assert_cmpint(residency_scan(fd, 0, size, M, NULL, blocks), ==, 0);
+	g_assert_cmpuint(blocks->len, ==, size / M + 1);
+	for (guint i = 0; i < blocks->len; i++) {
+		const struct residency_block *block =
+			&g_array_index(blocks, struct residency_block, i);
+
+		g_assert_cmpint(residency_count(fd, i * M, MIN((i + 1) * M, size), &counts), ==, 0);
+		g_assert_cmpuint(block->index, ==, i);
+		g_assert_cmpuint(block->pages, ==, counts.pages);
+		g_assert_cmpuint(block->pages, ==, i < size / M ? M / PAGE : 1);
+		/* It may be written at any time. */
+		g_assert_cmpuint(block->dirty + block->writeback, >=,
+				 counts.dirty + counts.writeback);
+		unwritten += block->dirty + block->writeback;
+	}
+	g_array_unref(blocks);
+	return unwritten;
+}
+
+static void test_scan_full(void)
+{
+	const uint64_t size = 20 * M + 100;
+	g_autofree char *data = g_malloc0(size);
+	int fd = new_file(size);
+
+	if (fd < 0 || !residency_is_cheap()) {
+		g_test_skip("no cachestat(2), or no O_TMPFILE in /var/tmp");
+		return;
+	}
+	g_assert_cmpint(pwrite(fd, data, size, 0), ==, size);
+	check_full(fd, size);
+	g_assert_cmpint(fdatasync(fd), ==, 0);
+	g_assert_cmpuint(check_full(fd, size), ==, 0);
+	/* Perhaps as a large folio, but not all of it. */
+	write_at(fd, 5 * M);
+	g_assert_cmpuint(check_full(fd, size), <=, 2 * M / PAGE);
+	close(fd);
+}
+
 static void test_scan_again(void)
 {
 	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
@@ -672,6 +718,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/hot", test_hot);
 	g_test_add_func("/residency/block-size", test_block_size);
 	g_test_add_func("/residency/scan", test_scan);
+	g_test_add_func("/residency/scan-full", test_scan_full);
 	g_test_add_func("/residency/scan-again", test_scan_again);
 	g_test_add_func("/residency/excess", test_excess);
 	return g_test_run();

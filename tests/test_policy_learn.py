@@ -243,6 +243,7 @@ def test_who_sends_for_long_is_known_before_the_end(m):
     with Child(work) as child:
         assert child.result() == ["stream"]
     # It is still one open.
+    wait_for(lambda: not m.stats()["lanes"]["direct"]["open"], 5, "it is closed")
     assert "in 1 of 1 opens" in supposed(m, make(m, "3.iso"), program)["why"]
 
 

@@ -37,7 +37,11 @@ class Disk:
         self.image = os.open(image, os.O_RDWR | os.O_CREAT) if image else \
             os.memfd_create("image", os.MFD_ALLOW_SEALING)
         os.ftruncate(self.image, (megabytes or size) << 20)
-        device, name = self._attach()
+        try:
+            device, name = self._attach()
+        except BaseException:
+            os.close(self.image)
+            raise
         self.device = name
         try:
             run(*argv, name)
