@@ -18,8 +18,12 @@ static int direct_open(struct file *file, struct fuse_file_info *fi, int backing
 {
 	fi->backing_id = backing_id;
 	fi->direct_io = file->direct_io;
-	/* Each WRITE is atomic in the backing file; the kernel itself serialises appends. */
-	fi->parallel_direct_writes = fi->direct_io;
+	/*
+	 * Each WRITE is atomic in the backing file; the kernel itself serialises appends.  But where it maps such
+	 * files through its own pages, who maps one waits for parallel writes while he holds the lock of his
+	 * address space, which a write whose data is not in memory needs (fuse_file_cached_io_open()).
+	 */
+	fi->parallel_direct_writes = fi->direct_io && (backing_id || file->fs->no_direct_map);
 	/*
 	 * What mappings and writes leave in the backing file's page cache; O_DIRECT leaves nothing.  Nor do
 	 * mappings without passthrough, which is not worth it where each page has to be asked about.

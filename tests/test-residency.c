@@ -593,7 +593,10 @@ static GArray *scan_again(int fd, GArray *before)
 	return blocks;
 }
 
-/* What is said of each block of a file that is all in memory is what asking for it alone says; how many pages are to be written. */
+/*
+ * Of each block of a file that is all in memory that is found which is counted when it alone is asked about.
+ * How many pages are to be written.
+ */
 static uint64_t check_full(int fd, uint64_t size)
 {
 	uint64_t unwritten = 0;
