@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "attr.h"
+#include "caller.h"
 #include "creds.h"
 #include "file.h"
 #include "residency-watch.h"
@@ -277,7 +278,7 @@ static bool must_drop_setid(fuse_req_t req, int fd, int to_set)
  * chown(2) with nothing to change, of a file with set-ID bits: the kernel asks nobody whether the caller may
  * clear them, as it leaves that to the filesystem (FUSE_HANDLE_KILLPRIV_V2), where elsewhere it takes the
  * owner (setattr_prepare() in fs/attr.c).  Who writes, which clears them without being the owner, sends the
- * same, with the file open.
+ * same, with the file open; whether anybody has it so is looked at first, as that is cheap.
  */
 static bool may_clear_setid(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd)
 {
@@ -290,7 +291,9 @@ static bool may_clear_setid(struct lanefs *fs, fuse_req_t req, struct inode *ino
 	clears = attr.st_mode & S_ISUID ||
 		 (attr.st_mode & S_ISGID &&
 		  (attr.st_mode & S_IXGRP || !creds_in_group(req, attr.st_gid)));
-	return !clears || inode_mode_is_writable(fs, inode);
+	return !clears || (inode_mode_is_writable(fs, inode) &&
+			   caller_may_write(fuse_req_ctx(req)->pid,
+				    backing_ino(&fs->inodes.backing, attr.st_dev, attr.st_ino)));
 }
 
 int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file *file,

@@ -179,6 +179,43 @@ static bool read_io(const char *path, struct caller_reads *reads)
 	return true;
 }
 
+/* One descriptor: -1 when the kernel does not say which inode's it is. */
+static int is_writer(pid_t pid, const char *fd, ino_t ino)
+{
+	char path[64], text[512];
+	const char *flags, *number;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", (int)pid, fd);
+	/* Closed meanwhile. */
+	if (read_proc(path, text, sizeof(text)) <= 0)
+		return 0;
+	flags = strstr(text, "flags:");
+	number = strstr(text, "\nino:");
+	if (!flags || !number)
+		return -1;
+	return (g_ascii_strtoull(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) != O_RDONLY &&
+	       g_ascii_strtoull(number + strlen("\nino:"), NULL, 10) == ino;
+}
+
+bool caller_may_write(pid_t pid, ino_t ino)
+{
+	g_autoptr(GDir) dir = NULL;
+	const char *fd;
+	char path[64];
+	int found = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
+	dir = pid > 0 ? g_dir_open(path, 0, NULL) : NULL;
+	if (!dir)
+		return true;
+	while ((fd = g_dir_read_name(dir))) {
+		found = is_writer(pid, fd, ino);
+		if (found)
+			return true;
+	}
+	return found < 0;
+}
+
 bool caller_io(pid_t pid, struct caller_io *io)
 {
 	char path[64];

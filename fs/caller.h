@@ -51,5 +51,12 @@ struct caller_io {
 	struct caller_reads thread, process;
 };
 
+/*
+ * Whether the process has a file of that inode number open for writing; also where the kernel does not say
+ * (fdinfo has inode numbers from Linux 5.14), or it has no files at all, as kernel threads.  Walks all its
+ * descriptors; for rare requests.
+ */
+bool caller_may_write(pid_t pid, ino_t ino);
+
 /* False when the kernel does not say. */
 bool caller_io(pid_t pid, struct caller_io *io);

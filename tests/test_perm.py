@@ -170,6 +170,27 @@ def test_chown_with_nothing_to_change(m, open_dir, native, mode):
         assert change(open_dir + "/f", owner_id) == change(native + "/f", owner_id)
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_chown_while_another_writes(m, open_dir, writes):
+    """Set-ID bits are cleared for who writes; not for who only asks for it meanwhile."""
+    path = open_dir + "/f"
+    write_file(path, b"x")
+    writer = os.open(path, os.O_WRONLY)
+    os.chmod(path, 0o6777)
+
+    def change():
+        if not writes:
+            return outcome(os.chown, path, -1, -1)
+        with open(path, "r+b") as stream:
+            os.write(stream.fileno(), b"y")
+        return None
+    child = Child(lambda: (os.close(writer), change())[1], uid=USER_A)
+    found = child.result(60)
+    os.close(writer)
+    assert found == (None if writes else os.strerror(errno.EPERM))
+    assert stat.S_IMODE(os.stat(m.backing("d/f")).st_mode) == (0o777 if writes else 0o6777)
+
+
 @pytest.mark.daemon
 def test_flags_clear_set_id_as_natively(mount, scratch):
     """xfs does that to who may not set the bits."""
