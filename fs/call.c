@@ -190,13 +190,16 @@ void call_do(fuse_req_t req, struct call *call)
 {
 	struct lanefs *fs = fuse_req_userdata(req);
 	bool shared = transport_current();
+	/* Two threads are left to receive the others' requests. */
+	bool scarce = !shared && atomic_add(fs->calling, 1) > fs->fuse_threads - 2;
 
 	transport_ordered();
 	if (!call->nobody)
 		call_beside(req);
-	if (shared && (call->apart || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs))))) {
+	if (scarce ||
+	    (shared && (call->apart || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
 		hand_over(fs, req, call);
-		return;
+		goto out;
 	}
 	call->deferred.fs = fs;
 	call->deferred.req = req;
@@ -206,4 +209,7 @@ void call_do(fuse_req_t req, struct call *call)
 	if (call->undo && call->lost)
 		call->undo(call);
 	g_free(call->value);
+out:
+	if (!shared)
+		atomic_sub(fs->calling, 1);
 }

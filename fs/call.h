@@ -5,7 +5,8 @@
  * A queue of FUSE-over-io_uring has one thread for all who run on a processor.  When that waits
  * for the disk, to read an inode say, nobody there can so much as open a hot file.  So while
  * the backing filesystem is found to keep requests for metadata waiting, workers carry them out.  Over
- * /dev/fuse libfuse has a thread for each request that waits.
+ * /dev/fuse libfuse has a thread for each request that waits, but only so many of them: when nearly all
+ * carry out such requests, which may hang, the others go to workers.
  */
 #pragma once
 

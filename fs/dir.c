@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "dir.h"
 #include "attr.h"
+#include "listing.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,12 +22,17 @@ struct dir {
 	GMutex lock;
 	off_t next;           /* where the first entry left in the buffer follows, by lock */
 	size_t start, end;    /* of what is left in the buffer, by lock */
+	uint64_t version;     /* fixed, as of the open, 0: not settled */
+	enum listing_use use; /* fixed */
+	bool in_order;        /* by lock, all entries so far were listed once, from the first */
+	unsigned int with, without; /* by lock, attributes, of those */
 	char buffer[BUFFER_SIZE] __attribute__((aligned(8))); /* by lock */
 };
 
-int dir_open(struct lanefs *fs, struct inode *inode, int flags, uint64_t *id)
+int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
-	const int noatime = flags & O_NOATIME || fs->nodiratime ? O_NOATIME : 0;
+	const int noatime = fi->flags & O_NOATIME || fs->nodiratime ? O_NOATIME : 0;
+	struct stat attr;
 	struct dir *dir;
 	int fd = inode_open_to_keep(&fs->inodes, inode, O_RDONLY | O_DIRECTORY | noatime);
 
@@ -42,8 +48,14 @@ int dir_open(struct lanefs *fs, struct inode *inode, int flags, uint64_t *id)
 	dir->fd = fd;
 	dir->next = 0;
 	dir->start = dir->end = 0;
-	*id = table_add(&fs->dirs, dir);
-	if (*id)
+	dir->in_order = false;
+	/* Before it is read: what changes from here on has another version. */
+	dir->version = backing_stat(fd, "", &attr) ? 0 : attr_version_settled(&attr);
+	dir->use = listing_opened(fs->listings, inode->id, dir->version);
+	fi->cache_readdir = dir->use != LISTING_PASS;
+	fi->keep_cache = dir->use == LISTING_KEEP;
+	fi->fh = table_add(&fs->dirs, dir);
+	if (fi->fh)
 		return 0;
 	dir_free(dir);
 	return -ENFILE;
@@ -101,6 +113,8 @@ static int seek_to(struct dir *dir, off_t offset)
 	if (offset && offset == dir->next)
 		return 0;
 	dir->start = dir->end = 0;
+	dir->in_order = !offset;
+	dir->with = dir->without = 0;
 	dir->next = lseek(dir->fd, offset, SEEK_SET);
 	return dir->next < 0 ? -errno : 0;
 }
@@ -165,8 +179,14 @@ static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *ou
 			break;
 		used += added;
 		take_entry(dir, entry);
+		*(plus ? &dir->with : &dir->without) += 1;
 		if (plus && g_get_monotonic_time() > until)
 			break;
+	}
+	/* At the end, which the kernel meets once more. */
+	if (!err && !used && dir->in_order) {
+		dir->in_order = false;
+		listing_read(fs->listings, dir->inode->id, dir->version, dir->use, dir->with, dir->without);
 	}
 	return err && !used ? err : (ssize_t)used;
 }

@@ -12,8 +12,11 @@
 
 struct dir;
 
-/* 0 and the handle's id, or -errno.  flags: as for open(2), of which O_NOATIME counts. */
-int dir_open(struct lanefs *fs, struct inode *inode, int flags, uint64_t *id);
+/*
+ * OPENDIR: 0, or -errno.  fi: flags as for open(2), of which O_NOATIME counts; sets fh, the handle's id, and
+ * what the kernel does with its own listing.
+ */
+int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi);
 void dir_release(struct lanefs *fs, uint64_t id);
 
 /* A directory the kernel had open when the session ended. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "drop-behind.h"
-#include "fs.h"
+#include "file.h"
 #include "kernel-pages.h"
 #include "thread.h"
 
@@ -51,6 +51,10 @@ static void set_read_ahead(struct lanefs *fs, uint64_t bytes)
 
 static void job_run(struct drop_behind *drop, const struct job *job)
 {
+	/* From here on it is another drop that is wanted. */
+	if (!job->end)
+		__atomic_store_n(&inode_mode_peek(drop->fs, job->inode)->dropping, false,
+				 __ATOMIC_SEQ_CST);
 	/* What the kernel has forgotten has no pages.  Length 0 is to the end. */
 	fuse_lowlevel_notify_inval_inode(drop->fs->se, job->inode->id, (off_t)job->begin,
 					 job->end ? (off_t)(job->end - job->begin) : 0);
@@ -213,10 +217,13 @@ void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, 
 	push(drop, job);
 }
 
-void drop_behind_all(struct drop_behind *drop, struct inode *inode)
+void drop_behind_all(struct drop_behind *drop, struct file *file)
 {
-	struct job *job = g_new(struct job, 1);
+	struct job *job;
 
-	*job = (struct job){ .inode = inode_ref(&drop->fs->inodes, inode) };
+	if (__atomic_exchange_n(&file->mode->dropping, true, __ATOMIC_SEQ_CST))
+		return;
+	job = g_new(struct job, 1);
+	*job = (struct job){ .inode = inode_ref(&drop->fs->inodes, file->inode) };
 	push(drop, job);
 }

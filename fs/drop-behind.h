@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct drop_behind;
+struct file;
 struct inode;
 struct lanefs;
 
@@ -43,5 +44,5 @@ uint64_t drop_behind_step(struct drop_behind *drop, uint64_t margin);
 /* Drops the pages of [begin, end) of the FUSE inode.  Any thread; takes a reference to inode. */
 void drop_behind(struct drop_behind *drop, struct inode *inode, uint64_t begin, uint64_t end);
 
-/* All its pages. */
-void drop_behind_all(struct drop_behind *drop, struct inode *inode);
+/* All pages of file's inode; nothing where that is due already. */
+void drop_behind_all(struct drop_behind *drop, struct file *file);

@@ -91,11 +91,15 @@ struct lanefs {
 	struct bufpool *pool;           /* fixed */
 	struct ring *ring;              /* fixed */
 	struct worker *worker;          /* fixed */
+	struct worker_line *expiries;   /* fixed, of names, see names.c */
+	unsigned int fuse_threads;      /* fixed, of libfuse's, over /dev/fuse, at most */
+	unsigned int calling;           /* atomic, of them that carry out a call */
 	struct call_pace paces[CALL_KINDS];
 	struct reaper *reaper;          /* fixed */
 	struct windows *windows;        /* fixed */
 	struct drop_behind *drop_behind; /* fixed */
 	struct kernel_pages *kernel_pages; /* fixed */
+	struct listings *listings;      /* fixed */
 	struct residency *residency;    /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
 	GMutex reload_lock;             /* held while files are read again; before live_lock */

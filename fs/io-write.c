@@ -103,7 +103,7 @@ static void write_reply(struct io *io, int err)
 		if (write_drop(io))
 			return;
 		/* They go a little later. */
-		drop_behind_all(io->file->fs->drop_behind, io->file->inode);
+		drop_behind_all(io->file->fs->drop_behind, io->file);
 	}
 	transport_send(io->queue, &io->reply);
 }
@@ -217,7 +217,8 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 	if (err)
 		write_reply(io, err);
 	else if (fi->flags & O_APPEND &&
-		 ((file->direct_io && file->lane != LANE_CACHED) || atomic_read(file->app_direct)))
+		 ((file->direct_io && file->lane != LANE_CACHED) || (fi->flags & O_DIRECT) ||
+		  atomic_read(file->app_direct)))
 		write_append(io);
 	else
 		write_submit(io);

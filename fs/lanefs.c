@@ -10,6 +10,7 @@
 #include "kernel-pages.h"
 #include "file.h"
 #include "fs.h"
+#include "listing.h"
 #include "live.h"
 #include "locks.h"
 #include "memory.h"
@@ -35,6 +36,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* What lanefs_stop() waits for requests in flight. */
@@ -65,6 +67,7 @@ static void start_learning(struct lanefs *fs, const struct config *config)
 
 	fs->adapt = adapt_new(fs->memory, !live_learns(fs, config));
 	fs->trace = trace_new();
+	fs->listings = listings_new();
 	fs->top = top_new();
 	fs->callers = callers_new();
 	fs->state = state_open(config->state, fs->mountpoint);
@@ -153,6 +156,11 @@ void lanefs_on_reload(struct lanefs *fs, struct config *(*reload)(void *data, GE
 	fs->reload_data = data;
 }
 
+unsigned int lanefs_threads(const struct lanefs *fs)
+{
+	return fs->fuse_threads;
+}
+
 void lanefs_reload(struct lanefs *fs)
 {
 	live_reload_later(fs);
@@ -189,6 +197,8 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, uint64_t dev, const
 			  fs->memory_limit >> 10);
 	transport_start();
 	fs->worker = worker_new();
+	fs->expiries = worker_line_new(fs->worker);
+	fs->fuse_threads = MAX(8, 4 * (unsigned int)get_nprocs());
 	fs->ring = ring_new(fs->worker);
 	if (ring_no_io_uring(fs->ring))
 		g_message("backing files are read by threads: %s", ring_no_io_uring(fs->ring));
@@ -271,6 +281,7 @@ void lanefs_free(struct lanefs *fs)
 	lock_waits_free(fs->lock_waits);
 	transport_stop();
 	worker_free(fs->worker);
+	worker_line_free(fs->expiries);
 	ring_free(fs->ring);
 	windows_drop(fs->windows);
 	bufpool_free(fs->pool);
@@ -287,6 +298,7 @@ void lanefs_free(struct lanefs *fs)
 	g_free(fs->state_text);
 	callers_free(fs->callers);
 	top_free(fs->top);
+	listings_free(fs->listings);
 	trace_free(fs->trace);
 	adapt_free(fs->adapt);
 	live_unref(fs->live);

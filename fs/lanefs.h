@@ -40,6 +40,9 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 void lanefs_on_reload(struct lanefs *fs, struct config *(*reload)(void *data, GError **error),
 		      void *data);
 
+/* How many threads of libfuse's receive requests over /dev/fuse, at most; from lanefs_start() on. */
+unsigned int lanefs_threads(const struct lanefs *fs);
+
 /* Reads it again, in a thread of its own; for SIGHUP. */
 void lanefs_reload(struct lanefs *fs);
 

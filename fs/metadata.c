@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "dir.h"
 #include "file.h"
+#include "listing.h"
 #include "locks.h"
 #include "mount-root.h"
 #include "names.h"
@@ -110,6 +111,7 @@ void metadata_lookup(struct call *call)
 	again = is_root_again(call);
 	name = again ? "." : call->name;
 	err = inodes_lookup(&fs->inodes, parent, name, &inode, &call->attr);
+	listing_looked_up(fs->listings, parent->id);
 	inode_unref(&fs->inodes, parent);
 	entry_result(call, err, inode);
 	if (err || inode != fs->inodes.root || !dir_is_dot(name))
@@ -313,8 +315,7 @@ void metadata_opendir(struct call *call)
 
 	if (!inode)
 		return;
-	call->deferred.result = dir_open(fs_of(call), inode, call->file.flags,
-					 &call->file.fh);
+	call->deferred.result = dir_open(fs_of(call), inode, &call->file);
 	call->deferred.answer = answer_open;
 	call->undo = undo_opendir;
 }

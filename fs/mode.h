@@ -68,6 +68,7 @@ struct inode_mode {
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
 	int64_t owners_until;       /* atomic, us: until then the same of one with other locks */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
+	bool dropping;              /* atomic, all pages of it are about to be, see drop-behind.h */
 	bool has_pages;             /* atomic, the kernel may keep pages of it, or has; only set */
 	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */
 	bool size_due;              /* the same, the kernel may believe in a smaller size */

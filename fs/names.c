@@ -147,7 +147,8 @@ static void expire_run(struct work *work)
 
 /*
  * The kernel looks the name up again when it is used next.  By a worker: the kernel takes the directory's
- * lock, which whoever is being answered may hold.
+ * lock, which whoever is being answered may hold.  By one: rsync --link-dest links thousands of names of
+ * directories that others hold.
  */
 static void expire_name(struct lanefs *fs, const struct inode *dir, const char *name)
 {
@@ -157,7 +158,7 @@ static void expire_name(struct lanefs *fs, const struct inode *dir, const char *
 		return;
 	expiry = g_new(struct expiry, 1);
 	*expiry = (struct expiry){ { expire_run }, fs, inode_nodeid(&fs->inodes, dir), g_strdup(name) };
-	if (worker_push(fs->worker, &expiry->work))
+	if (worker_line_push(fs->expiries, &expiry->work))
 		return;
 	later_end(fs);
 	g_free(expiry->name);

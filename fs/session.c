@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 struct session {
@@ -307,7 +306,7 @@ static int session_loop(struct session *session)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(config, 1);
-	fuse_loop_cfg_set_max_threads(config, MAX(8, 4 * (unsigned int)get_nprocs()));
+	fuse_loop_cfg_set_max_threads(config, lanefs_threads(session->fs));
 	result = fuse_session_loop_mt(session->se, config);
 	fuse_loop_cfg_destroy(config);
 	return result;

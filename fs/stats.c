@@ -2,6 +2,7 @@
 #include "stats.h"
 #include "bufpool.h"
 #include "fs.h"
+#include "listing.h"
 #include "live.h"
 #include "notify.h"
 #include "residency-watch.h"
@@ -34,13 +35,6 @@ static void add_available(JsonBuilder *builder, const char *name, const char *ke
 	json_builder_set_member_name(builder, key);
 	json_builder_add_boolean_value(builder, !reason);
 	json_add_text(builder, "reason", reason ? reason : "");
-	json_builder_end_object(builder);
-}
-
-static void add_open(JsonBuilder *builder, const char *name, uint64_t open)
-{
-	begin_object(builder, name);
-	add_int(builder, "open", open);
 	json_builder_end_object(builder);
 }
 
@@ -201,8 +195,13 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_available(builder, "page_out", "available", residency_no_page_out(fs));
 	add_notify(builder, fs->notify);
 	add_inodes(builder, fs);
-	add_open(builder, "files", table_count(&fs->files));
-	add_open(builder, "directories", table_count(&fs->dirs));
+	begin_object(builder, "files");
+	add_int(builder, "open", table_count(&fs->files));
+	json_builder_end_object(builder);
+	begin_object(builder, "directories");
+	add_int(builder, "open", table_count(&fs->dirs));
+	add_int(builder, "listings_kept", listings_kept(fs->listings));
+	json_builder_end_object(builder);
 	add_threshold(builder, fs);
 	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);

@@ -15,6 +15,11 @@
 /* Where memory is small. */
 #define DEPTH_SMALL 8
 
+/* Over /dev/fuse what waits has a thread: so many, and less where there is not that much memory for each. */
+#define HELD_MOST 1024
+#define HELD_LEAST 32
+#define HELD_MEMORY ((uint64_t)256 << 10)
+
 struct transport_queue {
 	struct io_uring *ring; /* fixed, libfuse's */
 	GMutex lock;      /* held by the queue's thread whenever it is not asleep in the kernel */
@@ -291,12 +296,22 @@ bool transport_fits_memory(void)
 						TRANSPORT_SMALL_REQUEST <= memory / 4;
 }
 
+static int held; /* atomic, over /dev/fuse */
+
+static int held_most(void)
+{
+	static gsize most;
+
+	if (g_once_init_enter(&most))
+		g_once_init_leave(&most, CLAMP(memory_limit() / HELD_MEMORY, HELD_LEAST, HELD_MOST));
+	return (int)most;
+}
+
 bool transport_hold(struct transport_queue *queue)
 {
-	if (!queue)
-		return true;
-	if (__atomic_add_fetch(&queue->held, 1, __ATOMIC_RELAXED) <=
-	    (int)(transport_queue_depth() * 3 / 4))
+	int most = queue ? (int)(transport_queue_depth() * 3 / 4) : held_most();
+
+	if (__atomic_add_fetch(queue ? &queue->held : &held, 1, __ATOMIC_RELAXED) <= most)
 		return true;
 	transport_unhold(queue);
 	return false;
@@ -304,8 +319,7 @@ bool transport_hold(struct transport_queue *queue)
 
 void transport_unhold(struct transport_queue *queue)
 {
-	if (queue)
-		__atomic_sub_fetch(&queue->held, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(queue ? &queue->held : &held, 1, __ATOMIC_RELAXED);
 }
 
 /* False when reply is for who holds the lock. */

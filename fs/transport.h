@@ -63,8 +63,8 @@ bool transport_fits_memory(void);
 /*
  * An entry is taken until its request is answered, and the request that would end a
  * wait needs one, too.  So requests that wait for other requests take at most
- * three quarters of a queue: false when they do already.  Any thread; over /dev/fuse
- * always true.
+ * three quarters of a queue: false when they do already.  Over /dev/fuse, where queue is NULL, each takes
+ * a thread: there are at most 1,024, less where memory is small.  Any thread.
  */
 bool transport_hold(struct transport_queue *queue);
 void transport_unhold(struct transport_queue *queue);

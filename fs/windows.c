@@ -201,7 +201,7 @@ void window_close(struct file *file)
 	g_mutex_unlock(&set->lock);
 	g_free(reader);
 	if (last && !inode_mode_is_cached(file->fs, file->inode))
-		drop_behind_all(file->fs->drop_behind, file->inode);
+		drop_behind_all(file->fs->drop_behind, file);
 }
 
 void window_changed(struct lanefs *fs, struct inode *inode, off_t offset, off_t length)

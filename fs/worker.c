@@ -104,6 +104,61 @@ bool worker_push(struct worker *worker, struct work *work)
 	return room;
 }
 
+struct worker_line {
+	struct work work;       /* of the thread that carries out the queue */
+	struct worker *worker;  /* fixed */
+	GMutex lock;
+	GQueue queue;           /* of struct work, by lock */
+	bool running;           /* by lock, work is pushed or runs */
+};
+
+static void line_run(struct work *first)
+{
+	struct worker_line *line = (struct worker_line *)first;
+	struct work *work;
+
+	g_mutex_lock(&line->lock);
+	while ((work = g_queue_pop_head(&line->queue))) {
+		g_mutex_unlock(&line->lock);
+		work->run(work);
+		g_mutex_lock(&line->lock);
+	}
+	line->running = false;
+	g_mutex_unlock(&line->lock);
+}
+
+struct worker_line *worker_line_new(struct worker *worker)
+{
+	struct worker_line *line = g_new0(struct worker_line, 1);
+
+	line->work.run = line_run;
+	line->worker = worker;
+	g_mutex_init(&line->lock);
+	g_queue_init(&line->queue);
+	return line;
+}
+
+void worker_line_free(struct worker_line *line)
+{
+	if (!line)
+		return;
+	g_mutex_clear(&line->lock);
+	g_free(line);
+}
+
+bool worker_line_push(struct worker_line *line, struct work *work)
+{
+	bool running;
+
+	g_mutex_lock(&line->lock);
+	running = line->running || worker_push(line->worker, &line->work);
+	line->running = running;
+	if (running)
+		g_queue_push_tail(&line->queue, work);
+	g_mutex_unlock(&line->lock);
+	return running;
+}
+
 bool deferred_begin(struct lanefs *fs, struct deferred *deferred, fuse_req_t req)
 {
 	deferred->fs = fs;

@@ -34,6 +34,17 @@ void worker_free(struct worker *worker);
 /* Any thread; never blocks.  False, with nothing done, when no thread can be started. */
 bool worker_push(struct worker *worker, struct work *work);
 
+/* Work that one thread at a time carries out, in the order in which it was pushed. */
+struct worker_line;
+
+struct worker_line *worker_line_new(struct worker *worker);
+
+/* What was pushed has run: after worker_free().  NULL is fine. */
+void worker_line_free(struct worker_line *line);
+
+/* As worker_push(). */
+bool worker_line_push(struct worker_line *line, struct work *work);
+
 /* A request that a worker answers. */
 struct deferred {
 	struct work work;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Scarcity: descriptors, memory, space, a failing device.  Errors go to their caller only."""
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -353,6 +354,37 @@ def test_many_readers_of_a_daemon_in_a_small_cgroup(mount, transport):
         assert "nothing is read ahead or learned" in m.log()
         report = json.loads(m.attribute("report"))
         assert report["memory"] < 512 << 10 and not report["learn"]
+        assert m.close() == []
+
+
+@pytest.mark.parametrize("kind", ["flock", "posix"])
+def test_locks_waited_for_of_a_small_daemon(mount, kind):
+    """Over /dev/fuse each takes a thread."""
+    if sanitized():
+        pytest.skip("a sanitizer needs more memory than that for itself")
+
+    def wait_for_lock(path):
+        with open(path, "r+b") as stream:
+            if kind == "flock":
+                return outcome(fcntl.flock, stream, fcntl.LOCK_EX)
+            return outcome(fcntl.lockf, stream, fcntl.LOCK_EX)
+
+    with memory_cgroup("daemon", 8 << 20) as group:
+        m = mount("transport=dev", enter=group.enter)
+        write_file(m.join("f"), b"x")
+        with open(m.join("f"), "r+b") as stream:
+            (fcntl.flock if kind == "flock" else fcntl.lockf)(stream, fcntl.LOCK_EX)
+            children = [Child(wait_for_lock, m.join("f")) for _ in range(40)]
+            wait_for(lambda: sum(child.poll() is not None for child in children) >= 8, 20, "some were refused")
+            time.sleep(0.3)
+            assert sum(child.poll() is None for child in children) == 32
+            # As others do.
+            write_file(m.join("g"), b"x")
+            (fcntl.flock if kind == "flock" else fcntl.lockf)(stream, fcntl.LOCK_UN)
+        found = [child.result(20) for child in children]
+        assert sorted(str(one) for one in found) == ["No locks available"] * 8 + ["None"] * 32
+        assert outcome(wait_for_lock, m.join("f")) is None
+        assert group.kills() == 0
         assert m.close() == []
 
 

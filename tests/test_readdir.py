@@ -3,10 +3,11 @@
 import os
 import random
 import stat
+import time
 
 import pytest
 
-from util import Child, run, write_file
+from util import Child, run, wait_for, write_file
 from util_sys import Directory
 
 TYPES = {stat.S_IFREG: 8, stat.S_IFDIR: 4, stat.S_IFLNK: 10, stat.S_IFIFO: 1, stat.S_IFSOCK: 12,
@@ -133,6 +134,124 @@ def test_listing_is_fresh_after_every_change(m):
         assert f"o{turn}" in os.listdir(m.path)
         os.unlink(m.join(f"n{turn}"))
         assert f"n{turn}" not in os.listdir(m.path)
+
+
+def kept_of(m):
+    return m.stats()["directories"]["listings_kept"]
+
+
+def list_until_kept(m, path):
+    """What the kernel keeps is there from the third listing on, if none of them came right after a change."""
+    for _ in range(10):
+        before = kept_of(m)
+        names = os.listdir(path)
+        if kept_of(m) > before:
+            return names
+        time.sleep(0.03)
+    raise AssertionError("the listing is not kept")
+
+
+def test_listing_that_is_kept(m):
+    names = many(3000)
+    os.mkdir(m.join("d"))
+    fill(m.backing("d"), names)
+    for _ in range(3):
+        assert sorted(list_until_kept(m, m.join("d"))) == names
+    expected = set(names)
+    rng = random.Random(1)
+    for turn in range(40):
+        directory = rng.choice([m.join("d"), m.backing("d")])
+        gone = rng.choice(sorted(expected))
+        change = rng.choice(["make", "remove", "rename", "nothing"])
+        if change == "make":
+            fill(directory, [f"new{turn}"])
+            expected.add(f"new{turn}")
+        elif change == "remove":
+            os.unlink(os.path.join(directory, gone))
+            expected.remove(gone)
+        elif change == "rename":
+            os.rename(os.path.join(directory, gone), os.path.join(directory, f"renamed{turn}"))
+            expected = expected - {gone} | {f"renamed{turn}"}
+        assert set(os.listdir(m.join("d"))) == expected, (turn, change)
+        if turn % 2:
+            assert set(list_until_kept(m, m.join("d"))) == expected, (turn, change)
+    with Directory(m.join("d")) as stream:
+        first = [name for name, _, _ in stream]
+        # Deleted while they are listed, as rm -r does.
+        stream.rewind()
+        for name, _, _ in stream:
+            if name not in (b".", b".."):
+                os.unlink(os.path.join(os.fsencode(m.join("d")), name))
+    assert len(first) == len(expected) + 2
+    assert os.listdir(m.join("d")) == [] == os.listdir(m.backing("d"))
+
+
+def test_listing_that_is_kept_while_others_change_it(m):
+    """By several at once; what stays is seen by each, once."""
+    names = many(3000)
+    stay = [name for index, name in enumerate(names) if index % 3]
+    os.mkdir(m.join("d"))
+    fill(m.backing("d"), names)
+    list_until_kept(m, m.join("d"))
+
+    def churn(path):
+        for index in range(0, 3000, 3):
+            os.unlink(os.path.join(path, names[index]))
+            if index % 30 == 0:
+                time.sleep(0.02)
+
+    def keep_listing(path):
+        for _ in range(100):
+            with Directory(path) as directory:
+                seen = [os.fsdecode(name) for name, _, _ in directory]
+            assert len(seen) == len(set(seen))
+            assert sorted(set(seen) & set(stay)) == stay
+            time.sleep(0.01)
+
+    children = [Child(churn, m.backing("d"))] + [Child(keep_listing, m.join("d")) for _ in range(3)]
+    for child in children:
+        child.result(60)
+    assert sorted(os.listdir(m.join("d"))) == stay == sorted(list_until_kept(m, m.join("d")))
+
+
+def test_rewind_of_a_listing_that_is_kept(m):
+    """It sees what came from outside within attr-timeout."""
+    os.mkdir(m.join("d"))
+    fill(m.backing("d"), many(1000))
+    list_until_kept(m, m.join("d"))
+    with Directory(m.join("d")) as directory:
+        assert len(list(directory)) == 1002
+        fill(m.backing("d"), ["new"])
+
+        def seen():
+            directory.rewind()
+            return b"new" in [name for name, _, _ in directory]
+        wait_for(seen, 3, "the new name")
+
+
+def test_listing_with_attributes_is_not_kept(m):
+    """Who wants them gets them with it, where otherwise each would be asked for by itself."""
+    os.mkdir(m.join("d"))
+    fill(m.backing("d"), many(1000))
+
+    def list_with_attributes():
+        with os.scandir(m.join("d")) as entries:
+            return sum(entry.stat().st_size for entry in entries)
+
+    time.sleep(0.1)
+    before = kept_of(m)
+    for _ in range(6):
+        list_with_attributes()
+    assert kept_of(m) == before
+    # Not for longer than it takes to see that, either.
+    for _ in range(2):
+        list_until_kept(m, m.join("d"))
+        # What is known of the entries is out of date.
+        time.sleep(1.1)
+        list_with_attributes()
+        before = kept_of(m)
+        list_with_attributes()
+        assert kept_of(m) == before
 
 
 def test_long_names_in_a_large_directory(m):

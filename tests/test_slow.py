@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from util import Child, clock, need, read_file, run, wait_for, write_file
+from util import Child, clock, need, outcome, read_file, run, wait_for, write_file
 
 CPU = max(os.sched_getaffinity(0))
 OTHERS = os.sched_getaffinity(0) - {CPU}
@@ -54,7 +54,7 @@ def read_times(path, seconds):
 
 
 @contextlib.contextmanager
-def slow_below(mount, scratch):
+def slow_below(mount, scratch, transport="io_uring"):
     """A mount of a directory with a file "hot" and a filesystem "cold" below, and the process that serves
     that one."""
     source = scratch.directory("source")
@@ -67,7 +67,7 @@ def slow_below(mount, scratch):
     run("mount", "--bind", slow.path, f"{source}/cold")
     before = os.sched_getaffinity(0)
     try:
-        m = mount("transport=io_uring", source=source)
+        m = mount(f"transport={transport}", source=source)
         os.sched_setaffinity(0, {CPU})
         yield m, slow.pid
     finally:
@@ -105,6 +105,62 @@ def test_one_that_hangs_is_enough(beside_slow):
                 second.result()
     finally:
         os.kill(slow, signal.SIGCONT)
+
+
+USES = {
+    "stat": lambda path: os.stat(f"{path}/f").st_size,
+    "read": lambda path: read_file(f"{path}/f"),
+    "mkdir": lambda path: os.mkdir(f"{path}/new"),
+    "getxattr": lambda path: outcome(os.getxattr, path, "user.none"),
+}
+ANSWERS = {"stat": 4, "read": b"cold", "mkdir": None, "getxattr": "No data available"}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_any_number_that_hang(mount, scratch, use):
+    """Of requests that libfuse's own threads carry out, of which there are only so many."""
+    with slow_below(mount, scratch, "dev") as (m, slow), contextlib.ExitStack() as children:
+        directories = [m.join(f"cold/{index}") for index in range(8 * os.cpu_count() + 16)]
+        for path in directories:
+            os.stat(path)
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            hanging = [children.enter_context(Child(USES[use], path)) for path in directories]
+            time.sleep(1)
+            assert all(child.poll() is None for child in hanging)
+            assert max(read_times(m.join("hot"), 1)) < 0.4
+            write_file(m.join("new"), b"x")
+        finally:
+            os.kill(slow, signal.SIGCONT)
+        assert [child.result(20) for child in hanging] == [ANSWERS[use]] * len(hanging)
+
+
+def test_linked_names_take_no_thread_each(mount, scratch):
+    """They expire in a directory that the kernel keeps locked for another's request."""
+    with slow_below(mount, scratch, "dev") as (m, slow):
+        names = [f"f{index}" for index in range(40)]
+        os.mkdir(m.join("to"))
+        for name in names:
+            write_file(m.join(name), b"x")
+
+        def expiring():
+            return [where for where in m.threads() if "fuse_reverse_inval_entry" in where]
+
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            with Child(os.stat, m.join("cold")) as hanging:
+                time.sleep(0.2)
+                for name in names:
+                    os.link(m.join(name), m.join("to", name))
+                wait_for(expiring, 5, "a name expires")
+                assert hanging.poll() is None
+                assert len(expiring()) == 1
+                os.kill(slow, signal.SIGCONT)
+                hanging.result(20)
+        finally:
+            os.kill(slow, signal.SIGCONT)
+        wait_for(lambda: not expiring(), 10, "all names have expired")
+        assert all(os.stat(m.join(name)).st_nlink == 2 for name in names)
 
 
 def stat_one_by_one(names, processor):

@@ -15,6 +15,8 @@ const struct metric metrics[] = {
 	{"lanefs_open_files", "Opens of files that are not closed yet, by lane.", METRIC_GAUGE, true,
 	 "open", 0},
 	GAUGE("open_directories", "directories.open", "Directories that are open now."),
+	COUNTER("listings_kept", "directories.listings_kept",
+		"Opens of directories whose listing the kernel had kept."),
 	COUNTER("read_requests", "reads.requests",
 		"Reads that the daemon served; those in passthrough do not reach it."),
 	COUNTER("read_bytes", "reads.bytes", "Bytes that the daemon answered reads with."),

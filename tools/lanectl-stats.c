@@ -135,6 +135,7 @@ static void print_tables(JsonObject *stats)
 		{"retained", "inodes.retained"},
 		{"open files", "files.open"},
 		{"open directories", "directories.open"},
+		{"listings kept", "directories.listings_kept"},
 		{"backing ids", "backing_ids"},
 	};
 	struct table *table = table_new((const char *const[]){"", ">", NULL}, true);

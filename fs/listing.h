@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Listings of directories that the kernel keeps (FOPEN_CACHE_DIR), so that it asks for them no more.
+ *
+ * What it keeps are names without attributes.  Who wants those too is better served by a listing that
+ * has them (READDIRPLUS), which the kernel asks for while they are used; so what it keeps is only what
+ * it mostly asked for without.  Pages are spent on a directory from the second listing on.
+ *
+ * Any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct listings;
+
+struct listings *listings_new(void);
+void listings_free(struct listings *listings); /* NULL is fine */
+
+/* What the kernel is to do with what it has, and gets, of a directory that is being opened. */
+enum listing_use {
+	LISTING_PASS, /* nothing */
+	LISTING_FILL, /* forget it, and keep what is read now */
+	LISTING_KEEP, /* go by it */
+};
+
+/* id: the inode's; version: attr_version_settled() of it, now. */
+enum listing_use listing_opened(struct listings *listings, uint64_t id, uint64_t version);
+
+/*
+ * It was read from beginning to end since it was opened, with that version and that use: so many entries
+ * with attributes, so many without.
+ */
+void listing_read(struct listings *listings, uint64_t id, uint64_t version, enum listing_use use,
+		  unsigned int with, unsigned int without);
+
+/* One of its names was looked up by itself. */
+void listing_looked_up(struct listings *listings, uint64_t id);
+
+/* How often a listing was kept. */
+uint64_t listings_kept(struct listings *listings);
