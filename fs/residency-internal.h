@@ -33,7 +33,7 @@ struct watch_write {
 	struct watch *watch;        /* a reference while it runs */
 	GArray *ranges;             /* of struct residency_range, owned while it runs */
 	uint64_t hold;              /* the writer waits for what is before, see residency_plan_hold() */
-	bool closed;                /* nobody has it open, so that it is one of residency->closed_writes */
+	bool closed;                /* nobody has it open, see residency->writes */
 	uint64_t window, page;      /* bytes */
 };
 
@@ -120,7 +120,7 @@ struct residency {
 	bool stop;                  /* lock */
 	const char *no_page_out;    /* atomic, why what is mapped stays, static; NULL: it does not */
 	unsigned int fds, fds_max;  /* atomic; fixed */
-	unsigned int closed_writes; /* atomic, workers that write out files which nobody has open */
+	unsigned int writes[2];     /* atomic, workers that write out files which are open, or [true] closed */
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
 	GHashTable *read_ahead;     /* lock, device -> struct read_ahead */
 	GArray *found, *before, *drop, *out; /* thread only: of blocks, of ranges */

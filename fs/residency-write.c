@@ -10,10 +10,10 @@
 #define WRITE_ON_TRIES 8
 
 /*
- * So many files that nobody has open are begun to be written out at once: where the disk is busy each takes a
- * thread until the block layer lets it through.  The others are looked at again soon.
+ * So many files are begun to be written out at once, fewer of those that nobody has open: where the disk is
+ * busy each takes a thread until the block layer lets it through.  The others are looked at again soon.
  */
-#define CLOSED_WRITES_MOST 4
+static const unsigned int writes_most[] = { [false] = 16, [true] = 4 };
 
 /* For so long others may have to wait for the inode's lock. */
 #define HOLD_US 100000.0
@@ -137,8 +137,7 @@ static void write_run(struct work *work)
 	if (fd >= 0)
 		close(fd);
 	g_array_unref(write->ranges);
-	if (write->closed)
-		atomic_sub(watch->residency->closed_writes, 1);
+	atomic_sub(watch->residency->writes[write->closed], 1);
 	__atomic_store_n(&watch->writing, false, __ATOMIC_RELEASE);
 	watch_unref(watch);
 	later_end(fs);
@@ -149,7 +148,7 @@ void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t 
 	struct watch_write *write = &watch->write;
 	struct lanefs *fs = watch->residency->fs;
 
-	if (closed && atomic_read(watch->residency->closed_writes) >= CLOSED_WRITES_MOST)
+	if (atomic_read(watch->residency->writes[closed]) >= writes_most[closed])
 		return;
 	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE) || !later_begin(fs))
 		return;
@@ -166,12 +165,12 @@ void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t 
 	g_array_append_vals(write->ranges, ranges->data, ranges->len);
 	atomic_write(watch->writing, true);
 	atomic_add(watch->refs, 1);
-	atomic_add(watch->residency->closed_writes, closed);
+	atomic_add(watch->residency->writes[closed], 1);
 	if (worker_push(fs->worker, &write->work))
 		return;
 	/* No thread can be had: the kernel writes in its own time. */
 	g_array_unref(write->ranges);
-	atomic_sub(watch->residency->closed_writes, closed);
+	atomic_sub(watch->residency->writes[closed], 1);
 	atomic_write(watch->writing, false);
 	watch_unref(watch);
 	later_end(fs);

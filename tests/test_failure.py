@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Devices that fail and full filesystems: what the native filesystem says, and no hang."""
+import concurrent.futures
 import contextlib
 import errno
 import fcntl
@@ -329,50 +330,95 @@ def test_who_waits_for_the_disk_holds_up_nobody_else(disk, mount):
         os.close(fd)
 
 
-def test_closed_files_take_no_thread_each_while_the_disk_hangs(disk, mount):
-    """What they have left to be written waits for a disk that takes nothing."""
-    below = disk("ext4", 128)
-    hangs = disk("ext4", 64, f"{below.path}/image")
-    throttle = f"/sys/block/{os.path.basename(hangs.device)}/queue/wbt_lat_usec"
+def stream_on_an_image(disk, mount, size):
+    """A mount of lane stream on an image, and the path of the filesystem the image is on."""
+    below = disk("ext4", 2 * size)
+    image = disk("ext4", size, f"{below.path}/image")
+    throttle = f"/sys/block/{os.path.basename(image.device)}/queue/wbt_lat_usec"
     if not os.path.exists(throttle) or read_file(throttle).strip() == b"0":
         pytest.skip("the block layer lets more be written than there is here")
-    m = over(mount, hangs, "stream", "auto", "io_uring")
+    m = over(mount, image, "stream", "auto", "io_uring")
     if not m.passthrough:
         pytest.skip("without passthrough there is no such lane")
+    return m, below.path
 
-    def write_all(names):
-        for name in names:
-            write_file(m.join(name), pattern(32 * KIB))
 
-    def busy():
-        return [where for where in m.threads() if "lanefs-worker D" in where]
-
-    names = [f"f{index}" for index in range(100)]
-    # What is in files already needs no new blocks.
-    write_all(names)
-    run("sync", "-f", m.source)
-    with opened(below.path, os.O_RDONLY) as fd:
+@contextlib.contextmanager
+def frozen(path):
+    """What is on the filesystem hangs when it is written.  Yields whether it still does."""
+    with opened(path, os.O_RDONLY) as fd:
         # Should the journal want to be written while this thread needs it.
         thaw = threading.Timer(15, fcntl.ioctl, (fd, FITHAW, 0))
         fcntl.ioctl(fd, FIFREEZE, 0)
         thaw.start()
         try:
-            for name in names:
-                with opened(m.join(name), os.O_WRONLY) as file:
-                    os.pwrite(file, b"y" * 32 * KIB, 0)
-            if not thaw.is_alive():
-                pytest.skip("so slow that the disk had to be thawed")
-            wait_for(busy, 5, "some wait for the disk")
-            time.sleep(0.5)
-            assert len(busy()) < 10, busy()
+            yield thaw.is_alive
         finally:
             thaw.cancel()
             thaw.join()
             with contextlib.suppress(OSError):
                 fcntl.ioctl(fd, FITHAW, 0)
+
+
+def waiting_workers(m):
+    return [where for where in m.threads() if "lanefs-worker D" in where]
+
+
+def prepare(m, names, size):
+    """What is in files already needs no new blocks."""
+    for name in names:
+        write_file(m.join(name), pattern(size))
+    run("sync", "-f", m.source)
+
+
+def test_closed_files_take_no_thread_each_while_the_disk_hangs(disk, mount):
+    """What they have left to be written waits for a disk that takes nothing."""
+    m, below = stream_on_an_image(disk, mount, 64)
+    names = [f"f{index}" for index in range(100)]
+    prepare(m, names, 32 * KIB)
+    with frozen(below) as hangs:
+        for name in names:
+            with opened(m.join(name), os.O_WRONLY) as file:
+                os.pwrite(file, b"y" * 32 * KIB, 0)
+        if not hangs():
+            pytest.skip("so slow that the disk had to be thawed")
+        wait_for(lambda: waiting_workers(m), 5, "some wait for the disk")
+        time.sleep(0.5)
+        assert len(waiting_workers(m)) < 10, waiting_workers(m)
     for name in names:
         assert read_file(m.join(name)) == b"y" * 32 * KIB
         wait_for(lambda name=name: not util_sys.resident(m.backing(name)), 20, "it is dropped")
+
+
+def test_open_files_take_a_few_threads_while_the_disk_hangs(disk, mount):
+    """Each has more to be written than a stream's window."""
+    m, below = stream_on_an_image(disk, mount, 600)
+    size = 10 * MIB
+    names = [f"f{index}" for index in range(40)]
+    prepare(m, names, size)
+    over_all = threading.Event()
+
+    def write(name):
+        with opened(m.join(name), os.O_WRONLY) as file:
+            for offset in range(0, size, MIB):
+                os.pwrite(file, b"y" * MIB, offset)
+            over_all.wait(60)
+
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        try:
+            with frozen(below) as hangs:
+                writers = [pool.submit(write, name) for name in names]
+                wait_for(lambda: len(waiting_workers(m)) >= 8, 10, "some wait for the disk")
+                time.sleep(0.5)
+                if not hangs():
+                    pytest.skip("so slow that the disk had to be thawed")
+                assert len(waiting_workers(m)) < 24, waiting_workers(m)
+        finally:
+            over_all.set()
+        for writer in writers:
+            writer.result(60)
+    for name in names:
+        assert read_file(m.join(name)) == b"y" * size
 
 
 def test_end_while_the_disk_hangs(mount, disk):
