@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -325,6 +327,24 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 		g_hash_table_insert(backing->below, g_memdup2(&dev, sizeof(dev)),
 				    g_memdup2(&new, sizeof(new)));
 	g_mutex_unlock(&backing->lock);
+	__atomic_store_n(&backing->has_below, true, __ATOMIC_RELAXED);
+}
+
+bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_NO_XDEV,
+	};
+	long fd;
+
+	if (!__atomic_load_n(&backing->has_below, __ATOMIC_RELAXED))
+		return false;
+	fd = syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
+	if (fd < 0)
+		return errno == EXDEV;
+	close((int)fd);
+	return false;
 }
 
 uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino)

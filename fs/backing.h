@@ -73,6 +73,7 @@ struct backing {
 	bool on_disk;       /* that is local, and no tmpfs; fixed */
 	uint64_t source_dev; /* st_dev of SOURCE; fixed */
 	GHashTable *below;  /* by lock, st_dev of other filesystems -> struct backing_below */
+	bool has_below;     /* atomic, there are such */
 	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
@@ -94,6 +95,12 @@ void backing_finish(struct backing *backing);
 
 /* fd is of the filesystem dev, which may be another than SOURCE's: before backing_ino() is asked of it. */
 void backing_meet(struct backing *backing, int fd, uint64_t dev);
+
+/*
+ * Whether another filesystem is mounted on name, a directory in dir_fd.  That one is not asked, as it may
+ * hang (NFS).  False before Linux 5.6, and as long as none was met.
+ */
+bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name);
 
 /*
  * The number that an inode of the filesystem dev has on the mount, where everything has one st_dev:

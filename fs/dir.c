@@ -135,6 +135,13 @@ static size_t add_plain(struct lanefs *fs, fuse_req_t req, const struct dir *dir
 	return fuse_add_direntry(req, out, room, entry->d_name, &attr, entry->d_off);
 }
 
+/* Who only lists it does not wait for what is mounted there, natively. */
+static bool may_hang(struct lanefs *fs, const struct dir *dir, const struct dirent64 *entry)
+{
+	return entry->d_type == DT_DIR &&
+	       backing_is_mounted_on(&fs->inodes.backing, dir->fd, entry->d_name);
+}
+
 /*
  * An entry that cannot be looked up (it went meanwhile, or its disk is bad) is
  * listed all the same, without attributes: the kernel asks when it needs them.
@@ -154,7 +161,7 @@ static size_t add_plus(struct lanefs *fs, fuse_req_t req, struct dir *dir, char 
 	if (size > room)
 		return size;
 	/* The root is not to be found below itself, see metadata_lookup(). */
-	if (!dir_is_dot(entry->d_name) &&
+	if (!dir_is_dot(entry->d_name) && !may_hang(fs, dir, entry) &&
 	    !inodes_lookup(&fs->inodes, dir->inode, entry->d_name, &inode, &attr) &&
 	    inode != fs->inodes.root)
 		attr_entry(fs, inode, &attr, &param);

@@ -130,6 +130,7 @@ def test_any_number_that_hang(mount, scratch, use):
             assert all(child.poll() is None for child in hanging)
             assert max(read_times(m.join("hot"), 1)) < 0.4
             write_file(m.join("new"), b"x")
+            assert sorted(os.listdir(m.path)) == ["cold", "hot", "new"]
         finally:
             os.kill(slow, signal.SIGCONT)
         assert [child.result(20) for child in hanging] == [ANSWERS[use]] * len(hanging)
