@@ -51,7 +51,7 @@ int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
 	dir->in_order = false;
 	/* Before it is read: what changes from here on has another version. */
 	dir->version = backing_stat(fd, "", &attr) ? 0 : attr_version_settled(&attr);
-	dir->use = listing_opened(fs->listings, inode->id, dir->version);
+	dir->use = listing_opened(fs->listings, inode->id, dir->version, attr.st_size);
 	fi->cache_readdir = dir->use != LISTING_PASS;
 	fi->keep_cache = dir->use == LISTING_KEEP;
 	fi->fh = table_add(&fs->dirs, dir);

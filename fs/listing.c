@@ -6,13 +6,24 @@
 #define SLOTS 1024
 /* When more than that part of the entries is looked up one by one, attributes are wanted. */
 #define LOOKED_UP_PART 4
+/*
+ * What st_size a directory has from which it counts as large, in bytes: of ext4, xfs and btrfs that are 300 to 500
+ * names, where the kernel asks for some 180 with attributes.
+ */
+#define LARGE (16 << 10)
+
+enum known {
+	ATTRIBUTES, /* they were wanted with it when it was last listed, or looked up after */
+	NAMES,      /* they were not */
+	KEPT,       /* they were not, and the kernel was given all of it to keep */
+};
 
 struct slot {
 	uint64_t id;            /* atomic; by lock to change */
 	uint64_t version;       /* by lock, as of which it was read; 0: nothing is known */
 	unsigned int entries;   /* by lock */
 	unsigned int looked_up; /* atomic, since it was last opened */
-	bool filled;            /* by lock, the kernel was given all of it to keep */
+	enum known known;       /* by lock */
 };
 
 struct listings {
@@ -42,21 +53,19 @@ static struct slot *slot_of(struct listings *listings, uint64_t id)
 	return &listings->slots[id % SLOTS];
 }
 
-enum listing_use listing_opened(struct listings *listings, uint64_t id, uint64_t version)
+enum listing_use listing_opened(struct listings *listings, uint64_t id, uint64_t version, int64_t size)
 {
 	struct slot *slot = slot_of(listings, id);
-	enum listing_use use = LISTING_PASS;
-	unsigned int looked_up;
+	enum listing_use use = LISTING_FILL;
 
-	if (atomic_read(slot->id) != id)
-		return use;
+	if (!version || size < LARGE)
+		return LISTING_PASS;
 	g_mutex_lock(&listings->lock);
-	looked_up = __atomic_exchange_n(&slot->looked_up, 0, __ATOMIC_RELAXED);
-	if (slot->id == id && version && slot->version == version)
-		use = slot->filled ? LISTING_KEEP : LISTING_FILL;
-	if (use == LISTING_KEEP && looked_up > slot->entries / LOOKED_UP_PART) {
-		slot->version = 0;
-		use = LISTING_PASS;
+	if (slot->id == id && slot->version == version) {
+		if (__atomic_exchange_n(&slot->looked_up, 0, __ATOMIC_RELAXED) >
+		    slot->entries / LOOKED_UP_PART)
+			slot->known = ATTRIBUTES;
+		use = slot->known == KEPT ? LISTING_KEEP : slot->known == NAMES ? LISTING_FILL : LISTING_PASS;
 	}
 	g_mutex_unlock(&listings->lock);
 	if (use == LISTING_KEEP)
@@ -68,20 +77,16 @@ void listing_read(struct listings *listings, uint64_t id, uint64_t version, enum
 		  unsigned int with, unsigned int without)
 {
 	struct slot *slot = slot_of(listings, id);
-	bool again;
 
-	if (!version || without <= with)
-		return;
 	g_mutex_lock(&listings->lock);
-	again = slot->id == id && slot->version == version;
-	if (!again) {
+	if (use == LISTING_FILL) {
 		atomic_write(slot->id, id);
 		atomic_write(slot->looked_up, 0);
 		slot->version = version;
 		slot->entries = with + without;
-		slot->filled = false;
-	} else if (use == LISTING_FILL) {
-		slot->filled = true;
+		slot->known = without > with ? KEPT : ATTRIBUTES;
+	} else if (slot->id == id && slot->version == version && slot->known == ATTRIBUTES && without > with) {
+		slot->known = NAMES;
 	}
 	g_mutex_unlock(&listings->lock);
 }

@@ -3,8 +3,8 @@
  * Listings of directories that the kernel keeps (FOPEN_CACHE_DIR), so that it asks for them no more.
  *
  * What it keeps are names without attributes.  Who wants those too is better served by a listing that
- * has them (READDIRPLUS), which the kernel asks for while they are used; so what it keeps is only what
- * it mostly asked for without.  Pages are spent on a directory from the second listing on.
+ * has them (READDIRPLUS), which the kernel asks for while they are used, and for the first names always.
+ * So it keeps only large directories that it mostly asked for without.
  *
  * Any thread.
  */
@@ -25,8 +25,8 @@ enum listing_use {
 	LISTING_KEEP, /* go by it */
 };
 
-/* id: the inode's; version: attr_version_settled() of it, now. */
-enum listing_use listing_opened(struct listings *listings, uint64_t id, uint64_t version);
+/* id: the inode's; version: attr_version_settled() of it, now; size: its st_size. */
+enum listing_use listing_opened(struct listings *listings, uint64_t id, uint64_t version, int64_t size);
 
 /*
  * It was read from beginning to end since it was opened, with that version and that use: so many entries
