@@ -159,6 +159,8 @@ static void run_elsewhere(struct work *work)
 	/* The mount is stopping, and this is the thread that received it. */
 	call->deferred.refused = 0;
 	run(call);
+	if (call->held)
+		transport_unhold(NULL);
 	deferred_reply(&call->deferred, call->deferred.result);
 }
 
@@ -191,13 +193,14 @@ void call_do(fuse_req_t req, struct call *call)
 	struct lanefs *fs = fuse_req_userdata(req);
 	bool shared = transport_current();
 	/* Two threads are left to receive the others' requests. */
-	bool scarce = !shared && atomic_add(fs->calling, 1) > fs->fuse_threads - 2;
+	bool scarce = !shared && atomic_add(fs->calling, 1) > fs->fuse_threads - 2 && transport_hold(NULL);
 
 	transport_ordered();
 	if (!call->nobody)
 		call_beside(req);
 	if (scarce ||
 	    (shared && (call->apart || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
+		call->held = scarce;
 		hand_over(fs, req, call);
 		goto out;
 	}

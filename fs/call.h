@@ -6,7 +6,7 @@
  * for the disk, to read an inode say, nobody there can so much as open a hot file.  So while
  * the backing filesystem is found to keep requests for metadata waiting, workers carry them out.  Over
  * /dev/fuse libfuse has a thread for each request that waits, but only so many of them: when nearly all
- * carry out such requests, which may hang, the others go to workers.
+ * carry out such requests, which may hang, the others go to workers, as many as transport_hold() allows.
  */
 #pragma once
 
@@ -42,6 +42,7 @@ struct call {
 	bool nobody;                   /* the kernel does not say whose request it is */
 	bool waits;                    /* for others than the backing filesystem, of which that says nothing */
 	bool lost;                     /* the answer did not arrive */
+	bool held;                     /* it takes a thread of its own, see transport_hold() */
 
 	struct fuse_file_info file;    /* given, and answered */
 	struct stat attr;              /* the same */

@@ -24,6 +24,7 @@ struct dir {
 	size_t start, end;    /* of what is left in the buffer, by lock */
 	uint64_t version;     /* fixed, as of the open, 0: not settled */
 	enum listing_use use; /* fixed */
+	bool asked;           /* by lock, the kernel has read it */
 	bool in_order;        /* by lock, all entries so far were listed once, from the first */
 	unsigned int with, without; /* by lock, attributes, of those */
 	char buffer[BUFFER_SIZE] __attribute__((aligned(8))); /* by lock */
@@ -48,12 +49,12 @@ int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
 	dir->fd = fd;
 	dir->next = 0;
 	dir->start = dir->end = 0;
-	dir->in_order = false;
+	dir->asked = dir->in_order = false;
 	/* Before it is read: what changes from here on has another version. */
 	dir->version = backing_stat(fd, "", &attr) ? 0 : attr_version_settled(&attr);
 	dir->use = listing_opened(fs->listings, inode->id, dir->version, attr.st_size);
 	fi->cache_readdir = dir->use != LISTING_PASS;
-	fi->keep_cache = dir->use == LISTING_KEEP;
+	fi->keep_cache = dir->use == LISTING_GO_ON || dir->use == LISTING_KEEP;
 	fi->fh = table_add(&fs->dirs, dir);
 	if (fi->fh)
 		return 0;
@@ -76,6 +77,8 @@ void dir_release(struct lanefs *fs, uint64_t id)
 	struct dir *dir = table_get(&fs->dirs, id);
 
 	table_remove(&fs->dirs, id);
+	if (dir->use == LISTING_KEEP && !dir->asked)
+		listing_was_kept(fs->listings);
 	dir_free(dir);
 }
 
@@ -206,6 +209,7 @@ ssize_t dir_read(struct lanefs *fs, fuse_req_t req, uint64_t id, char *out, size
 	ssize_t used;
 
 	g_mutex_lock(&dir->lock);
+	dir->asked = true;
 	used = fill(fs, req, dir, out, size, offset, plus, until);
 	g_mutex_unlock(&dir->lock);
 	return used;

@@ -28,6 +28,7 @@ struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
 	file->refs = 1;
 	file->fd = fd;
 	file->read_fd = -1;
+	file->page_fd = -1;
 	file->align = BUFPOOL_ALIGN;
 	return file;
 }
@@ -45,6 +46,8 @@ static void file_free(struct file *file)
 		file->ops->release(file);
 	if (file->read_fd >= 0)
 		close(file->read_fd);
+	if (file->page_fd >= 0)
+		close(file->page_fd);
 	if (file->fd >= 0)
 		close(file->fd);
 	if (file->ops) {
@@ -118,9 +121,8 @@ static int open_noatime(struct file *file, int flags)
 }
 
 /* A file with the append-only attribute (chattr +a) is written only so. */
-static int open_any(struct file *file)
+static int open_any(struct file *file, int flags)
 {
-	int flags = open_flags(file);
 	int fd = open_noatime(file, flags);
 
 	if (fd == -EPERM && (file->flags & O_APPEND))
@@ -137,10 +139,29 @@ int file_fd(struct file *file)
 	g_mutex_lock(&file->lock);
 	fd = file->fd;
 	if (fd < 0) {
-		fd = open_any(file);
+		fd = open_any(file, open_flags(file));
 		file->fd_direct = file->flags & O_DIRECT;
 		if (fd >= 0)
 			__atomic_store_n(&file->fd, fd, __ATOMIC_RELEASE);
+	}
+	g_mutex_unlock(&file->lock);
+	return fd;
+}
+
+int file_page_fd(struct file *file)
+{
+	int fd = __atomic_load_n(&file->page_fd, __ATOMIC_ACQUIRE);
+
+	if (!(file->flags & O_DIRECT))
+		return file_fd(file);
+	if (fd >= 0)
+		return fd;
+	g_mutex_lock(&file->lock);
+	fd = file->page_fd;
+	if (fd < 0) {
+		fd = open_any(file, open_flags(file) & ~O_DIRECT);
+		if (fd >= 0)
+			__atomic_store_n(&file->page_fd, fd, __ATOMIC_RELEASE);
 	}
 	g_mutex_unlock(&file->lock);
 	return fd;

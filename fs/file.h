@@ -41,9 +41,10 @@ struct file {
 	bool keeps_cache;           /* fixed after open, what is read buffered stays in SOURCE's page cache */
 	bool direct_io;             /* fixed after open, FOPEN_DIRECT_IO: read(2) and write(2) come here */
 	int refs;                   /* atomic */
-	GMutex lock;                /* protects opening of fd and read_fd */
+	GMutex lock;                /* protects opening of fd, read_fd and page_fd */
 	int fd;                     /* atomic, -1 until needed, then fixed */
 	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
+	int page_fd;                /* atomic, without O_DIRECT where fd has it, -1 until needed, then fixed */
 	bool app_direct;            /* atomic, opened with O_DIRECT and not told otherwise by fcntl(2) */
 	bool fd_direct;             /* lock, fd has O_DIRECT now */
 	int read_how;               /* atomic, enum file_read, only moves downwards */
@@ -79,7 +80,7 @@ struct file *file_new(struct lanefs *fs, struct inode *inode, int flags, int fd)
 
 /*
  * A request has come with these flags: what fcntl(2) did to O_DIRECT since the open holds for fd, too.
- * Only of files that were opened with it.
+ * Only of files that were opened with it.  The kernel's own writes of pages come without any flags.
  */
 void file_follow_flags(struct file *file, int flags);
 
@@ -97,6 +98,9 @@ struct file *file_get(struct lanefs *fs, uint64_t id);
 
 /* Its descriptor for everything but reads of the direct lane, or -errno. */
 int file_fd(struct file *file);
+
+/* The same for what the kernel writes of its pages, which is not aligned as O_DIRECT wants it. */
+int file_page_fd(struct file *file);
 
 /*
  * The descriptor to fsync by, or -errno: the one it has had the longest, as that tells of all

@@ -116,6 +116,7 @@ struct lanefs {
 	struct trace *trace;            /* fixed */
 	struct top *top;                /* fixed */
 	struct state *state;            /* fixed, NULL: none; the observer's thread, then who joined it */
+	char *no_state;                 /* fixed, owned, why it could not be opened, NULL: it is, or state=off */
 	char *state_text;               /* the same, what the file holds, NULL: unknown */
 	struct notify *notify;          /* fixed, NULL: notify=off */
 	unsigned int backing_ids;       /* atomic */

@@ -25,6 +25,11 @@ static bool is_append(const struct io *io)
 	return (io->ring.rw_flags & RWF_APPEND) || (io->file->flags & O_APPEND);
 }
 
+static bool is_direct(const struct io *io)
+{
+	return !io->of_pages && atomic_read(io->file->app_direct);
+}
+
 static void write_changes(struct io *io)
 {
 	bool append = is_append(io);
@@ -137,7 +142,7 @@ static void write_done(struct ring_request *request, ssize_t result)
 static void write_submit(struct io *io)
 {
 	io->ring.what = RING_WRITE;
-	io->ring.direct = atomic_read(io->file->app_direct);
+	io->ring.direct = is_direct(io);
 	io->ring.buffer = io->buffer + io->done;
 	io->ring.length = io->length - io->done;
 	io->ring.offset = io->offset + (off_t)io->done;
@@ -153,7 +158,7 @@ static int write_take_data(struct io *io, struct fuse_bufvec *data)
 
 	/* For O_DIRECT it has to be aligned, too. */
 	if (data->count == 1 && !(data->buf[0].flags & FUSE_BUF_IS_FD) &&
-	    fuse_req_is_uring(io->req) && !atomic_read(io->file->app_direct)) {
+	    fuse_req_is_uring(io->req) && !is_direct(io)) {
 		io->buffer = (char *)data->buf[0].mem + data->off;
 		return 0;
 	}
@@ -206,7 +211,7 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 	io->ring.rw_flags = rw_flags | write_flags(fi);
 	err = write_take_data(io, data);
 	if (!err) {
-		io->ring.fd = file_fd(file);
+		io->ring.fd = io->of_pages ? file_page_fd(file) : file_fd(file);
 		err = io->ring.fd < 0 ? io->ring.fd : 0;
 	}
 	if (!err)

@@ -70,7 +70,7 @@ static void start_learning(struct lanefs *fs, const struct config *config)
 	fs->listings = listings_new();
 	fs->top = top_new();
 	fs->callers = callers_new();
-	fs->state = state_open(config->state, fs->mountpoint);
+	fs->state = state_open(config->state, fs->mountpoint, &fs->no_state);
 	text = fs->state ? state_load(fs->state) : NULL;
 	if (text && !adapt_restore(fs->adapt, text, &problem))
 		state_set_aside(fs->state, problem);
@@ -296,6 +296,7 @@ void lanefs_free(struct lanefs *fs)
 	observer_free(fs->observer);
 	state_close(fs->state);
 	g_free(fs->state_text);
+	g_free(fs->no_state);
 	callers_free(fs->callers);
 	top_free(fs->top);
 	listings_free(fs->listings);

@@ -15,7 +15,8 @@
 enum known {
 	ATTRIBUTES, /* they were wanted with it when it was last listed, or looked up after */
 	NAMES,      /* they were not */
-	KEPT,       /* they were not, and the kernel was given all of it to keep */
+	PART,       /* the kernel has been given none, or a part of it, to keep */
+	KEPT,       /* they were not, and it was given all */
 };
 
 struct slot {
@@ -56,20 +57,28 @@ static struct slot *slot_of(struct listings *listings, uint64_t id)
 enum listing_use listing_opened(struct listings *listings, uint64_t id, uint64_t version, int64_t size)
 {
 	struct slot *slot = slot_of(listings, id);
+	static const enum listing_use uses[] = {
+		[ATTRIBUTES] = LISTING_PASS, [NAMES] = LISTING_FILL, [PART] = LISTING_GO_ON,
+		[KEPT] = LISTING_KEEP,
+	};
 	enum listing_use use = LISTING_FILL;
+	unsigned int looked_up;
 
 	if (!version || size < LARGE)
 		return LISTING_PASS;
 	g_mutex_lock(&listings->lock);
 	if (slot->id == id && slot->version == version) {
-		if (__atomic_exchange_n(&slot->looked_up, 0, __ATOMIC_RELAXED) >
-		    slot->entries / LOOKED_UP_PART)
+		looked_up = __atomic_exchange_n(&slot->looked_up, 0, __ATOMIC_RELAXED);
+		if (slot->known == KEPT && looked_up > slot->entries / LOOKED_UP_PART)
 			slot->known = ATTRIBUTES;
-		use = slot->known == KEPT ? LISTING_KEEP : slot->known == NAMES ? LISTING_FILL : LISTING_PASS;
+		use = uses[slot->known];
+	}
+	if (use == LISTING_FILL) {
+		atomic_write(slot->id, id);
+		slot->version = version;
+		slot->known = PART;
 	}
 	g_mutex_unlock(&listings->lock);
-	if (use == LISTING_KEEP)
-		atomic_add(listings->kept, 1);
 	return use;
 }
 
@@ -79,13 +88,13 @@ void listing_read(struct listings *listings, uint64_t id, uint64_t version, enum
 	struct slot *slot = slot_of(listings, id);
 
 	g_mutex_lock(&listings->lock);
-	if (use == LISTING_FILL) {
-		atomic_write(slot->id, id);
+	if (slot->id != id || slot->version != version) {
+		/* It has changed since, or another has the place. */
+	} else if (slot->known == PART && (use == LISTING_FILL || use == LISTING_GO_ON)) {
 		atomic_write(slot->looked_up, 0);
-		slot->version = version;
 		slot->entries = with + without;
 		slot->known = without > with ? KEPT : ATTRIBUTES;
-	} else if (slot->id == id && slot->version == version && slot->known == ATTRIBUTES && without > with) {
+	} else if (slot->known == ATTRIBUTES && without > with) {
 		slot->known = NAMES;
 	}
 	g_mutex_unlock(&listings->lock);
@@ -97,6 +106,11 @@ void listing_looked_up(struct listings *listings, uint64_t id)
 
 	if (atomic_read(slot->id) == id)
 		atomic_add(slot->looked_up, 1);
+}
+
+void listing_was_kept(struct listings *listings)
+{
+	atomic_add(listings->kept, 1);
 }
 
 uint64_t listings_kept(struct listings *listings)

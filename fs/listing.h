@@ -6,6 +6,9 @@
  * has them (READDIRPLUS), which the kernel asks for while they are used, and for the first names always.
  * So it keeps only large directories that it mostly asked for without.
  *
+ * What it was given a part of when the directory changed, it can neither finish nor begin anew
+ * (fuse_add_dirent_to_cache() in fs/fuse/readdir.c), and asks on until it has forgotten the inode.
+ *
  * Any thread.
  */
 #pragma once
@@ -22,6 +25,7 @@ void listings_free(struct listings *listings); /* NULL is fine */
 enum listing_use {
 	LISTING_PASS, /* nothing */
 	LISTING_FILL, /* forget it, and keep what is read now */
+	LISTING_GO_ON, /* the same, behind what it has: it goes on with a part, and never begins anew */
 	LISTING_KEEP, /* go by it */
 };
 
@@ -38,5 +42,8 @@ void listing_read(struct listings *listings, uint64_t id, uint64_t version, enum
 /* One of its names was looked up by itself. */
 void listing_looked_up(struct listings *listings, uint64_t id);
 
-/* How often a listing was kept. */
+/* The kernel had all of it: it asked for none since the open. */
+void listing_was_kept(struct listings *listings);
+
+/* How often that was so. */
 uint64_t listings_kept(struct listings *listings);

@@ -101,7 +101,8 @@ static bool main_is_done(const struct options *options, const struct mount *moun
 	if (!options->helper || !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST) ||
 	    !mount_is_of_source(mount, session_has_option(options->config, "ro")))
 		return false;
-	g_message("%s: already mounted from there, with the options it was given then", mount->mountpoint);
+	if (options->verbose)
+		g_message("%s: already mounted from there, with the options it was given then", mount->mountpoint);
 	return true;
 }
 

@@ -162,6 +162,7 @@ struct seek {
 	struct deferred deferred;
 	off_t offset;
 	int whence;
+	bool stores; /* there may be some in mappings */
 };
 
 static void seek_run(struct work *work)
@@ -170,12 +171,13 @@ static void seek_run(struct work *work)
 	struct file *file = seek->deferred.file;
 
 	/* Invalidated, they are written first, by requests (fuse_launder_folio). */
-	if (!seek->deferred.refused)
+	if (!seek->deferred.refused && seek->stores)
 		fuse_lowlevel_notify_inval_inode(file->fs->se, file->inode->id, seek->offset, 0);
 	/* No thread is to be had: what is known without. */
 	if (seek->deferred.refused == ENOLCK)
 		seek->deferred.refused = 0;
-	transport_unhold(seek->deferred.queue);
+	if (seek->stores)
+		transport_unhold(seek->deferred.queue);
 	deferred_reply(&seek->deferred, file_seek(file, seek->offset, seek->whence));
 }
 
@@ -186,26 +188,18 @@ static void seek_answer(struct deferred *deferred)
 
 void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence)
 {
-	struct seek *seek;
-	off_t found;
+	struct seek *seek = g_new0(struct seek, 1);
 
 	/* The kernel sends LSEEK before it has written what is stored in mappings (fuse_lseek). */
-	if (offset >= 0 && inode_mode_may_hold_stores(file->fs, file->inode) &&
-	    transport_hold(transport_current())) {
-		seek = g_new0(struct seek, 1);
-		seek->deferred.file = file_ref(file);
-		seek->deferred.waits = true;
-		seek->deferred.answer = seek_answer;
-		seek->offset = offset;
-		seek->whence = whence;
-		deferred_push(file->fs, &seek->deferred, req, seek_run);
-		return;
-	}
-	found = file_seek(file, offset, whence);
-	if (found < 0)
-		fuse_reply_err(req, found == -EMFILE ? ENFILE : (int)-found);
-	else
-		fuse_reply_lseek(req, found);
+	seek->stores = offset >= 0 && inode_mode_may_hold_stores(file->fs, file->inode) &&
+		       transport_hold(transport_current());
+	seek->deferred.file = file_ref(file);
+	seek->deferred.waits = seek->stores;
+	seek->deferred.answer = seek_answer;
+	seek->offset = offset;
+	seek->whence = whence;
+	/* It may walk through very many extents. */
+	deferred_push(file->fs, &seek->deferred, req, seek_run);
 }
 
 union ioctl_value {

@@ -168,7 +168,8 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *dat
 	struct file *file = file_of(req, fi);
 
 	call_beside(req);
-	file_follow_flags(file, fi->flags);
+	if (!fi->writepage)
+		file_follow_flags(file, fi->flags);
 	file->ops->write(file, req, data, offset, fi);
 }
 

@@ -22,7 +22,7 @@ enum options_error {
 
 /* What GOption fills in. */
 struct arguments {
-	gboolean foreground, debug, version, sloppy, fake, ignored;
+	gboolean foreground, debug, version, sloppy, fake, verbose, ignored;
 	char **files;      /* -c */
 	char **options;    /* -o */
 	char **positional;
@@ -100,7 +100,7 @@ static GOptionContext *describe_lanefs(struct arguments *args)
 		{"config", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &args->files,
 		 "Read options and rules from FILE; may be given again", "FILE"},
 		{"option", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &args->options,
-		 "Set options, over those of files", "OPT[,OPT...]"},
+		 "Set options, over those of files; config=FILE is -c FILE", "OPT[,OPT...]"},
 		{"version", 'V', 0, G_OPTION_ARG_NONE, &args->version, "Print versions", NULL},
 		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &args->positional, NULL,
 		 NULL},
@@ -123,8 +123,8 @@ static GOptionContext *describe_mount_helper(struct arguments *args)
 		 NULL},
 		{"no-mtab", 'n', 0, G_OPTION_ARG_NONE, &args->ignored, "For mount(8), does nothing",
 		 NULL},
-		{"verbose", 'v', 0, G_OPTION_ARG_NONE, &args->ignored, "For mount(8), does nothing",
-		 NULL},
+		{"verbose", 'v', 0, G_OPTION_ARG_NONE, &args->verbose,
+		 "Say that it is mounted already", NULL},
 		{"namespace", 'N', 0, G_OPTION_ARG_FILENAME, &args->namespace,
 		 "Mount in this mount namespace", "PID|FILE"},
 		{"type", 't', 0, G_OPTION_ARG_FILENAME, &args->type, "fuse.lanefs", "TYPE"},
@@ -414,6 +414,7 @@ static bool take_arguments(struct options *options, const struct arguments *args
 	options->foreground = args->foreground || args->debug;
 	options->check_only = args->fake;
 	options->helper = helper;
+	options->verbose = args->verbose;
 	take_sources(options, args, helper);
 	return check_type(args->type, error) &&
 	       take_positional(options, args, helper, error) &&

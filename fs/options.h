@@ -17,6 +17,7 @@ struct options {
 	bool check_only;       /* mount -f: everything but the mount itself */
 	bool version;          /* --version: nothing else is set */
 	bool helper;           /* called by mount(8) */
+	bool verbose;          /* mount -v */
 	char *source;          /* as given */
 	char *mountpoint;      /* as given, or source */
 	struct config *config;

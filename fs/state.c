@@ -53,7 +53,7 @@ static char *state_name(const char *mountpoint)
 	return g_strconcat(name, ".state", NULL);
 }
 
-struct state *state_open(const char *where, const char *mountpoint)
+struct state *state_open(const char *where, const char *mountpoint, char **reason)
 {
 	struct state *state;
 	g_autofree char *directory = NULL;
@@ -73,7 +73,8 @@ struct state *state_open(const char *where, const char *mountpoint)
 	state->dir_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (state->dir_fd >= 0)
 		return state;
-	g_message("what is learned is not kept: %s: %s", directory, g_strerror(errno));
+	*reason = g_strdup_printf("%s: %s", directory, g_strerror(errno));
+	g_message("what is learned is not kept: %s", *reason);
 	state_close(state);
 	return NULL;
 }

@@ -13,9 +13,10 @@ struct state;
 
 /*
  * where: "auto", "off" or a file name.  Makes the system's state directory
- * where need be.  NULL when there is to be none, or when it cannot be had, which is logged.
+ * where need be.  NULL when there is to be none, or when it cannot be had, which is logged, and why is
+ * in *reason, a new string.
  */
-struct state *state_open(const char *where, const char *mountpoint);
+struct state *state_open(const char *where, const char *mountpoint, char **reason);
 void state_close(struct state *state); /* NULL is fine */
 
 /* What was saved, new string; NULL when there is nothing. */

@@ -13,6 +13,7 @@
 #include "policy/adapt.h"
 #include "policy/json-text.h"
 
+#include <string.h>
 #include <unistd.h>
 
 static void add_int(JsonBuilder *builder, const char *name, uint64_t value)
@@ -178,8 +179,8 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 
 	json_builder_begin_object(builder);
 	json_add_text(builder, "version", LANEFS_VERSION);
-	json_add_text(builder, "source", fs->source);
-	json_add_text(builder, "mountpoint", fs->mountpoint);
+	json_add_path(builder, "source", fs->source);
+	json_add_path(builder, "mountpoint", fs->mountpoint);
 	add_int(builder, "pid", (uint64_t)getpid());
 	json_builder_set_member_name(builder, "uptime");
 	json_builder_add_double_value(builder, (double)(g_get_monotonic_time() - fs->started) /
@@ -193,6 +194,8 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_available(builder, "handles", "available", fs->inodes.backing.no_handles);
 	add_available(builder, "direct", "io_uring", ring_no_io_uring(fs->ring));
 	add_available(builder, "page_out", "available", residency_no_page_out(fs));
+	add_available(builder, "state", "available",
+		      fs->no_state ? fs->no_state : strcmp(fs->config->state, "off") ? NULL : "");
 	add_notify(builder, fs->notify);
 	add_inodes(builder, fs);
 	begin_object(builder, "files");

@@ -169,11 +169,9 @@ static void add_done(JsonBuilder *json, struct done done)
 	add_int(json, "fetched", done.fetched);
 }
 
-/* Bytes that are not UTF-8 are replaced; then they come whole in base64, too. */
 static void add_path(JsonBuilder *json, struct lanefs *fs, struct inode *inode)
 {
 	g_autofree char *path = inode_path(&fs->inodes, inode);
-	g_autofree char *base64 = NULL;
 
 	/* Without a name, or with more of them than anything could be opened by. */
 	if (!path || strlen(path) > PATH_MAX) {
@@ -181,11 +179,7 @@ static void add_path(JsonBuilder *json, struct lanefs *fs, struct inode *inode)
 		json_builder_add_null_value(json);
 		return;
 	}
-	json_add_text(json, "path", path);
-	if (g_utf8_validate(path, -1, NULL))
-		return;
-	base64 = g_base64_encode((const guchar *)path, strlen(path));
-	json_add_text(json, "path_base64", base64);
+	json_add_path(json, "path", path);
 }
 
 /* Numbers of threads are used again: who has it now may be somebody else. */

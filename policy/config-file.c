@@ -4,6 +4,7 @@
  *
  * GKeyFile merges a group that is there twice and lets the last of two equal
  * keys win, silently; here both are mistakes, so the lines are looked at first.
+ * They can be named then, too.
  * Values are taken raw: GKeyFile's own escapes would eat a pattern's backslash.
  */
 #include "policy/config.h"
@@ -83,16 +84,31 @@ static char *line_entry(char *line, char **group)
 	return g_strdup_printf("%s %s", *group, g_strchomp(line));
 }
 
-static bool refuse_duplicates(const char *file, const char *text, GError **error)
+/* group: the one it is in or begins, NULL: none; its line is stripped. */
+static bool is_good_line(const char *line, const char *group)
+{
+	if (*line == '[')
+		return g_str_has_suffix(line, "]");
+	return !*line || *line == '#' || (group && *line != '=' && strchr(line, '='));
+}
+
+static bool check_lines(const char *file, const char *text, GError **error)
 {
 	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 	g_autofree char *group = NULL;
 
 	for (unsigned int i = 0; lines[i]; i++) {
+		g_autofree char *line = g_strstrip(g_strdup(lines[i]));
 		g_autofree char *entry = line_entry(lines[i], &group);
 		unsigned int first;
 
+		if (!is_good_line(line, group)) {
+			g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_BAD,
+				    "%s: line %u, \"%s\": accepted: [GROUP], then lines of KEY=VALUE; "
+				    "# comment", file, i + 1, line);
+			return false;
+		}
 		if (!entry)
 			continue;
 		first = GPOINTER_TO_UINT(g_hash_table_lookup(seen, entry));
@@ -264,9 +280,9 @@ bool config_load_text(struct config *config, const char *file, const char *text,
 	g_autoptr(GError) syntax = NULL;
 	cleanup_config struct config *trial = config_new();
 
-	if (!refuse_duplicates(file, text, error))
+	if (!check_lines(file, text, error))
 		return false;
-	if (!g_key_file_load_from_data(keyfile, text, strlen(text), G_KEY_FILE_NONE, &syntax))
+	if (!g_key_file_load_from_data(keyfile, text, strlen(text), G_KEY_FILE_KEEP_TRANSLATIONS, &syntax))
 		return bad(error, file, syntax->message);
 
 	/*

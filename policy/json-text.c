@@ -2,12 +2,27 @@
 /* json-glib writes strings as they are: what is not UTF-8 would not be JSON. */
 #include "policy/json-text.h"
 
+#include <string.h>
+
 void json_add_text(JsonBuilder *json, const char *name, const char *value)
 {
 	g_autofree char *text = g_utf8_make_valid(value, -1);
 
 	json_builder_set_member_name(json, name);
 	json_builder_add_string_value(json, text);
+}
+
+void json_add_path(JsonBuilder *json, const char *name, const char *path)
+{
+	g_autofree char *base64 = NULL;
+	g_autofree char *whole = NULL;
+
+	json_add_text(json, name, path);
+	if (g_utf8_validate(path, -1, NULL))
+		return;
+	base64 = g_base64_encode((const guchar *)path, strlen(path));
+	whole = g_strconcat(name, "_base64", NULL);
+	json_add_text(json, whole, base64);
 }
 
 char *json_finish_text(JsonBuilder *json)

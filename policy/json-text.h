@@ -10,5 +10,8 @@
  */
 void json_add_text(JsonBuilder *json, const char *name, const char *value);
 
+/* The same of a path, which then comes whole, too, in base64, as the member NAME_base64. */
+void json_add_path(JsonBuilder *json, const char *name, const char *path);
+
 /* Ends the building: the whole as compact JSON.  New string. */
 char *json_finish_text(JsonBuilder *json);

@@ -455,6 +455,13 @@ static void test_bad_files(struct fixture *f, gconstpointer data)
 		  MOUNT_KEYS ", and the mount options " MOUNT_NAMES },
 		{ "[policy]\nlane=auto\n\n# again\n lane = direct\n",
 		  "[policy] lane: there twice, on lines 2 and 5; accepted: once" },
+		{ "[policy]\nthreshold\n", "line 2, \"threshold\": accepted: [GROUP], then lines of KEY=VALUE; # comment" },
+		{ "threshold=3M\n", "line 1, \"threshold=3M\": accepted: [GROUP], then lines of KEY=VALUE; # comment" },
+		{ "\n [policy\n", "line 2, \"[policy\": accepted: [GROUP], then lines of KEY=VALUE; # comment" },
+		{ "\xef\xbb\xbf[policy]\n",
+		  "line 1, \"\\xef\\xbb\\xbf[policy]\": accepted: [GROUP], then lines of KEY=VALUE; # comment" },
+		{ "[policy]\nthreshold[de]=3M\n", "[policy] threshold[de]: unknown key; accepted: "
+						  POLICY_KEYS },
 		{ "[policy]\nlane=auto\n[mount]\n[policy]\nthreshold=1M\n",
 		  "[policy]: there twice, on lines 1 and 4; accepted: once" },
 		{ "[rule a]\nlane=auto\n[rule a]\nlane=direct\n",

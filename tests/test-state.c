@@ -21,7 +21,10 @@ static void place_init(struct place *place)
 	place->directory = g_dir_make_tmp("lanefs-state-XXXXXX", NULL);
 	g_assert_nonnull(place->directory);
 	place->path = g_build_filename(place->directory, "f.state", NULL);
-	place->state = state_open(place->path, "/mnt");
+	char *reason = NULL;
+
+	place->state = state_open(place->path, "/mnt", &reason);
+	g_assert_null(reason);
 	g_assert_nonnull(place->state);
 }
 

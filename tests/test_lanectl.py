@@ -616,7 +616,8 @@ def test_read_only_mount(mount):
     m = mount("transport=dev", "ro")
     write_file(m.backing("f"), b"x")
     done = lanectl("policy", "set", m.join("f"), "direct", status=1)
-    assert done.stderr == f"lanectl: {m.join('f')}: Read-only file system; mount it without -o ro\n"
+    assert done.stderr == (f"lanectl: {m.join('f')}: Read-only file system; the mount, or SOURCE, is read-only: "
+                           "make SOURCE writable, then mount -i -o remount,rw the mount\n")
 
 
 @pytest.mark.parametrize("args", [
@@ -640,7 +641,23 @@ def test_help_and_version():
     for command in ("status", "ls", "explain", "policy", "threshold", "stats", "metrics", "top"):
         assert f"  {command} " in text
         usage = lanectl(command, "--help").stdout
-        assert f"lanectl {command} [" in usage and "--json" in usage
+        assert f"lanectl {command} [" in usage and ("--json" in usage) == (command != "metrics")
+
+
+def test_odd_source(mount, scratch):
+    source = os.path.join(scratch.directory("odd"), "a\udcff\n")
+    os.makedirs(f"{source}/d\n")
+    write_file(f"{source}/d\n/f", b"x")
+    m = mount("state=/nonexistent/x", source=source)
+    [found] = json.loads(lanectl_on_all(m.path, "--json", "status").stdout)["mounts"]
+    for element in (found, found["stats"]):
+        assert base64.b64decode(element["source_base64"]) == os.fsencode(source)
+    text = lanectl_on_all(m.path, "status").stdout
+    assert r"/a\xff\n " in text
+    assert f"{m.path}: no state of what is learned: /nonexistent: No such file or directory\n" in text
+    assert r"/a\xff\n, pid" in lanectl("stats", m.path).stdout
+    lanectl("policy", "set", m.join("d\n"), "direct")
+    assert r'directory "d\x0a"' in lanectl("explain", m.join("d\n/f")).stdout
 
 
 def test_output_that_cannot_be_written(tree):

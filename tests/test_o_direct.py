@@ -8,11 +8,12 @@ import itertools
 import mmap
 import os
 import struct
+import time
 
 import pytest
 
 import util_sys
-from util import pattern, read_file, run, write_file
+from util import Child, pattern, read_file, run, write_file
 
 pytestmark = pytest.mark.daemon
 
@@ -228,3 +229,32 @@ def test_filesystem_without_o_direct(mount, scratch, passthrough):
         assert m.close() == []
     finally:
         run("umount", "-l", source)
+
+
+def keep_writing(fd, until):
+    with mmap.mmap(-1, 4096) as aligned:
+        aligned.write(pattern(4096))
+        while time.monotonic() < until:
+            os.pwrite(fd, aligned, 0)
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_stores_beside_direct_writes(mount, transport):
+    """What a mapping has stored in the last, unaligned page is written, whatever else the open file writes."""
+    m = mount("passthrough=off", f"transport={transport}")
+    write_file(m.join("f"), bytes(10_000))
+    fd = os.open(m.join("f"), os.O_RDWR | os.O_DIRECT)
+    until = time.monotonic() + 4
+    with mmap.mmap(fd, 10_000) as mapped:
+        writers = [Child(keep_writing, fd, until) for _ in range(2)]
+        with open(m.backing("f"), "rb") as behind:
+            for count in itertools.count(1):
+                mapped[9000] = count % 256
+                mapped.flush()
+                assert os.pread(behind.fileno(), 1, 9000) == bytes([count % 256]), count
+                if time.monotonic() > until:
+                    break
+        for writer in writers:
+            writer.result(20)
+    os.close(fd)
+    assert read_file(m.backing("f"))[:4096] == pattern(4096)

@@ -20,7 +20,7 @@ static const char *matched_word(JsonObject *step)
 
 static char *steps_table(JsonObject *explained)
 {
-	static const char *const titles[] = {"RULE", "MATCH", "BECAUSE", NULL};
+	static const char *const titles[] = {"RULE", "MATCH", "=BECAUSE", NULL};
 	JsonNode *node = json_find(explained, "steps");
 	struct table *table = table_new(titles, false);
 	JsonArray *steps = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
@@ -43,7 +43,7 @@ static char *steps_table(JsonObject *explained)
 
 static void print_explained(const char *path, JsonObject *explained)
 {
-	static const char *const titles[] = {"", "", NULL};
+	static const char *const titles[] = {"", "=", NULL};
 	struct table *table = table_new(titles, true);
 	const char *lane = json_find_text(explained, "lane");
 	const char *wanted = json_find_text(explained, "wanted");

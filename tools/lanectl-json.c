@@ -47,6 +47,21 @@ void json_list_end(struct json_list *list)
 		puts(list->started ? "\n]}" : "]}");
 }
 
+char *json_find_path(JsonObject *object, const char *member)
+{
+	g_autofree char *whole = g_strconcat(member, "_base64", NULL);
+	const char *base64 = json_find_text(object, whole);
+	gsize length;
+	guchar *bytes;
+
+	if (!base64)
+		return g_strdup(json_find_text(object, member));
+	bytes = g_base64_decode(base64, &length);
+	bytes = g_realloc(bytes, length + 1);
+	bytes[length] = '\0';
+	return (char *)bytes;
+}
+
 void json_set_path(JsonObject *object, const char *member, const char *path)
 {
 	if (g_utf8_validate(path, -1, NULL)) {

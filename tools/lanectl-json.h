@@ -30,6 +30,9 @@ void json_list_end(struct json_list *list);
  */
 void json_set_path(JsonObject *object, const char *member, const char *path);
 
+/* The bytes of such a path; NULL: it has no such member.  New string. */
+char *json_find_path(JsonObject *object, const char *member);
+
 /* A string, or null for NULL. */
 void json_set_text(JsonObject *object, const char *member, const char *text);
 

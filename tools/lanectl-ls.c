@@ -108,7 +108,7 @@ static void list_entry(struct ls *ls, struct table *table, const struct target *
 static struct table *new_table(const struct ls *ls)
 {
 	static const char *const brief[] = {"FILE", ">SIZE", "LANE", NULL};
-	static const char *const full[] = {"FILE", ">SIZE", "LANE", "POLICY", "WHY", NULL};
+	static const char *const full[] = {"FILE", ">SIZE", "LANE", "POLICY", "=WHY", NULL};
 
 	return table_new(ls->details ? full : brief, false);
 }

@@ -89,7 +89,7 @@ static void print_number(JsonNode *node)
 	if (json_node_get_value_type(node) == G_TYPE_INT64)
 		printf("%" G_GINT64_FORMAT "\n", json_node_get_int(node));
 	else	/* Not in the language of the user. */
-		puts(g_ascii_dtostr(text, sizeof(text), json_node_get_double(node)));
+		puts(g_ascii_formatd(text, sizeof(text), "%.15g", json_node_get_double(node)));
 }
 
 static void print_value(const struct metric *metric, const struct source *source)

@@ -119,9 +119,10 @@ static void print_latency(JsonObject *stats, const char *name, const char *what,
 		if (count > 0)
 			table_add(table, cells);
 	}
-	text = table_format(table, "  ");
+	text = table_rows(table) ? table_format(table, "  ") : NULL;
 	table_free(table);
-	printf("\n%s", text);
+	if (text)
+		printf("\n%s", text);
 }
 
 /* What only a mount has. */
@@ -154,7 +155,7 @@ static void print_tables(JsonObject *stats)
 
 static void print_mount_head(JsonObject *stats)
 {
-	const char *source = json_find_text(stats, "source");
+	g_autofree char *source = json_find_path(stats, "source");
 	const char *version = json_find_text(stats, "version");
 	g_autofree char *uptime = text_duration(json_find_number(stats, "uptime"));
 	g_autofree char *shown = text_escape(source ? source : "?");

@@ -12,7 +12,7 @@
 /* What one mount has to show. */
 struct row {
 	const struct probe *probe; /* borrowed */
-	const char *source; /* borrowed */
+	char *source; /* owned */
 	GPtrArray *options; /* of char *, "key=value", owned */
 };
 
@@ -145,6 +145,7 @@ static void print_table(const GPtrArray *rows)
 		print_reason(row, "io_uring reads", "direct.reason");
 		print_reason(row, "page-out of mapped files", "page_out.reason");
 		print_reason(row, "fanotify", "notify.reason");
+		print_reason(row, "state of what is learned", "state.reason");
 	}
 }
 
@@ -180,6 +181,7 @@ static JsonObject *row_json(const struct row *row)
 static void row_free(struct row *row)
 {
 	g_ptr_array_unref(row->options);
+	g_free(row->source);
 	g_free(row);
 }
 
@@ -191,10 +193,10 @@ static GPtrArray *rows_of(const GPtrArray *probes)
 	for (guint i = 0; i < probes->len; i++) {
 		const struct probe *probe = g_ptr_array_index(probes, i);
 		struct row *row = g_new0(struct row, 1);
-		const char *source = json_find_text(probe->stats, "source");
+		char *source = json_find_path(probe->stats, "source");
 
 		row->probe = probe;
-		row->source = source ? source : probe->mount->source;
+		row->source = source ? source : g_strdup(probe->mount->source);
 		row->options = options_set(probe->config, defaults);
 		g_ptr_array_add(rows, row);
 	}

@@ -8,6 +8,7 @@
 struct table {
 	unsigned int columns;
 	guint64 right; /* bit per column */
+	guint64 quoted; /* the same, its text has no bytes that cannot be shown, and keeps its backslashes */
 	bool quiet_head;
 	GPtrArray *rows; /* of GStrv with columns cells; the first has the titles */
 };
@@ -32,7 +33,7 @@ static void escape_byte(GString *out, unsigned char byte)
 	}
 }
 
-char *text_escape(const char *bytes)
+static char *escape(const char *bytes, bool backslash)
 {
 	GString *out = g_string_sized_new(strlen(bytes));
 
@@ -42,7 +43,7 @@ char *text_escape(const char *bytes)
 
 		if (c < (gunichar)-2) {
 			length = g_utf8_next_char(bytes) - bytes;
-			if (c != '\\' && g_unichar_isprint(c)) {
+			if ((c != '\\' || !backslash) && g_unichar_isprint(c)) {
 				g_string_append_len(out, bytes, length);
 				bytes += length;
 				continue;
@@ -52,6 +53,11 @@ char *text_escape(const char *bytes)
 			escape_byte(out, *bytes++);
 	}
 	return g_string_free(out, FALSE);
+}
+
+char *text_escape(const char *bytes)
+{
+	return escape(bytes, true);
 }
 
 unsigned int text_width_of_first(const char *utf8)
@@ -113,8 +119,9 @@ struct table *table_new(const char *const *titles, bool quiet_head)
 	for (; *titles; titles++) {
 		const char *title = *titles;
 
-		if (*title == '>') {
-			table->right |= G_GUINT64_CONSTANT(1) << table->columns;
+		if (*title == '>' || *title == '=') {
+			*(*title == '>' ? &table->right : &table->quoted) |= G_GUINT64_CONSTANT(1)
+									     << table->columns;
 			title++;
 		}
 		g_ptr_array_add(head, g_strdup(title));
@@ -140,7 +147,7 @@ void table_add(struct table *table, const char *const *cells)
 	char **row = g_new0(char *, table->columns + 1);
 
 	for (unsigned int i = 0; i < table->columns; i++)
-		row[i] = text_escape(cells[i] ? cells[i] : "-");
+		row[i] = escape(cells[i] ? cells[i] : "-", !(table->quoted >> i & 1));
 	g_ptr_array_add(table->rows, row);
 }
 

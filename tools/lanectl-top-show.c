@@ -30,21 +30,6 @@ static char *user_name(double uid)
 	return user ? g_strdup(user->pw_name) : g_strdup_printf("%.0f", uid);
 }
 
-/* The bytes of the path, which JSON may not hold; NULL: it has no name. */
-static char *path_of(JsonObject *file)
-{
-	const char *base64 = json_find_text(file, "path_base64");
-	gsize length;
-	guchar *bytes;
-
-	if (!base64)
-		return g_strdup(json_find_text(file, "path"));
-	bytes = g_base64_decode(base64, &length);
-	bytes = g_realloc(bytes, length + 1);
-	bytes[length] = '\0';
-	return (char *)bytes;
-}
-
 /* The last part of text that is no wider than columns. */
 static const char *end_of(const char *text, unsigned int columns)
 {
@@ -57,7 +42,7 @@ static const char *end_of(const char *text, unsigned int columns)
 
 static char *path_text(JsonObject *file, unsigned int columns)
 {
-	g_autofree char *path = path_of(file);
+	g_autofree char *path = json_find_path(file, "path");
 	g_autofree char *shown = path ? text_escape(path) : g_strdup("-");
 
 	if (text_width(shown) <= columns)

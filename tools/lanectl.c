@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct command commands[];
 
@@ -23,11 +24,13 @@ static const char *remedy(int error)
 	case ENODATA:
 		return "the mount has no such attribute here";
 	case EACCES:
-		return "it takes the right to read the file and to search the directories above";
+		return geteuid() ? "it takes the right to read the file and to search the directories above" :
+				   "a mount without allow_other is for the user who made it alone";
 	case EPERM:
 		return "only the owner may, and root";
 	case EROFS:
-		return "mount it without -o ro";
+		return "the mount, or SOURCE, is read-only: make SOURCE writable, then "
+		       "mount -i -o remount,rw the mount";
 	case EOPNOTSUPP:
 		return "the backing filesystem keeps no user attributes";
 	default:
@@ -91,8 +94,8 @@ bool lanectl_parse(struct lanectl *ctl, int argc, char **argv, const GOptionEntr
 	g_auto(GStrv) rest = NULL;
 	gboolean json = ctl->json;
 	const GOptionEntry common[] = {
-		{"json", 0, 0, G_OPTION_ARG_NONE, &json, "One JSON document on standard output",
-		 NULL},
+		{"json", 0, ctl->command->plain ? G_OPTION_FLAG_HIDDEN : 0, G_OPTION_ARG_NONE, &json,
+		 "One JSON document on standard output", NULL},
 		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &rest, NULL, NULL},
 		G_OPTION_ENTRY_NULL,
 	};
@@ -197,24 +200,25 @@ int main(int argc, char **argv)
 
 static const struct command commands[] = {
 	{"status", "", "The mounts of lanefs in this mount namespace, and how they fare.",
-	 status_run},
+	 status_run, false},
 	{"ls", "PATH…", "Files with their sizes and the lane an open of each would get now.",
-	 ls_run},
+	 ls_run, false},
 	{"explain", "FILE…", "Why a file gets its lane: the whole decision, rule by rule.",
-	 explain_run},
+	 explain_run, false},
 	{"policy", "get PATH… | set PATH… VALUE | clear PATH…",
 	 "The lane that is asked for on a file or directory: auto, cached, direct or stream.",
-	 policy_run},
+	 policy_run, false},
 	{"threshold", "get PATH… | set DIRECTORY… SIZE | clear DIRECTORY…",
 	 "The size from which files below a directory count as large: a size or auto.",
-	 threshold_run},
-	{"stats", "[MOUNTPOINT|FILE…]", "Counters of mounts and files.", stats_run},
-	{"metrics", "[MOUNTPOINT…]", "The counters of mounts, as Prometheus reads them.", metrics_run},
-	{"top", "[MOUNTPOINT]", "Which open files do most, again and again.", top_run},
+	 threshold_run, false},
+	{"stats", "[MOUNTPOINT|FILE…]", "Counters of mounts and files.", stats_run, false},
+	{"metrics", "[MOUNTPOINT…]", "The counters of mounts, as Prometheus reads them.", metrics_run,
+	 true},
+	{"top", "[MOUNTPOINT]", "Which open files do most, again and again.", top_run, false},
 	{"report", "[MOUNTPOINT…]", "What was learned: the threshold, programs, hot files.",
-	 report_run},
-	{"reload", "[MOUNTPOINT…]", "Read configuration files and rules again.", reload_run},
+	 report_run, false},
+	{"reload", "[MOUNTPOINT…]", "Read configuration files and rules again.", reload_run, true},
 	{"record", "MOUNTPOINT", "Write one line for each open, as tools/lanesim reads it.",
-	 record_run},
+	 record_run, true},
 	{0},
 };

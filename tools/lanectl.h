@@ -31,6 +31,7 @@ struct command {
 	const char *parameters; /* for --help, after the options */
 	const char *summary;
 	int (*run)(struct lanectl *ctl, int argc, char **argv);
+	bool plain;             /* --json is refused, or changes nothing */
 };
 
 int status_run(struct lanectl *ctl, int argc, char **argv);
