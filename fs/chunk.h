@@ -29,6 +29,7 @@ struct chunk {
 	bool listed;                /* set->lock, in the set */
 	size_t used;                /* set->lock, bytes of it that went to readers, the same one twice
 				     * if two read it */
+	int64_t looked;             /* set->lock, us, when somebody was last seen to want it */
 	struct chunk_hook *waiting; /* set->lock, requests that wait for it */
 	struct chunk *next;         /* the thread that made it, until it is submitted */
 };

@@ -6,6 +6,8 @@
 #define WASTE_SHARE 16
 /* So far behind a read are looked at what it may have been the last to want, bytes. */
 #define PASSED ((uint64_t)4 << 20)
+/* Looking for a reader that wants what others have read takes time for each: not more often, us for each. */
+#define LOOK_EACH_US 10
 /* What is told of over-read is of the last so many bytes, about. */
 #define ASKED_MOST ((uint64_t)256 << 20)
 /* Records of a fixed stride to read ahead at most. */
@@ -131,8 +133,11 @@ static bool is_wanted(struct window_set *set, const struct chunk *chunk, int64_t
 
 		for (int i = 0; i < STREAMS; i++) {
 			const struct stream *stream = &reader->streams.stream[i];
-			uint64_t reach = stream->proven ? window_set_limit(reader, stream) : stream->run;
+			uint64_t reach;
 
+			if (!stream->size)
+				continue;
+			reach = stream->proven ? window_set_limit(reader, stream) : stream->run;
 			/* What is ahead of a stream was asked for while its limit was larger. */
 			if (!pressure && stream->proven && stream->frontier > stream->next)
 				reach = MAX(reach, stream->frontier - stream->next);
@@ -162,11 +167,16 @@ void window_set_sweep(struct window_set *set, int64_t now, bool pressure)
 void window_set_pass(struct window_set *set, uint64_t offset, int64_t now)
 {
 	unsigned int i = chunks_find(&set->chunks, offset);
+	int64_t rest = ((int64_t)MAX(set->readers.length, 1) - 1) * LOOK_EACH_US;
 
 	while (i-- > 0 && chunk_end(set->chunks.items[i]) + PASSED > offset) {
 		struct chunk *chunk = set->chunks.items[i];
 
-		if (chunk->ready && !is_wanted(set, chunk, now, false))
+		if (!chunk->ready || now - chunk->looked < rest)
+			continue;
+		if (is_wanted(set, chunk, now, false))
+			chunk->looked = now;
+		else
 			window_set_take(set, i);
 	}
 }
