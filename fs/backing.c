@@ -333,7 +333,8 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name)
 {
 	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		/* Without O_DIRECTORY, which would have an automount made. */
+		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 		.resolve = RESOLVE_NO_XDEV,
 	};
 	long fd;

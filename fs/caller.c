@@ -179,7 +179,10 @@ static bool read_io(const char *path, struct caller_reads *reads)
 	return true;
 }
 
-/* One descriptor: -1 when the kernel does not say which inode's it is. */
+/* So many descriptors are looked at, as others may wait meanwhile. */
+#define WRITER_FDS 256
+
+/* One descriptor: -1 when the kernel does not say which inodes it stands for. */
 static int is_writer(pid_t pid, const char *fd, ino_t ino)
 {
 	char path[64], text[512];
@@ -191,7 +194,8 @@ static int is_writer(pid_t pid, const char *fd, ino_t ino)
 		return 0;
 	flags = strstr(text, "flags:");
 	number = strstr(text, "\nino:");
-	if (!flags || !number)
+	/* An io_uring may have files of its own. */
+	if (!flags || !number || strstr(text, "\nSqMask:"))
 		return -1;
 	return (g_ascii_strtoull(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) != O_RDONLY &&
 	       g_ascii_strtoull(number + strlen("\nino:"), NULL, 10) == ino;
@@ -202,18 +206,16 @@ bool caller_may_write(pid_t pid, ino_t ino)
 	g_autoptr(GDir) dir = NULL;
 	const char *fd;
 	char path[64];
-	int found = -1;
+	unsigned int looked = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
 	dir = pid > 0 ? g_dir_open(path, 0, NULL) : NULL;
 	if (!dir)
 		return true;
-	while ((fd = g_dir_read_name(dir))) {
-		found = is_writer(pid, fd, ino);
-		if (found)
+	while ((fd = g_dir_read_name(dir)))
+		if (++looked > WRITER_FDS || is_writer(pid, fd, ino))
 			return true;
-	}
-	return found < 0;
+	return !looked;
 }
 
 bool caller_io(pid_t pid, struct caller_io *io)

@@ -53,8 +53,8 @@ struct caller_io {
 
 /*
  * Whether the process has a file of that inode number open for writing; also where the kernel does not say
- * (fdinfo has inode numbers from Linux 5.14), or it has no files at all, as kernel threads.  Walks all its
- * descriptors; for rare requests.
+ * (fdinfo has inode numbers from Linux 5.14), or it has no files at all, as kernel threads, very many, or an
+ * io_uring, which may have some of its own.  For rare requests.
  */
 bool caller_may_write(pid_t pid, ino_t ino);
 

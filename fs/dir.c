@@ -25,15 +25,15 @@ struct dir {
 	uint64_t version;     /* fixed, as of the open, 0: not settled */
 	enum listing_use use; /* fixed */
 	bool asked;           /* by lock, the kernel has read it */
-	bool in_order;        /* by lock, all entries so far were listed once, from the first */
-	unsigned int with, without; /* by lock, attributes, of those */
+	bool begun;           /* by lock, it is read from the first entry on, though some may come twice */
+	unsigned int with, without; /* by lock, entries since then, by whether attributes came along */
 	char buffer[BUFFER_SIZE] __attribute__((aligned(8))); /* by lock */
 };
 
 int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
 {
 	const int noatime = fi->flags & O_NOATIME || fs->nodiratime ? O_NOATIME : 0;
-	struct stat attr;
+	struct stat attr = { 0 };
 	struct dir *dir;
 	int fd = inode_open_to_keep(&fs->inodes, inode, O_RDONLY | O_DIRECTORY | noatime);
 
@@ -49,9 +49,12 @@ int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
 	dir->fd = fd;
 	dir->next = 0;
 	dir->start = dir->end = 0;
-	dir->asked = dir->in_order = false;
-	/* Before it is read: what changes from here on has another version. */
-	dir->version = backing_stat(fd, "", &attr) ? 0 : attr_version_settled(&attr);
+	dir->asked = dir->begun = false;
+	/* Before it is read: what changes from here on has another version, where the clock is the same. */
+	if (backing_is_local(fd) && !backing_stat(fd, "", &attr))
+		dir->version = attr_version_settled(&attr);
+	else
+		dir->version = 0;
 	dir->use = listing_opened(fs->listings, inode->id, dir->version, attr.st_size);
 	fi->cache_readdir = dir->use != LISTING_PASS;
 	fi->keep_cache = dir->use == LISTING_GO_ON || dir->use == LISTING_KEEP;
@@ -116,8 +119,10 @@ static int seek_to(struct dir *dir, off_t offset)
 	if (offset && offset == dir->next)
 		return 0;
 	dir->start = dir->end = 0;
-	dir->in_order = !offset;
-	dir->with = dir->without = 0;
+	if (!offset) {
+		dir->begun = true;
+		dir->with = dir->without = 0;
+	}
 	dir->next = lseek(dir->fd, offset, SEEK_SET);
 	return dir->next < 0 ? -errno : 0;
 }
@@ -194,8 +199,8 @@ static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *ou
 			break;
 	}
 	/* At the end, which the kernel meets once more. */
-	if (!err && !used && dir->in_order) {
-		dir->in_order = false;
+	if (!err && !used && dir->begun) {
+		dir->begun = false;
 		listing_read(fs->listings, dir->inode->id, dir->version, dir->use, dir->with, dir->without);
 	}
 	return err && !used ? err : (ssize_t)used;

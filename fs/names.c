@@ -148,7 +148,7 @@ static void expire_run(struct work *work)
 /*
  * The kernel looks the name up again when it is used next.  By a worker: the kernel takes the directory's
  * lock, which whoever is being answered may hold.  By one: rsync --link-dest links thousands of names of
- * directories that others hold.
+ * directories that others hold; where one is held for long, the others of the mount expire later.
  */
 static void expire_name(struct lanefs *fs, const struct inode *dir, const char *name)
 {

@@ -13,7 +13,7 @@
  * So many files are begun to be written out at once, fewer of those that nobody has open: where the disk is
  * busy each takes a thread until the block layer lets it through.  The others are looked at again soon.
  */
-static const unsigned int writes_most[] = { [false] = 16, [true] = 4 };
+static const unsigned int writes_most[] = { [false] = 32, [true] = 4 };
 
 /* For so long others may have to wait for the inode's lock. */
 #define HOLD_US 100000.0

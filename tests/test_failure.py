@@ -392,9 +392,9 @@ def test_closed_files_take_no_thread_each_while_the_disk_hangs(disk, mount):
 
 def test_open_files_take_a_few_threads_while_the_disk_hangs(disk, mount):
     """Each has more to be written than a stream's window."""
-    m, below = stream_on_an_image(disk, mount, 600)
+    m, below = stream_on_an_image(disk, mount, 900)
     size = 10 * MIB
-    names = [f"f{index}" for index in range(40)]
+    names = [f"f{index}" for index in range(64)]
     prepare(m, names, size)
     over_all = threading.Event()
 
@@ -412,7 +412,7 @@ def test_open_files_take_a_few_threads_while_the_disk_hangs(disk, mount):
                 time.sleep(0.5)
                 if not hangs():
                     pytest.skip("so slow that the disk had to be thawed")
-                assert len(waiting_workers(m)) < 24, waiting_workers(m)
+                assert len(waiting_workers(m)) < 44, waiting_workers(m)
         finally:
             over_all.set()
         for writer in writers:

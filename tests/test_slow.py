@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from util_cgroup import memory_cgroup
+from util_mount import sanitized
 from util import Child, clock, need, outcome, read_file, run, wait_for, write_file
 
 CPU = max(os.sched_getaffinity(0))
@@ -54,7 +56,7 @@ def read_times(path, seconds):
 
 
 @contextlib.contextmanager
-def slow_below(mount, scratch, transport="io_uring"):
+def slow_below(mount, scratch, transport="io_uring", enter=None):
     """A mount of a directory with a file "hot" and a filesystem "cold" below, and the process that serves
     that one."""
     source = scratch.directory("source")
@@ -67,7 +69,7 @@ def slow_below(mount, scratch, transport="io_uring"):
     run("mount", "--bind", slow.path, f"{source}/cold")
     before = os.sched_getaffinity(0)
     try:
-        m = mount(f"transport={transport}", source=source)
+        m = mount(f"transport={transport}", source=source, enter=enter)
         os.sched_setaffinity(0, {CPU})
         yield m, slow.pid
     finally:
@@ -114,6 +116,24 @@ USES = {
     "getxattr": lambda path: outcome(os.getxattr, path, "user.none"),
 }
 ANSWERS = {"stat": 4, "read": b"cold", "mkdir": None, "getxattr": "No data available"}
+
+
+def test_so_many_hang_as_there_is_memory_for(mount, scratch):
+    if sanitized():
+        pytest.skip("a sanitizer needs more memory than that for itself")
+    with memory_cgroup("daemon", 12 << 20) as group, contextlib.ExitStack() as children:
+        with slow_below(mount, scratch, "dev", group.enter) as (m, slow):
+            os.kill(slow, signal.SIGSTOP)
+            try:
+                hanging = [children.enter_context(Child(os.mkdir, m.join(f"cold/{index}/new")))
+                           for index in range(250)]
+                time.sleep(2)
+            finally:
+                os.kill(slow, signal.SIGCONT)
+            for child in hanging:
+                child.result(30)
+            assert group.kills() == 0
+            assert m.close() == []
 
 
 @pytest.mark.parametrize("use", USES)

@@ -191,6 +191,14 @@ class Dirent(ctypes.Structure):
                 ("type", ctypes.c_uint8), ("name", ctypes.c_char * 256)]
 
 
+def getdents(fd, size):
+    """The bytes that getdents64(2) fills of so many."""
+    buffer = ctypes.create_string_buffer(size)
+    got = libc.syscall({"x86_64": 217}.get(os.uname().machine, 61), fd, buffer, size)
+    _check(got)
+    return got
+
+
 class Directory:
     """opendir(3) with readdir, telldir, seekdir and rewinddir."""
 
