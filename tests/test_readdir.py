@@ -137,6 +137,12 @@ def test_listing_is_fresh_after_every_change(m):
         assert f"n{turn}" not in os.listdir(m.path)
 
 
+@pytest.fixture(params=["transport=io_uring", "transport=dev,passthrough=off"])
+def own(request, mount):
+    """A mount whose counters nobody else moves."""
+    return mount(*request.param.split(","))
+
+
 def kept_of(m):
     return m.stats()["directories"]["listings_kept"]
 
@@ -153,7 +159,8 @@ def list_until_kept(m, path):
     raise AssertionError("the listing is not kept")
 
 
-def test_listing_that_is_kept(m):
+def test_listing_that_is_kept(own):
+    m = own
     names = many(3000)
     os.mkdir(m.join("d"))
     fill(m.backing("d"), names)
@@ -188,8 +195,9 @@ def test_listing_that_is_kept(m):
     assert os.listdir(m.join("d")) == [] == os.listdir(m.backing("d"))
 
 
-def test_listing_that_is_kept_while_others_change_it(m):
+def test_listing_that_is_kept_while_others_change_it(own):
     """By several at once; what stays is seen by each, once."""
+    m = own
     names = many(3000)
     stay = [name for index, name in enumerate(names) if index % 3]
     os.mkdir(m.join("d"))
@@ -221,7 +229,8 @@ def test_listing_that_is_kept_while_others_change_it(m):
     assert sorted(os.listdir(m.join("d"))) == stay
 
 
-def test_listing_that_was_begun_is_kept_in_the_end(m):
+def test_listing_that_was_begun_is_kept_in_the_end(own):
+    m = own
     names = many(3000)
     os.mkdir(m.join("d"))
     fill(m.backing("d"), names)
@@ -232,8 +241,9 @@ def test_listing_that_was_begun_is_kept_in_the_end(m):
     assert sorted(list_until_kept(m, m.join("d"))) == names
 
 
-def test_listing_that_is_kept_of_small_reads(m):
+def test_listing_that_is_kept_of_small_reads(own):
     """As musl's readdir(3) makes them: the kernel asks for some names twice."""
+    m = own
     os.mkdir(m.join("d"))
     fill(m.backing("d"), many(1000))
     time.sleep(0.1)
@@ -247,8 +257,9 @@ def test_listing_that_is_kept_of_small_reads(m):
     assert kept_of(m) > before
 
 
-def test_rewind_of_a_listing_that_is_kept(m):
+def test_rewind_of_a_listing_that_is_kept(own):
     """It sees what came from outside within attr-timeout."""
+    m = own
     os.mkdir(m.join("d"))
     fill(m.backing("d"), many(1000))
     list_until_kept(m, m.join("d"))
@@ -262,8 +273,9 @@ def test_rewind_of_a_listing_that_is_kept(m):
         wait_for(seen, 3, "the new name")
 
 
-def test_listing_with_attributes_is_not_kept(m):
+def test_listing_with_attributes_is_not_kept(own):
     """Who wants them gets them with it, where otherwise each would be asked for by itself."""
+    m = own
     os.mkdir(m.join("d"))
     fill(m.backing("d"), many(1000))
 

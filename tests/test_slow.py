@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A backing filesystem that takes its time, and who must not wait for it."""
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -115,6 +116,11 @@ USES = {
     "mkdir": lambda path: os.mkdir(f"{path}/new"),
     "getxattr": lambda path: outcome(os.getxattr, path, "user.none"),
 }
+def all_at_once(use, directories):
+    with concurrent.futures.ThreadPoolExecutor(len(directories)) as pool:
+        return list(pool.map(use, directories))
+
+
 ANSWERS = {"stat": 4, "read": b"cold", "mkdir": None, "getxattr": "No data available"}
 
 
@@ -123,15 +129,15 @@ def test_so_many_hang_as_there_is_memory_for(mount, scratch):
         pytest.skip("a sanitizer needs more memory than that for itself")
     with memory_cgroup("daemon", 12 << 20) as group, contextlib.ExitStack() as children:
         with slow_below(mount, scratch, "dev", group.enter) as (m, slow):
+            directories = [m.join(f"cold/{index}") for index in range(250)]
             os.kill(slow, signal.SIGSTOP)
             try:
-                hanging = [children.enter_context(Child(os.mkdir, m.join(f"cold/{index}/new")))
-                           for index in range(250)]
+                hanging = children.enter_context(Child(all_at_once, USES["mkdir"], directories))
                 time.sleep(2)
+                assert hanging.poll() is None
             finally:
                 os.kill(slow, signal.SIGCONT)
-            for child in hanging:
-                child.result(30)
+            assert hanging.result(30) == [None] * len(directories)
             assert group.kills() == 0
             assert m.close() == []
 
@@ -145,15 +151,15 @@ def test_any_number_that_hang(mount, scratch, use):
             os.stat(path)
         os.kill(slow, signal.SIGSTOP)
         try:
-            hanging = [children.enter_context(Child(USES[use], path)) for path in directories]
+            hanging = children.enter_context(Child(all_at_once, USES[use], directories))
             time.sleep(1)
-            assert all(child.poll() is None for child in hanging)
+            assert hanging.poll() is None
             assert max(read_times(m.join("hot"), 1)) < 0.4
             write_file(m.join("new"), b"x")
             assert sorted(os.listdir(m.path)) == ["cold", "hot", "new"]
         finally:
             os.kill(slow, signal.SIGCONT)
-        assert [child.result(20) for child in hanging] == [ANSWERS[use]] * len(hanging)
+        assert hanging.result(20) == [ANSWERS[use]] * len(directories)
 
 
 def test_linked_names_take_no_thread_each(mount, scratch):
