@@ -18,11 +18,11 @@ struct place {
 
 static void place_init(struct place *place)
 {
+	char *reason = NULL;
+
 	place->directory = g_dir_make_tmp("lanefs-state-XXXXXX", NULL);
 	g_assert_nonnull(place->directory);
 	place->path = g_build_filename(place->directory, "f.state", NULL);
-	char *reason = NULL;
-
 	place->state = state_open(place->path, "/mnt", &reason);
 	g_assert_null(reason);
 	g_assert_nonnull(place->state);

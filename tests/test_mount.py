@@ -629,8 +629,9 @@ def test_mount_all(helper, ends, scratch):
     for name in ("", "fsname=media,"):
         write_file(table, f"{ends[0]} {ends[1]} fuse.lanefs {name}attr-timeout=2 0 0\n".encode())
         for _ in range(2):
-            run("mount", "-a", "-T", table)
+            assert run("mount", "-a", "-T", table).stderr == ""
             assert len(lanefs_mounts(ends[1])) == 1
+        assert "already mounted" in run("mount", "-v", "-a", "-T", table).stderr
         other = scratch.directory("other")
         write_file(table, f"{other} {ends[1]} fuse.lanefs defaults 0 0\n".encode())
         done = run("mount", "-a", "-T", table, check=False)

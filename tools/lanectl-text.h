@@ -40,7 +40,8 @@ struct table;
 
 /*
  * titles: NULL-terminated, at most 64.  A title that begins with '>' has its column
- * aligned to the right.  When quiet_head is set the titles are not shown.
+ * aligned to the right; the texts below one that begins with '=' quote names themselves, so that their
+ * backslashes stay.  When quiet_head is set the titles are not shown.
  */
 struct table *table_new(const char *const *titles, bool quiet_head);
 void table_free(struct table *table);
