@@ -79,9 +79,9 @@ void dir_release(struct lanefs *fs, uint64_t id)
 {
 	struct dir *dir = table_get(&fs->dirs, id);
 
-	table_remove(&fs->dirs, id);
 	if (dir->use == LISTING_KEEP && !dir->asked)
 		listing_was_kept(fs->listings);
+	table_remove(&fs->dirs, id);
 	dir_free(dir);
 }
 

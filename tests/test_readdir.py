@@ -144,6 +144,8 @@ def own(request, mount):
 
 
 def kept_of(m):
+    """Once all directories are closed: the kernel tells of close(2) a little later."""
+    wait_for(lambda: m.stats()["directories"]["open"] == 0, 5, "directories are closed")
     return m.stats()["directories"]["listings_kept"]
 
 
@@ -152,8 +154,6 @@ def list_until_kept(m, path):
     for _ in range(10):
         before = kept_of(m)
         names = os.listdir(path)
-        # The kernel tells of the close(2) a little later.
-        time.sleep(0.03)
         if kept_of(m) > before:
             return names
     raise AssertionError("the listing is not kept")
@@ -222,7 +222,7 @@ def test_listing_that_is_kept_while_others_change_it(own):
 
     before = kept_of(m)
     children = [Child(keep_listing, m.join("d")) for _ in range(3)]
-    wait_for(lambda: kept_of(m) > before, 3, "they list what is kept")
+    wait_for(lambda: m.stats()["directories"]["listings_kept"] > before, 3, "they list what is kept")
     children.append(Child(churn, m.backing("d")))
     for child in children:
         child.result(60)
@@ -253,7 +253,6 @@ def test_listing_that_is_kept_of_small_reads(own):
         while util_sys.getdents(fd, 2048):
             pass
         os.close(fd)
-        time.sleep(0.03)
     assert kept_of(m) > before
 
 
