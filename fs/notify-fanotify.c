@@ -221,6 +221,9 @@ bool notify_fanotify_read(struct notify *notify)
 	for (int i = 0; i < BUFFERS && !atomic_read(notify->stopping); i++) {
 		ssize_t got = read(notify->fanotify.fd, buffer, sizeof(buffer));
 
+		/* An event that could not be given is lost. */
+		if (got < 0 && errno != EAGAIN && errno != EINTR)
+			notify->overflow = any = true;
 		if (got <= 0)
 			break;
 		any = true;

@@ -155,7 +155,7 @@ def has_in_order(path, expected):
 @pytest.mark.parametrize("transport", ["dev", "io_uring"])
 @pytest.mark.parametrize("options", [("lane=auto",), ("lane=direct", "passthrough=off"),
                                      ("lane=cached", "passthrough=off")])
-@pytest.mark.parametrize("how", ["aio", "write", "writev"])
+@pytest.mark.parametrize("how", ["aio", "write", "writev", "fcntl"])
 def test_large_append_stays_in_order(mount, options, transport, how):
     """It comes as several requests that are under way together, perhaps the last one first; and
     the file may have become longer from outside, or shorter, so that one of them begins where the
@@ -163,11 +163,13 @@ def test_large_append_stays_in_order(mount, options, transport, how):
     m = mount(*options, f"transport={transport}", backing="ext4")
     write_file(m.join("f"), b"")
     expected = []
-    fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | os.O_DIRECT)
+    fd = os.open(m.join("f"), os.O_WRONLY | os.O_APPEND | (os.O_DIRECT if how != "fcntl" else 0))
+    if how == "fcntl":
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_DIRECT)
     with mmap.mmap(-1, max(PARTS)) as buffer:
         for turn, length in enumerate(PARTS * 2):
             expected.append(numbered(buffer, length, turn))
-            if how == "aio":
+            if how in ("aio", "fcntl"):
                 assert aio_write(fd, buffer, length) == length
             else:
                 piece = length if how == "write" else 32768
