@@ -22,6 +22,8 @@ static _Thread_local struct plug plug;
 struct ring {
 	struct io_uring uring;    /* submission side: protected by lock; completion side: reaper only */
 	GMutex lock;
+	unsigned int under_way;   /* atomic, that the reaper is to see */
+	unsigned int most;        /* fixed, of them */
 	GThread *reaper;          /* NULL without io_uring */
 	struct worker *worker;
 	char *no_io_uring;        /* fixed */
@@ -101,6 +103,7 @@ static void *ring_reap(void *data)
 		io_uring_cqe_seen(&ring->uring, cqe);
 		if (!request)
 			return NULL;
+		atomic_sub(ring->under_way, 1);
 		ring_complete(request, result);
 	}
 }
@@ -127,10 +130,7 @@ static void ring_prepare(struct io_uring_sqe *sqe, struct ring_request *request)
 	io_uring_sqe_set_data(sqe, request);
 }
 
-/*
- * EAGAIN (no memory for the request) and EBUSY (completions overflowed) pass as others complete; the
- * SQE is already the kernel's to find.
- */
+/* EAGAIN, no memory for the request, passes as others complete; the SQE is already the kernel's to find. */
 static void ring_flush(struct io_uring *uring)
 {
 	while (io_uring_sq_ready(uring))
@@ -174,7 +174,7 @@ static bool ring_submit_as_guest(struct ring_request *request)
 /* All of requests, which are linked by next, with one call to the kernel where that can be. */
 static void ring_submit_all(struct ring *ring, struct ring_request *requests)
 {
-	struct ring_request *next;
+	struct ring_request *next, *beyond = NULL;
 
 	while (requests && ring_submit_as_guest(requests))
 		requests = requests->next;
@@ -186,6 +186,12 @@ static void ring_submit_all(struct ring *ring, struct ring_request *requests)
 		const struct creds_drop drop = requests->drop;
 
 		next = requests->next;
+		if (atomic_read(ring->under_way) >= ring->most) {
+			requests->next = beyond;
+			beyond = requests;
+			continue;
+		}
+		atomic_add(ring->under_way, 1);
 		/* The kernel takes the credentials with the request. */
 		if (drop.drop)
 			ring_flush(&ring->uring);
@@ -198,6 +204,10 @@ static void ring_submit_all(struct ring *ring, struct ring_request *requests)
 	}
 	ring_flush(&ring->uring);
 	g_mutex_unlock(&ring->lock);
+	for (; beyond; beyond = next) {
+		next = beyond->next;
+		ring_push_blocking(ring, beyond);
+	}
 }
 
 static void ring_submit_held(void)
@@ -300,6 +310,12 @@ static int ring_init_uring(struct ring *ring)
 		io_uring_queue_exit(&ring->uring);
 		return err;
 	}
+	/*
+	 * Completions that overflow have kernels before 5.13 refuse submissions with EBUSY until they are
+	 * reaped, which the reaper cannot while it submits itself, or waits for the lock.  One is left for
+	 * ring_free().
+	 */
+	ring->most = params.features & IORING_FEAT_RSRC_TAGS ? G_MAXUINT : params.cq_entries - 1;
 	ring->reaper = g_thread_try_new("lanefs-ring", ring_reap, ring, &error);
 	if (!ring->reaper) {
 		io_uring_queue_exit(&ring->uring);
