@@ -39,6 +39,15 @@ uint64_t attr_version_settled(const struct stat *attr);
 bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct stat *attr);
 
 /*
+ * The same of the size alone, which counts where nobody asks for it (sendfile): what the kernel was told,
+ * or knows from writes that came by.  Where in doubt, as of a writer in passthrough, true.
+ */
+bool attr_size_is_outrun(const struct inode *inode, const struct stat *attr);
+
+/* It knows that the file is at least so large. */
+void attr_size_known(struct inode *inode, off_t size);
+
+/*
  * How long the kernel may cache attr, in seconds: not at all while a passthrough
  * writer may move them unseen, nor while there are set-ID bits that a write
  * clears.  Remembers what was told.

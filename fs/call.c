@@ -152,6 +152,17 @@ static bool is_slow(struct call_pace *pace)
 	return g_get_monotonic_time() < atomic_read(pace->slow) || is_under_way(pace, LONG_US);
 }
 
+static void then_elsewhere(struct work *work)
+{
+	struct call *call = (struct call *)work;
+
+	if (!call->deferred.refused)
+		call->then(call);
+	call->deferred.refused = 0;
+	transport_unhold(call->deferred.queue);
+	deferred_reply(&call->deferred, call->deferred.result);
+}
+
 static void run_elsewhere(struct work *work)
 {
 	struct call *call = (struct call *)work;
@@ -161,6 +172,12 @@ static void run_elsewhere(struct work *work)
 	run(call);
 	if (call->held)
 		transport_unhold(NULL);
+	if (call->then && transport_hold(call->deferred.queue)) {
+		work->run = then_elsewhere;
+		if (worker_push(call->deferred.fs->worker, work))
+			return;
+		transport_unhold(call->deferred.queue);
+	}
 	deferred_reply(&call->deferred, call->deferred.result);
 }
 
@@ -176,7 +193,8 @@ static void ended_elsewhere(struct deferred *deferred)
 	g_free(call->value);
 }
 
-static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call)
+static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call,
+		      void (*run_there)(struct work *work))
 {
 	struct call *copy = g_memdup2(call, sizeof(*call));
 
@@ -185,7 +203,7 @@ static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call
 	/* An empty value is a value. */
 	copy->data = call->data ? memcpy(g_malloc(call->size + 1), call->data, call->size) : NULL;
 	copy->deferred.ended = ended_elsewhere;
-	deferred_push(fs, &copy->deferred, req, run_elsewhere);
+	deferred_push(fs, &copy->deferred, req, run_there);
 }
 
 void call_do(fuse_req_t req, struct call *call)
@@ -201,13 +219,18 @@ void call_do(fuse_req_t req, struct call *call)
 	if (scarce ||
 	    (shared && (call->apart || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
 		call->held = scarce;
-		hand_over(fs, req, call);
+		hand_over(fs, req, call, run_elsewhere);
 		goto out;
 	}
 	call->deferred.fs = fs;
 	call->deferred.req = req;
 	call->brief = shared;
 	run(call);
+	if (call->then && transport_hold(transport_current())) {
+		call->deferred.waits = true;
+		hand_over(fs, req, call, then_elsewhere);
+		goto out;
+	}
 	deferred_answer(&call->deferred);
 	if (call->undo && call->lost)
 		call->undo(call);

@@ -23,6 +23,11 @@ struct call {
 	enum call_kind kind;
 	/* Sets deferred.result, and what is answered where that is not negative. */
 	void (*run)(struct call *call);
+	/*
+	 * What is left before the answer, and waits for other requests: on a thread that serves none, or not
+	 * at all where there is none to be had.  NULL: nothing.
+	 */
+	void (*then)(struct call *call);
 	/* After an answer that did not arrive: takes back what the kernel was to know.  NULL: nothing. */
 	void (*undo)(struct call *call);
 

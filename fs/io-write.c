@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io-internal.h"
+#include "attr.h"
 #include "drop-behind.h"
 #include "kernel-pages.h"
 #include "window.h"
@@ -98,6 +99,8 @@ static void write_reply(struct io *io, int err)
 		if (err)
 			atomic_add(counts[i]->write_errors, 1);
 	}
+	if (io->done)
+		attr_size_known(io->file->inode, io->offset + (off_t)io->done);
 	write_changes(io);
 	if (io->appends)
 		append_done(io->file, &io->append, io->done, err ? err : io->ended);

@@ -112,11 +112,10 @@ static void drop(struct lanefs *fs, struct inode *inode)
 }
 
 /*
- * The kernel asks for the size only when somebody asks for attributes, which sendfile does not: it
- * learns a larger one from data that lies there, which must not go over what a mapping has stored
- * in the kernel's page.  Whether it knows it.
+ * It learns a larger one from data that lies there, which must not go over what a mapping has stored
+ * in the kernel's page.
  */
-static bool tell_size(struct lanefs *fs, struct inode *inode, off_t size)
+bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 {
 	struct fuse_bufvec data = FUSE_BUFVEC_INIT(1);
 	struct stat attr;
@@ -139,6 +138,8 @@ static bool tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 	       !inode_mode_may_hold_stores(fs, inode) &&
 	       !fuse_lowlevel_notify_store(fs->se, inode->id, size - 1, &data, 0);
 	close(fd);
+	if (told)
+		attr_size_known(inode, size);
 	return told;
 }
 
@@ -157,7 +158,7 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 		drop(fs, inode);
 	}
 	if (mode->size_due && !inode_mode_may_hold_stores(fs, inode))
-		mode->size_due = !tell_size(fs, inode, attr.st_size);
+		mode->size_due = !kernel_pages_tell_size(fs, inode, attr.st_size);
 }
 
 /* Those with an unseen writer, which are not to stay until it is time for the others. */

@@ -54,5 +54,11 @@ bool kernel_pages_are_passed(struct file *file);
  */
 void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_t length);
 
+/*
+ * Has the kernel know that the file is of that size, if it is and the kernel's is smaller: it asks only when
+ * somebody asks for attributes, which sendfile(2) does not.  Whether it does.  Waits as kernel_pages_drop().
+ */
+bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size);
+
 /* Looks after all files.  us until it wants to look again; negative: not before it wakes. */
 int64_t kernel_pages_look(struct kernel_pages *pages);

@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "dir.h"
 #include "file.h"
+#include "kernel-pages.h"
 #include "listing.h"
 #include "locks.h"
 #include "mount-root.h"
@@ -12,6 +13,7 @@
 #include "xattr.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/limits.h>
 #include <string.h>
 
@@ -247,6 +249,18 @@ static void undo_open(struct call *call)
 	open_undo(call->opened);
 }
 
+/* Whether sendfile(2) of what is being opened goes by the kernel's pages of the FUSE inode. */
+static bool reads_by_kernel_pages(const struct call *call)
+{
+	return (call->file.flags & O_ACCMODE) != O_WRONLY &&
+	       (call->file.direct_io || !call->file.backing_id);
+}
+
+static void tell_size(struct call *call)
+{
+	kernel_pages_tell_size(fs_of(call), call->opened->inode, call->attr.st_size);
+}
+
 void metadata_open(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->ino);
@@ -254,9 +268,12 @@ void metadata_open(struct call *call)
 	if (!inode)
 		return;
 	call->deferred.result = open_inode(fs_of(call), call->deferred.req, inode, &call->file,
-					   &call->opened);
+					   &call->opened, &call->attr);
 	call->deferred.answer = answer_open;
 	call->undo = undo_open;
+	if (!call->deferred.result && reads_by_kernel_pages(call) &&
+	    attr_size_is_outrun(inode, &call->attr))
+		call->then = tell_size;
 }
 
 static void answer_create(struct deferred *deferred)

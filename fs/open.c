@@ -304,23 +304,22 @@ static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,
 }
 
 int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
-	       struct file **out)
+	       struct file **out, struct stat *attr)
 {
 	struct file *file;
-	struct stat attr;
 	int err;
 
-	err = stat_to_open(fs, inode, fuse_req_ctx(req)->pid, &attr);
+	err = stat_to_open(fs, inode, fuse_req_ctx(req)->pid, attr);
 	if (err)
 		return err;
 	file = file_new(fs, inode, fi->flags, -1);
-	err = open_file(file, req, &attr, fi);
+	err = open_file(file, req, attr, fi);
 	if (err) {
 		file_unref(file);
 		return err;
 	}
 	/* What the kernel believes of the file may have been outrun, or is about to be. */
-	if (attr_is_outrun(fs, inode, &attr) || inode_mode_has_unseen_writer(fs, inode))
+	if (attr_is_outrun(fs, inode, attr) || inode_mode_has_unseen_writer(fs, inode))
 		attr_forget(fs, inode);
 	*out = file;
 	return 0;

@@ -11,10 +11,10 @@
 /*
  * OPEN of a known inode.  -ESTALE makes the kernel look the name up again: when
  * the entry it was opened by has become another file behind the mount.  0 or
- * -errno; *out is published, fi filled.
+ * -errno; *out is published, fi filled, attr as it was opened.
  */
 int open_inode(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct fuse_file_info *fi,
-	       struct file **out);
+	       struct file **out, struct stat *attr);
 
 /* CREATE and, with name NULL, TMPFILE.  0 or -errno; a lookup of entry's inode is counted. */
 int open_create(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name,

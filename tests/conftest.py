@@ -10,7 +10,7 @@ sys.dont_write_bytecode = True
 import pytest
 
 import util_mount
-from util import patience, run, wait_for
+from util import patience, unmount
 from util_disk import Disk
 from util_mount import LANEFS, NATIVE, Mount, Scratch, need_uring
 from util_watch import Watchdog
@@ -203,5 +203,5 @@ def small_disk(scratch):
     path = scratch.directory("small")
     image = scratch.image("ext4", path, megabytes=24)
     yield path
-    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    unmount(path)
     os.unlink(image)

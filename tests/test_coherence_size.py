@@ -59,16 +59,28 @@ def send_all(sink, fd, offset):
     return offset
 
 
-def test_growth_before_the_open_is_seen_by_sendfile_in_a_second(m, sink):
+@pytest.mark.parametrize("before", ["looked up", "read", "written"])
+def test_growth_before_the_open_is_seen_by_sendfile(m, sink, before):
     """The kernel knows the size from before, and is not asked for attributes."""
-    write_file(m.backing("f"), b"a" * 50000)
-    assert os.stat(m.join("f")).st_size == 50000
-    write_file(m.backing("f"), b"b" * 70000)
     # open() would ask for attributes.
-    fd = os.open(m.join("f"), os.O_RDONLY)
-    wait_for(lambda: send_all(sink, fd, 0) == 70000, 1.5, "the size at the open")
-    assert os.pread(sink, 100000, 0) == b"b" * 70000
-    os.close(fd)
+    if before == "written":
+        fd = os.open(m.join("f"), os.O_RDWR | os.O_CREAT)
+        os.write(fd, b"a" * 50000)
+    else:
+        write_file(m.backing("f"), b"a" * 50000)
+        assert os.stat(m.join("f")).st_size == 50000
+        fd = os.open(m.join("f"), os.O_RDONLY)
+    if before != "looked up":
+        assert send_all(sink, fd, 0) == 50000
+        os.close(fd)
+    for size in (60000, 60001, 70000):
+        write_file(m.backing("f"), b"b" * size)
+        more = os.open(m.join("f"), os.O_RDONLY)
+        assert send_all(sink, more, 0) == size
+        assert os.pread(sink, 100000, 0)[:size] == b"b" * size
+        os.close(more)
+    if before == "looked up":
+        os.close(fd)
 
 
 def test_growth_after_somebody_shrank_it_is_seen_by_sendfile_in_a_second(m, sink):

@@ -18,7 +18,7 @@ import time
 import pytest
 
 import util_sys
-from util import NOBODY, Child, as_user, clock, patience, read_file, run, wait_for, write_file
+from util import NOBODY, Child, as_user, clock, patience, read_file, run, unmount, wait_for, write_file
 from util_mount import LANECTL, lanectl_on_all, mount_table
 from util_stream import without_system_call
 from util_sys import become, drop_pages, own_mounts, set_dumpable
@@ -168,7 +168,7 @@ def test_all_mounts_are_without_bind_mounts(mount, scratch):
         done = lanectl_on_all(m.path, "report", timeout=20)
         assert m.path in done.stdout and point not in done.stdout + done.stderr
     finally:
-        run("umount", point)
+        unmount(point)
 
 
 def test_status_hung(mount):
@@ -204,14 +204,14 @@ def test_status_covered_and_bind(mount, scratch):
         assert entry["state"] == "bind" and entry["root"] == "/dir"
         assert other not in done.stderr
     finally:
-        run("umount", other)
+        unmount(other)
     run("mount", "-t", "tmpfs", "none", m.path)
     try:
         entry, done = status_of(m.path)
         assert entry["state"] == "covered"
         assert m.path not in done.stderr
     finally:
-        run("umount", m.path)
+        unmount(m.path)
 
 
 def test_status_without_mounts():
@@ -229,7 +229,7 @@ def bind_mount(path, point):
     try:
         yield point
     finally:
-        run("umount", point)
+        unmount(point)
 
 
 def test_mount_that_may_not_be_reached(mount, scratch):
@@ -369,7 +369,7 @@ def test_ls_recursive_stays_on_the_mount(tree):
         names = by_name(document("ls", "-R", tree.path))
         assert "sub" in names and "elsewhere" not in names
     finally:
-        run("umount", tree.join("dir", "sub"))
+        unmount(tree.join("dir", "sub"))
 
 
 ODD_NAMES = {

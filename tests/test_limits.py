@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import util_sys
-from util import Child, outcome, pattern, read_file, run, sha256, wait_for, write_file, write_large
+from util import Child, outcome, pattern, read_file, run, sha256, unmount, wait_for, write_file, write_large
 from util_cgroup import memory_cgroup
 from util_mount import sanitized
 from util_stream import without_system_call
@@ -491,7 +491,7 @@ def bad_block(scratch):
             at = view.find(data[100 * 4096:101 * 4096], at)
     write_file(path + "/good", data)
     yield path, data
-    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    unmount(path)
     os.unlink(image)
 
 
@@ -561,4 +561,4 @@ def test_backing_without_write_permission(mount, scratch):
             assert caught.value.errno == errno.EROFS
         assert m.close() == []
     finally:
-        wait_for(lambda: run("umount", source, check=False).returncode == 0, 5, "unmounted")
+        unmount(source)

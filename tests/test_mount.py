@@ -16,8 +16,8 @@ import pytest
 
 import util_mount
 import util_sys
-from util import (NOBODY, as_user, clock, need, outcome, read_file, run, sysctls_stay, wait_for,
-                  write_file)
+from util import (NOBODY, as_user, clock, need, outcome, read_file, run, sysctls_stay, unmount,
+                  wait_for, write_file)
 from util_mount import LANECTL, LANEFS, lanefs_mounts
 from util_stream import without_system_call
 
@@ -56,8 +56,8 @@ def daemon_of(path):
     return json.loads(os.getxattr(path, "user.lanefs.stats"))["pid"]
 
 
-def unmount(path, pid):
-    run("umount", path)
+def unmount_and_wait(path, pid):
+    unmount(path)
     wait_for(lambda: not alive(pid), 5, "the daemon ends")
 
 
@@ -152,7 +152,7 @@ def test_sloppy_skips_what_is_unknown_alone(ends, as_helper):
     try:
         assert os.statvfs(ends[1]).f_flag & os.ST_RDONLY
     finally:
-        run("umount", ends[1])
+        unmount(ends[1])
 
 
 def test_daemon_has_its_name_whatever_it_is_called(ends, as_helper):
@@ -164,7 +164,7 @@ def test_daemon_has_its_name_whatever_it_is_called(ends, as_helper):
             assert stream.read() == "lanefs\n"
         assert run(LANECTL, "reload", ends[1]).stderr == ""
     finally:
-        run("umount", ends[1])
+        unmount(ends[1])
 
 
 def test_user_namespace_is_no_privilege(ends):
@@ -291,7 +291,7 @@ def refused_and_done_without(ends):
         pid = daemon_of(ends[1])
         transport = json.loads(os.getxattr(ends[1], "user.lanefs.stats"))["transport"]
         assert transport["name"] == "dev" and "enable_uring" in transport["reason"]
-        unmount(ends[1], pid)
+        unmount_and_wait(ends[1], pid)
     finally:
         with open(util_mount.MODULE, "w") as stream:
             stream.write("Y")
@@ -304,7 +304,7 @@ def test_returns_when_the_mount_answers(ends):
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         write_file(f"{ends[1]}/f{turn}", b"x")
         assert os.path.exists(f"{ends[0]}/f{turn}")
-        unmount(ends[1], daemon_of(ends[1]))
+        unmount_and_wait(ends[1], daemon_of(ends[1]))
 
 
 def test_background_daemon_is_detached(ends):
@@ -315,13 +315,13 @@ def test_background_daemon_is_detached(ends):
     for number in (0, 1, 2):
         assert os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/null"
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    unmount(ends[1], pid)
+    unmount_and_wait(ends[1], pid)
 
 
 def test_foreground(mount):
     m = mount()
     assert m.stats()["pid"] == m.pid
-    run("umount", m.path)
+    unmount(m.path)
     assert m.wait_end(5) == 0
 
 
@@ -380,7 +380,7 @@ def test_relative_and_symlinked_paths(ends):
     point = ends[1] + "/point"
     write_file(point + "/f", b"x")
     assert os.listdir(ends[0]) == ["f"]
-    unmount(point, daemon_of(point))
+    unmount_and_wait(point, daemon_of(point))
 
 
 def test_over_itself(mount):
@@ -407,7 +407,7 @@ def requests(scratch):
     try:
         os.mkdir(instance)
     except OSError:
-        run("umount", trace)
+        unmount(trace)
         pytest.skip("no trace instances")
     event = instance + "/events/fuse/fuse_request_send"
 
@@ -431,7 +431,7 @@ def requests(scratch):
         yield during
     finally:
         os.rmdir(instance)
-        run("umount", trace)
+        unmount(trace)
 
 
 # The first kernel that does not keep a root's ACL by itself, and needs another id for that.
@@ -576,7 +576,7 @@ def test_mountpoint_with_a_very_long_name(ends):
         for name in (".", ".."):
             assert os.path.isdir(f"{deep}/{name}")
     finally:
-        unmount(deep, pid)
+        unmount_and_wait(deep, pid)
 
 
 def test_that_it_cannot_be_mounted_is_said(ends):
@@ -620,7 +620,7 @@ def test_another_is_mounted_meanwhile(mount, ends):
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 1 and said.endswith(f"lanefs: {ends[1]}: Device or resource busy\n")
     assert lanefs_mounts(ends[1]) == [ends[0]]
-    unmount(ends[1], daemon_of(ends[1]))
+    unmount_and_wait(ends[1], daemon_of(ends[1]))
 
 
 def test_mount_all(helper, ends, scratch):
@@ -641,7 +641,7 @@ def test_mount_all(helper, ends, scratch):
             done = run("mount", "-t", "fuse.lanefs", "-o", options, source, ends[1], check=False)
             assert done.returncode != 0 and "already mounted" in done.stderr, done
         assert "already" in refused(1, *ends)
-        unmount(ends[1], daemon_of(ends[1]))
+        unmount_and_wait(ends[1], daemon_of(ends[1]))
 
 
 def test_mounted_in_other_namespaces_too(scratch, ends):
@@ -766,7 +766,7 @@ def test_mount_command(helper, ends):
     run("mount", "-t", "fuse.lanefs", "-o", "threshold=3M,noatime,nodev", *ends)
     config = json.loads(os.getxattr(ends[1], "user.lanefs.config"))
     assert config["threshold"]["value"] == "3M"
-    unmount(ends[1], daemon_of(ends[1]))
+    unmount_and_wait(ends[1], daemon_of(ends[1]))
     done = run("mount", "-t", "fuse.lanefs", "-o", "threshold=3X", *ends, check=False)
     assert done.returncode != 0 and "3X" in done.stderr
     done = run("mount", "-t", "fuse.lanefs", ends[0] + "/none", ends[1], check=False)
@@ -780,7 +780,7 @@ def test_mount_command_keeps_ro(helper, ends, scratch):
     run("mount", "-t", "fuse.lanefs", "-o", f"config={table}", *ends)
     with pytest.raises(OSError, match="Read-only"):
         write_file(ends[1] + "/f", b"")
-    unmount(ends[1], daemon_of(ends[1]))
+    unmount_and_wait(ends[1], daemon_of(ends[1]))
     run("mount", "--bind", ends[0], ends[0])
     try:
         run("mount", "-o", "remount,bind,ro", ends[0])
@@ -788,7 +788,7 @@ def test_mount_command_keeps_ro(helper, ends, scratch):
         with pytest.raises(OSError, match="Read-only"):
             write_file(ends[1] + "/f", b"")
         assert os.statvfs(ends[1]).f_flag & os.ST_RDONLY
-        unmount(ends[1], daemon_of(ends[1]))
+        unmount_and_wait(ends[1], daemon_of(ends[1]))
     finally:
         run("umount", "-l", ends[0])
 
@@ -803,7 +803,7 @@ def test_fstab(helper, ends, scratch, words):
     if "ro" in words.split(","):
         with pytest.raises(OSError, match="Read-only"):
             write_file(ends[1] + "/f", b"")
-    unmount(ends[1], daemon_of(ends[1]))
+    unmount_and_wait(ends[1], daemon_of(ends[1]))
 
 
 def as_ordinary_user(prepare, script, *argv, scratch):
@@ -902,7 +902,7 @@ def test_handle_of_an_earlier_mount(mount):
     for name in ("first", "second"):
         write_file(m.backing(name), name.encode())
     handle = util_sys.name_to_handle_at(m.join("first"))
-    run("umount", m.path)
+    unmount(m.path)
     m.wait_end()
     m.start()
     assert read_file(m.join("second")) == b"second"

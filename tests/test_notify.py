@@ -11,7 +11,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, clock, need, pattern, read_file, run, sysctl, wait_for, write_file
+from util import Child, clock, need, pattern, read_file, run, sysctl, unmount, wait_for, write_file
 from util_mount import lanectl_on_all
 
 pytestmark = pytest.mark.daemon
@@ -407,7 +407,7 @@ def test_unmount_while_events_pour_in(mount, transport):
                     except OSError:
                         pass
             start = clock()
-            run("umount", m.path)
+            unmount(m.path)
             assert m.wait_end() == 0
             assert clock() - start < 5
             one.close()

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import util_sys
-from util import Child, need, pattern, run, wait_for
+from util import Child, need, pattern, run, unmount, wait_for
 from util_stream import passthrough, read_ahead
 
 pytestmark = pytest.mark.daemon
@@ -324,7 +324,7 @@ def test_files_that_execve_closes(m):
 
 
 def restart(m):
-    run("umount", m.path)
+    unmount(m.path)
     assert m.wait_end() == 0
     m.start()
 
@@ -389,12 +389,12 @@ def test_state_below_the_mount(mount):
     m = mount("threshold=1M", over=True)
     path = os.path.join(m.path, "f.state")
     m.options = []
-    run("umount", m.path)
+    unmount(m.path)
     assert m.wait_end() == 0
     m.argv[2:2] = ["-o", f"state={path}"]
     m.start()
     dd_small(make(m, "a.iso"))
-    run("umount", m.path, timeout=20)
+    unmount(m.path)
     assert m.wait_end() == 0
     assert open(path).read().startswith("lanefs state 2\n")
     m.start()

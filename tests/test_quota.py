@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from util import need, outcome, pattern, run, wait_for
+from util import need, outcome, pattern, run, unmount
 
 pytestmark = pytest.mark.daemon
 
@@ -25,7 +25,7 @@ def quota_disk(scratch):
         run("btrfs", "qgroup", "limit", str(LIMIT), path + "/limited")
         yield path + "/limited"
     finally:
-        wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+        unmount(path)
         os.unlink(image)
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, idle, pattern, run, sha256, wait_for, write_file, write_large
+from util import Child, idle, pattern, run, sha256, unmount, wait_for, write_file, write_large
 from util_battery import concurrent_model
 
 pytestmark = pytest.mark.daemon
@@ -290,7 +290,7 @@ def test_rotten_block(mount, scratch, transport):
         os.close(fd)
     assert m.stats()["reads"]["errors"] == 2
     assert m.close() == []
-    wait_for(lambda: run("umount", path, check=False).returncode == 0, 10, "unmounted")
+    unmount(path)
     os.unlink(image)
 
 

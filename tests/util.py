@@ -63,6 +63,18 @@ def wait_for(condition, seconds, what, longest=0.01):
         pause = min(pause * 1.5, longest)
 
 
+def unmount(path):
+    """Somebody may look at it just now, as lanectl does at all mounts."""
+    done = []
+
+    def over():
+        done.append(run("umount", path, check=False))
+        return not done[-1].returncode or "busy" not in done[-1].stderr
+
+    wait_for(over, 10, "unmounted")
+    assert not done[-1].returncode, done[-1].stderr
+
+
 def wait_for_waiters(path, count):
     """Until so many wait for locks of the file: in the kernel, for themselves or in lanefs."""
     mark = f":{os.stat(path).st_ino} "

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from util import need, run, wait_for
+from util import need, run, unmount, wait_for
 
 LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64 = 0x4C0A, 0x4C82, 0x4C05
 LO_FLAGS_AUTOCLEAR = 4
@@ -108,7 +108,7 @@ class Disk:
 
     def again(self):
         """Unmounted and mounted again: what was not on the device is gone."""
-        wait_for(lambda: run("umount", self.path, check=False).returncode == 0, 10, "unmounted")
+        unmount(self.path)
         wait_for(self._detached, 10, "unmounted where mounts were copied meanwhile")
         device, name = self._attach()
         self.device = name
@@ -118,5 +118,5 @@ class Disk:
             os.close(device)
 
     def close(self):
-        wait_for(lambda: run("umount", self.path, check=False).returncode == 0, 10, "unmounted")
+        unmount(self.path)
         os.close(self.image)
