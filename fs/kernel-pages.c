@@ -64,6 +64,16 @@ static void watch(struct kernel_pages *pages, struct file *file, const struct st
 		pages->wake(pages->data);
 }
 
+void kernel_pages_opened(struct kernel_pages *pages, struct file *file, const struct fuse_file_info *fi,
+			 const struct stat *attr)
+{
+	bool reads = (file->flags & O_ACCMODE) != O_WRONLY && (fi->direct_io || !fi->backing_id);
+
+	/* What is opened with O_DIRECT is sent by requests (filemap_splice_read() is not for it). */
+	if (reads && !(file->flags & O_DIRECT) && !atomic_read(file->mode->watched))
+		watch(pages, file, attr);
+}
+
 void kernel_pages_keep(struct kernel_pages *pages, struct file *file, const struct stat *attr)
 {
 	atomic_write(file->mode->has_pages, true);
@@ -161,6 +171,15 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 		mode->size_due = !kernel_pages_tell_size(fs, inode, attr.st_size);
 }
 
+/* Whoever writes in passthrough has the kernel know sizes of his own, but not what grows outside meanwhile. */
+static bool look_at_size(struct lanefs *fs, struct inode *inode)
+{
+	struct stat attr;
+
+	return !attr_get(fs, inode, &attr) && attr_size_is_outrun(inode, &attr) &&
+	       kernel_pages_tell_size(fs, inode, attr.st_size);
+}
+
 /* Those with an unseen writer, which are not to stay until it is time for the others. */
 static void look_at_paged(struct kernel_pages *pages)
 {
@@ -203,10 +222,15 @@ static bool look_at(struct kernel_pages *pages, struct inode *inode)
 
 	if (!is_watched_on(pages, inode, mode))
 		return false;
-	if (!inode_mode_has_unseen_writer(fs, inode))
+	if (!inode_mode_has_unseen_writer(fs, inode)) {
 		look_at_version(fs, inode, mode);
-	else if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED))
-		drop(fs, inode);
+	} else {
+		/* First: it may leave a page. */
+		bool told = look_at_size(fs, inode);
+
+		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED) || told)
+			drop(fs, inode);
+	}
 	return true;
 }
 

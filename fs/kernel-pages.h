@@ -27,6 +27,7 @@
 #include <sys/types.h>
 
 struct file;
+struct fuse_file_info;
 struct inode;
 struct kernel_pages;
 struct lanefs;
@@ -35,6 +36,13 @@ struct stat;
 /* wake(data), on any thread: kernel_pages_look() is wanted at once. */
 struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data);
 void kernel_pages_free(struct kernel_pages *pages); /* NULL is fine */
+
+/*
+ * file is being opened, as of attr: where sendfile(2) of it goes by the kernel's pages, it is watched, since the
+ * kernel ends at the size it knows and asks nobody.
+ */
+void kernel_pages_opened(struct kernel_pages *pages, struct file *file, const struct fuse_file_info *fi,
+			 const struct stat *attr);
 
 /*
  * The open of file is told to keep pages that are of attr, and may be served from them without a READ.

@@ -107,10 +107,17 @@ static void look_at_group(const struct group_version *version, const char *group
 		*out = (struct memory_group){ .limit = limit, .available = available };
 }
 
+/*
+ * So many groups are looked at, from a process's own on: users may nest them without end, each costs some
+ * hundred us, and who opens something else waits meanwhile.
+ */
+#define GROUPS_MOST 10
+
 /* The group and its ancestors. */
 static void look_at_groups(const struct group_version *version, char *group, bool usage,
 			   struct memory_group *out)
 {
+	unsigned int count = 0;
 	char *slash;
 
 	do {
@@ -118,7 +125,7 @@ static void look_at_groups(const struct group_version *version, char *group, boo
 		slash = strrchr(group, '/');
 		if (slash)
 			*slash = '\0';
-	} while (slash);
+	} while (slash && ++count < GROUPS_MOST);
 }
 
 /*

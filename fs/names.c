@@ -319,6 +319,15 @@ static int rename_as(struct lanefs *fs, fuse_req_t req, int old_fd, const char *
 	return err;
 }
 
+/* Another policy may hold for it where it is now, and so for what is open. */
+static void has_moved(struct lanefs *fs, struct inode *inode, struct inode *old_parent, const char *old_name,
+		      struct inode *new_parent, const char *new_name)
+{
+	inode_moved_name(&fs->inodes, inode, old_parent->id, old_name, new_parent->id, new_name);
+	if (S_ISREG(inode->type) || S_ISDIR(inode->type))
+		residency_reconsider(fs, S_ISREG(inode->type) ? inode : NULL);
+}
+
 static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, int old_fd,
 			  const char *old_name, struct inode *new_parent, int new_fd,
 			  const char *new_name, unsigned int flags)
@@ -335,10 +344,9 @@ static int rename_between(struct lanefs *fs, fuse_req_t req, struct inode *old_p
 	err = rename_as(fs, req, old_fd, old_name, new_fd, new_name, flags);
 	/* Renaming one hard link onto another of the same file does nothing at all. */
 	if (!err && moved && moved != victim) {
-		inode_moved_name(&fs->inodes, moved, old_parent->id, old_name, new_parent->id, new_name);
+		has_moved(fs, moved, old_parent, old_name, new_parent, new_name);
 		if (exchanged)
-			inode_moved_name(&fs->inodes, exchanged, new_parent->id, new_name,
-					 old_parent->id, old_name);
+			has_moved(fs, exchanged, new_parent, new_name, old_parent, old_name);
 	}
 	release_victim(fs, victim, new_parent, new_name, !err && victim != moved, last);
 	release_moved(fs, moved, held);

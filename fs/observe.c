@@ -34,6 +34,11 @@
  * microseconds, or until the end of an execve(2) that itself waits for this FLUSH.
  */
 #define LOOK_US 1000
+/*
+ * So many at once: whoever can have such an execve(2) wait for something of his own, for ever, could have
+ * us start any number of threads.
+ */
+#define LOOKS_MOST 16
 
 /* One open that is followed. */
 struct observed {
@@ -48,7 +53,8 @@ struct observed {
 	bool seen;                 /* fixed, READs come to the daemon */
 	bool has_io;               /* fixed, io is known */
 	bool cached;               /* fixed, the policy has it cached, if it is asked */
-	bool heats;                /* fixed, the policy got to what was learned, else it is only replayed */
+	bool replays;              /* fixed, the threshold decides, or what comes after it */
+	bool heats;                /* fixed, the policy got to what was learned */
 	bool learns;               /* fixed, and wants to know what it does */
 	struct caller_io io;       /* fixed, of pid at the open */
 	bool writable;             /* fixed */
@@ -101,6 +107,7 @@ static void follow(struct file *file, const struct facts *facts,
 	observed->size = size;
 	observed->started = g_get_monotonic_time();
 	observed->pid = pid;
+	observed->replays = decision->rule >= RULE_SMALL;
 	observed->heats = decision->rule >= RULE_RESIDENT;
 	observed->learns = is_large(decision->rule);
 	observed->writable = file->writable;
@@ -131,7 +138,8 @@ void observe_open(struct file *file, const struct facts *facts,
 		return;
 	}
 	id = facts_id(file->inode);
-	if (adapt_samples(fs->adapt, id, size))
+	/* Where somebody has decided no threshold would have saved anything. */
+	if (decision->rule >= RULE_SMALL && adapt_samples(fs->adapt, id, size))
 		observer_replay(fs->observer, id, size, size, true);
 }
 
@@ -190,11 +198,26 @@ static bool reads_since(const struct caller_reads *before, struct caller_reads *
 	return true;
 }
 
+static bool look_begin(struct lanefs *fs)
+{
+	if (atomic_add(fs->observer->looks, 1) <= LOOKS_MOST && later_begin(fs))
+		return true;
+	atomic_sub(fs->observer->looks, 1);
+	return false;
+}
+
+static void look_end(struct lanefs *fs)
+{
+	atomic_sub(fs->observer->looks, 1);
+	later_end(fs);
+}
+
 /* On a worker: the thread that opened may be in execve(2), see caller.h. */
 static void io_look(struct work *work)
 {
 	struct observed *observed = (struct observed *)work;
 	struct file *file = observed->file;
+	struct lanefs *fs = file->fs;
 	struct caller_io io;
 	bool known = caller_io(observed->pid, &io) &&
 		     reads_since(&observed->io.thread, &io.thread) &&
@@ -209,6 +232,7 @@ static void io_look(struct work *work)
 	g_cond_broadcast(&observed->look_done);
 	g_mutex_unlock(&observed->lock);
 	file_unref(file);
+	look_end(fs);
 }
 
 void observe_flush(struct file *file)
@@ -219,15 +243,17 @@ void observe_flush(struct file *file)
 	if (!observed)
 		return;
 	atomic_write(observed->ended, now);
-	if (!observed->has_io || atomic_read(file->fs->stopping))
+	if (!observed->has_io)
 		return;
 	g_mutex_lock(&observed->lock);
-	if (!observed->looking) {
+	if (!observed->looking && look_begin(file->fs)) {
 		file_ref(file);
 		observed->work.run = io_look;
 		observed->looking = worker_push(file->fs->worker, &observed->work);
-		if (!observed->looking)
+		if (!observed->looking) {
 			file_unref(file);
+			look_end(file->fs);
+		}
 	}
 	while (observed->looking &&
 	       g_cond_wait_until(&observed->look_done, &observed->lock, now + LOOK_US))
@@ -359,7 +385,8 @@ void observe_end(struct file *file)
 	sample_of(observed, &sample);
 	bytes = bytes_of(observed);
 	if (!atomic_read(file->fs->stopping)) {
-		if (bytes && adapt_samples(file->fs->adapt, observed->id, bytes))
+		if (bytes && observed->replays &&
+		    adapt_samples(file->fs->adapt, observed->id, bytes))
 			observer_replay(file->fs->observer, observed->id, observed->size, bytes,
 					observed->cached);
 		if (observed->heats)

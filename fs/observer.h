@@ -28,6 +28,7 @@ struct observer {
 	unsigned int count;     /* by lock, of queue */
 	struct observer_replay queue[OBSERVER_QUEUE]; /* by lock; what does not fit is forgotten */
 	struct observer_replay taken[OBSERVER_QUEUE]; /* the thread's */
+	unsigned int looks;     /* atomic, at /proc, under way */
 	struct observer_counts would[LANE_COUNT]; /* by the lane that is given, but for shadow=on */
 };
 

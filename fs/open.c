@@ -4,6 +4,7 @@
 #include "open.h"
 #include "attr.h"
 #include "facts.h"
+#include "kernel-pages.h"
 #include "names.h"
 #include "observe.h"
 #include "residency.h"
@@ -285,7 +286,10 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	if (why)
 		log_open(file, why);
 	err = file->ops->open(file, fi, id, decision.window);
-	return err ? err : open_for_daemon(file, fi);
+	if (err)
+		return err;
+	kernel_pages_opened(fs->kernel_pages, file, fi, attr);
+	return open_for_daemon(file, fi);
 }
 
 static int open_file(struct file *file, fuse_req_t req, const struct stat *attr,

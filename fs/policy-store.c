@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sys/xattr.h>
 
-#define VALUE_MAX 64
 #define DEPTH_MAX 4096
 
 /* So often what is read is read again because something was changed meanwhile. */
@@ -27,21 +26,21 @@ static uint32_t now_seconds(void)
 	return (uint32_t)(g_get_monotonic_time() / G_USEC_PER_SEC) + 1;
 }
 
-static ssize_t read_value(int fd, const char *name, char value[static VALUE_MAX])
+static ssize_t read_value(int fd, const char *name, char value[static POLICY_VALUE_MAX])
 {
 	char path[BACKING_PROC_PATH_MAX];
-	ssize_t length = fgetxattr(fd, name, value, VALUE_MAX);
+	ssize_t length = fgetxattr(fd, name, value, POLICY_VALUE_MAX);
 
 	/* Of O_PATH. */
 	if (length < 0 && errno == EBADF)
-		length = getxattr(backing_proc_path(fd, path), name, value, VALUE_MAX);
+		length = getxattr(backing_proc_path(fd, path), name, value, POLICY_VALUE_MAX);
 	return length;
 }
 
 /* A value written behind the mount may be nonsense: it is as if there were none. */
 static uint8_t read_policy(int fd)
 {
-	char value[VALUE_MAX];
+	char value[POLICY_VALUE_MAX];
 	enum policy_mode mode;
 	ssize_t length = read_value(fd, XATTR_POLICY, value);
 
@@ -52,7 +51,7 @@ static uint8_t read_policy(int fd)
 
 static void read_threshold(int fd, struct stored *stored)
 {
-	char value[VALUE_MAX];
+	char value[POLICY_VALUE_MAX];
 	ssize_t length = read_value(fd, XATTR_THRESHOLD, value);
 
 	stored->has_threshold = length >= 0 && !threshold_parse(value, length, &stored->threshold);

@@ -13,6 +13,9 @@
 #define XATTR_POLICY "user.lanefs.policy"
 #define XATTR_THRESHOLD "user.lanefs.threshold"
 
+/* Bytes, of either; a longer one is as none. */
+#define POLICY_VALUE_MAX 64
+
 /* enum policy_mode + 1, or 0 where nothing is stored. */
 #define STORED_NONE 0
 #define STORED(mode) ((uint8_t)((mode) + 1))

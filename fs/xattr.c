@@ -76,7 +76,11 @@ static int check_stored(struct inode *inode, const char *name, const char *value
 {
 	enum policy_mode mode;
 	uint64_t threshold;
+	bool ours = !strcmp(name, XATTR_POLICY) || !strcmp(name, XATTR_THRESHOLD);
 
+	/* Zeros in front of a size, say: it would be stored, and never read. */
+	if (ours && size > POLICY_VALUE_MAX)
+		return -EINVAL;
 	if (!strcmp(name, XATTR_POLICY))
 		return policy_mode_parse(value, (gssize)size, &mode) ? -EINVAL : 0;
 	if (!strcmp(name, XATTR_THRESHOLD)) {

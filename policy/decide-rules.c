@@ -43,8 +43,12 @@ static const char *source_of(const struct config *config, const char *key)
 	return source ? source : "default";
 }
 
+/* Bytes of a directory's path: a whole line has to fit into an extended attribute. */
+#define SAID_MOST 1000
+
 static void say_directory(GString *text, const char *directory)
 {
+	g_autofree char *clipped = NULL;
 	g_autofree char *quoted = NULL;
 
 	if (!text)
@@ -54,7 +58,9 @@ static void say_directory(GString *text, const char *directory)
 	} else if (!*directory) {
 		say(text, "the top directory");
 	} else {
-		quoted = text_quote(directory);
+		if (strlen(directory) > SAID_MOST)
+			clipped = g_strdup_printf("%.*s...", SAID_MOST, directory);
+		quoted = text_quote(clipped ? clipped : directory);
 		say(text, "directory %s", quoted);
 	}
 }

@@ -81,6 +81,22 @@ void heat_set_room(struct heat *heat, uint64_t room)
 		cool_last(heat);
 }
 
+/*
+ * What makes room for another file.  Those that have a place go on to the front instead, as long as there
+ * are others: else who opens very many files once has all others' forgotten.
+ */
+static struct heat_file *find_oldest(struct heat *heat)
+{
+	struct heat_file *file = g_queue_peek_tail(&heat->files);
+
+	while (file->held && heat->held.length < heat->files.length) {
+		g_queue_unlink(&heat->files, &file->link);
+		g_queue_push_head_link(&heat->files, &file->link);
+		file = g_queue_peek_tail(&heat->files);
+	}
+	return file;
+}
+
 static struct heat_file *file_of(struct heat *heat, uint64_t id)
 {
 	struct heat_file *file = g_hash_table_lookup(heat->by_id, &id);
@@ -91,7 +107,7 @@ static struct heat_file *file_of(struct heat *heat, uint64_t id)
 		return file;
 	}
 	if (heat->files.length >= HEAT_FILES_MAX) {
-		file = g_queue_peek_tail(&heat->files);
+		file = find_oldest(heat);
 		cool(heat, file);
 		g_queue_unlink(&heat->files, &file->link);
 		g_hash_table_remove(heat->by_id, &file->id);

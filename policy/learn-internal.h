@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What learn.c and learn-text.c share. */
+/* What learn.c, learn-table.c and learn-text.c share. */
 #pragma once
 
 #include "policy/learn.h"
@@ -25,6 +25,7 @@ struct learn_entry {
 struct learn {
 	GHashTable *entries;  /* of struct learn_entry by its key, owned */
 	GQueue used;          /* most recently used first */
+	GHashTable *counts;   /* of entries, by uid */
 };
 
 /* The entry of key, made if need be, now the most recently used. */

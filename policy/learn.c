@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shapes, plausible lanes, trials: the table of entries is at the end. */
+/* Shapes, plausible lanes, trials. */
 #include "policy/learn-internal.h"
 
 #include <math.h>
@@ -382,91 +382,6 @@ enum learn_shape learn_note_early(struct learn *learn, const struct learn_key *k
 		return SHAPE_UNKNOWN;
 	learn_note(learn, key, sample);
 	return shape;
-}
-
-static unsigned int key_hash(gconstpointer data)
-{
-	const uint8_t *bytes = data;
-	unsigned int hash = 2166136261U;
-
-	for (size_t i = 0; i < sizeof(struct learn_key); i++)
-		hash = (hash ^ bytes[i]) * 16777619U;
-	return hash;
-}
-
-static int key_equal(gconstpointer a, gconstpointer b)
-{
-	return memcmp(a, b, sizeof(struct learn_key)) == 0;
-}
-
-/*
- * The one used least recently; but whoever has more than half of them makes room with his own, so that
- * nobody makes it all forgotten what others' programs do.
- */
-static void make_room(struct learn *learn, uint32_t uid)
-{
-	struct learn_entry *last = g_queue_peek_tail(&learn->used), *entry, *own = NULL;
-	unsigned int count = 0;
-
-	/* Where it is his, too, there is nothing to count. */
-	for (GList *link = &last->link; link && last->key.uid != uid; link = link->prev) {
-		entry = link->data;
-		if (entry->key.uid != uid)
-			continue;
-		count++;
-		if (!own)
-			own = entry;
-	}
-	entry = count > LEARN_ENTRIES_MAX / 2 ? own : last;
-	g_queue_unlink(&learn->used, &entry->link);
-	g_hash_table_remove(learn->entries, &entry->key);
-}
-
-struct learn_entry *learn_use(struct learn *learn, const struct learn_key *key)
-{
-	struct learn_entry *entry = g_hash_table_lookup(learn->entries, key);
-
-	if (entry) {
-		g_queue_unlink(&learn->used, &entry->link);
-		g_queue_push_head_link(&learn->used, &entry->link);
-		return entry;
-	}
-	if (learn->used.length >= LEARN_ENTRIES_MAX)
-		make_room(learn, key->uid);
-	entry = g_new0(struct learn_entry, 1);
-	entry->key = *key;
-	entry->link.data = entry;
-	g_queue_push_head_link(&learn->used, &entry->link);
-	g_hash_table_insert(learn->entries, &entry->key, entry);
-	return entry;
-}
-
-struct learn *learn_new(void)
-{
-	struct learn *learn = g_new0(struct learn, 1);
-
-	learn->entries = g_hash_table_new_full(key_hash, key_equal, NULL, g_free);
-	g_queue_init(&learn->used);
-	return learn;
-}
-
-void learn_free(struct learn *learn)
-{
-	if (!learn)
-		return;
-	g_hash_table_unref(learn->entries);
-	g_free(learn);
-}
-
-unsigned int learn_count(const struct learn *learn)
-{
-	return learn->used.length;
-}
-
-uint64_t learn_footprint(const struct learn *learn)
-{
-	/* glib's table keeps a key, a value and a hash each, at most half full. */
-	return sizeof(*learn) + learn->used.length * (sizeof(struct learn_entry) + 40);
 }
 
 void learn_foreach(struct learn *learn, uint64_t room, bool far,

@@ -334,6 +334,32 @@ static void test_grows(void)
 	heat_free(NULL);
 }
 
+/* Very many files that are opened once each do not make forgotten what is hot, whatever their size. */
+static void test_flood(void)
+{
+	struct heat *heat = heat_new(GIB);
+
+	for (unsigned int n = 0; n < 3; n++)
+		for (uint64_t id = 1; id <= 5; id++)
+			open_once(heat, id, 10 * MIB);
+	for (uint64_t id = 100; id < 100 + 3 * HEAT_FILES_MAX; id++)
+		heat_note(heat, &(struct heat_open){ .id = id, .size = 16 * MIB, .gone = -1 });
+	for (uint64_t id = 1; id <= 5; id++)
+		g_assert_true(is_hot(heat, id, 10 * MIB));
+	g_assert_cmpuint(heat_bytes(heat), ==, 50 * MIB);
+	heat_free(heat);
+	/* Nothing else is there: the oldest has to go. */
+	heat = heat_new((uint64_t)HEAT_FILES_MAX * 2 * MIB);
+	for (unsigned int n = 0; n < 3; n++)
+		for (uint64_t id = 1; id <= HEAT_FILES_MAX; id++)
+			open_once(heat, id, MIB);
+	g_assert_cmpuint(heat_bytes(heat), ==, (uint64_t)HEAT_FILES_MAX * MIB);
+	open_once(heat, HEAT_FILES_MAX + 1, MIB);
+	g_assert_false(is_hot(heat, 1, MIB));
+	g_assert_true(is_hot(heat, 2, MIB));
+	heat_free(heat);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -351,5 +377,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/heat/found", test_found);
 	g_test_add_func("/heat/part", test_part);
 	g_test_add_func("/heat/grows", test_grows);
+	g_test_add_func("/heat/flood", test_flood);
 	return g_test_run();
 }

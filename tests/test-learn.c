@@ -528,8 +528,8 @@ static void test_bounded(void)
 	learn_free(learn);
 }
 
-/* One user's many programs do not make it forgotten what others' do. */
-static void test_flood(void)
+/* A few users' many programs do not make it forgotten what others' do. */
+static void flood(unsigned int users)
 {
 	struct learn *learn = learn_new();
 	struct learn_sample small = sample_of(&pieces_of_32k, LANE_STREAM, GIB);
@@ -543,7 +543,7 @@ static void test_flood(void)
 	for (unsigned int n = 0; n < 3 * LEARN_ENTRIES_MAX; n++) {
 		g_snprintf(name, sizeof(name), "f%u", n);
 		learn_key_init(&key, name, NULL, GIB);
-		key.uid = 1000;
+		key.uid = 1000 + n % users;
 		learn_note(learn, &key, &small);
 	}
 	g_assert_cmpuint(learn_count(learn), ==, LEARN_ENTRIES_MAX);
@@ -553,6 +553,13 @@ static void test_flood(void)
 	learn_look(learn, &key, true, false, false, &view);
 	g_assert_cmpint(view.shape, ==, SHAPE_SMALL);
 	learn_free(learn);
+}
+
+static void test_flood(void)
+{
+	flood(1);
+	flood(2);
+	flood(7);
 }
 
 /* An open that has read eight times and goes on; the lane of the next. */

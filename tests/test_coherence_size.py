@@ -2,6 +2,7 @@
 """What grows in SOURCE, and who sends it without ever asking for its size."""
 import mmap
 import os
+import time
 
 import pytest
 
@@ -81,6 +82,24 @@ def test_growth_before_the_open_is_seen_by_sendfile(m, sink, before):
         os.close(more)
     if before == "looked up":
         os.close(fd)
+
+
+@pytest.mark.parametrize("how", [os.O_RDONLY, os.O_RDWR])
+def test_growth_long_after_the_open_is_seen_by_the_first_sendfile(m, sink, how):
+    """Nothing was read by the kernel's pages before, and whoever writes has it know sizes of his own."""
+    if how == os.O_RDWR and "passthrough=off" in m.mount.options:
+        pytest.skip("the kernel's pages may hold stores, see README, Limits")
+    write_file(m.backing("f"), b"a" * 50000)
+    fd = os.open(m.join("f"), os.O_RDONLY)
+    other = os.open(m.join("f"), how)
+    with open(m.backing("f"), "ab", buffering=0) as outside:
+        outside.write(b"b" * 20000)
+    # As long as it may take.
+    time.sleep(1.1)
+    assert send_all(sink, fd, 50000) == 70000
+    assert os.pread(sink, 100000, 0)[:20000] == b"b" * 20000
+    os.close(other)
+    os.close(fd)
 
 
 def test_growth_after_somebody_shrank_it_is_seen_by_sendfile_in_a_second(m, sink):

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What programs do decides the lane of their next opens: real programs on real mounts."""
+import errno
 import json
 import mmap
 import os
 import re
 import socket
+import struct
+import subprocess
 import threading
+import time
 
 import pytest
 
@@ -321,6 +325,65 @@ def test_files_that_execve_closes(m):
         run("/usr/bin/python3", "-c", closed, timeout=20)
     assert opens(m)["stream"] > before
     wait_for(lambda: m.stats()["files"]["open"] == 0, 5, "all is closed")
+
+
+def answer_all_but_flush(path, mounted):
+    """A filesystem with one file, y, whose close(2) hangs."""
+    fuse = os.open("/dev/fuse", os.O_RDWR)
+    util_sys.mount("hangs", path, "fuse", 0, f"fd={fuse},rootmode=40000,user_id=0,group_id=0")
+    os.write(mounted, b"m")
+    attributes = {node: struct.pack("<6Q10I", node, 0, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+                  for node, mode in ((1, 0o40755), (2, 0o100644))}
+    init, lookup, getattr_, open_, flush, release, forget = 26, 1, 3, 14, 25, 18, 2
+    while True:
+        try:
+            request = os.read(fuse, 1 << 17)
+        except OSError:
+            return
+        _, opcode, unique, node = struct.unpack_from("<IIQQ", request)
+        answer = {
+            init: struct.pack("<4I2H3I", 7, 31, 65536, 0, 12, 10, 65536, 1, 0) + bytes(32),
+            lookup: struct.pack("<4Q2I", 2, 0, 1, 1, 0, 0) + attributes[2],
+            getattr_: struct.pack("<Q2I", 1, 0, 0) + attributes.get(node, b""),
+            open_: struct.pack("<Q2I", 1, 0, 0),
+            release: b"",
+        }.get(opcode)
+        if opcode in (flush, forget):
+            continue
+        error = -errno.ENOSYS if answer is None else 0
+        os.write(fuse, struct.pack("<IiQ", 16 + len(answer or b""), error, unique) + (answer or b""))
+
+
+def test_execve_that_hangs_in_somebody_else(m, scratch):
+    """It holds what the daemon asks /proc for: who does that often has it wait with a few threads only, and
+    nobody waits for those."""
+    path, hangs = make(m, "f.iso"), scratch.directory("hangs")
+    os.setxattr(path, "user.lanefs.policy", b"stream")
+    ready, mounted = os.pipe()
+    started = ("import os\n"
+               f"fds = [os.open({path!r}, os.O_RDWR | os.O_CLOEXEC) for _ in range(60)]\n"
+               f"os.open({hangs!r} + '/y', os.O_RDONLY | os.O_CLOEXEC)\n"
+               "os.execv('/bin/true', ['true'])\n")
+
+    def stuck():
+        return sum("do_io_accounting" in thread for thread in m.threads())
+
+    with Child(answer_all_but_flush, hangs, mounted) as child:
+        os.read(ready, 1)
+        runs = [subprocess.Popen(["/usr/bin/python3", "-c", started]) for _ in range(2)]
+        try:
+            wait_for(lambda: opens(m)["stream"] >= 120, 20, "all is opened")
+            wait_for(lambda: stuck() >= 16, 20, "it waits")
+            time.sleep(0.5)
+            assert stuck() == 16
+            m.allowed.append("requests are stuck")
+            m.process.terminate()
+            assert m.wait_end(30) == 0
+        finally:
+            util_sys.umount2(hangs, util_sys.MNT_FORCE | util_sys.MNT_DETACH)
+            for process in runs:
+                process.wait(20)
+            child.result(20)
 
 
 def restart(m):

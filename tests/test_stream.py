@@ -440,6 +440,31 @@ def test_policy_moves_open_files(mount):
     assert m.stats()["residency"]["moves"] >= 3
 
 
+@pytest.mark.parametrize("exchange", [False, True])
+def test_open_file_moves_with_its_name(mount, exchange):
+    """Into the policy of another directory, itself or with the directory it is in."""
+    m = passthrough(mount("threshold=1M", "stream-window=8M", backing="ext4"))
+    for name in ("a", "b", "b/sub"):
+        os.mkdir(m.join(name))
+    cold(m, "a/f")
+    cold(m, "b/f")
+    os.setxattr(m.join("a"), "user.lanefs.policy", b"cached")
+    os.setxattr(m.join("b"), "user.lanefs.policy", b"stream")
+    with open(m.join("a", "f"), "rb"), open(m.join("b", "f"), "rb"):
+        assert open_lanes(m, m.join("a", "f")) == ["cached"]
+        assert open_lanes(m, m.join("b", "f")) == ["stream"]
+        if exchange:
+            util_sys.renameat2(m.join("a", "f"), m.join("b", "f"), util_sys.RENAME_EXCHANGE)
+            wait_for(lambda: open_lanes(m, m.join("a", "f")) == ["cached"], 2, "the other's lane")
+        else:
+            os.rename(m.join("a", "f"), m.join("b", "g"))
+            os.rename(m.join("b", "g"), m.join("b", "f"))
+        wait_for(lambda: open_lanes(m, m.join("b", "f")) == ["stream"], 2, "the new lane")
+        os.rename(m.join("b", "f"), m.join("b", "sub", "f"))
+        os.rename(m.join("b", "sub"), m.join("a", "sub"))
+        wait_for(lambda: open_lanes(m, m.join("a", "sub", "f")) == ["cached"], 2, "the directory's lane")
+
+
 def configured(mount, scratch, text, *options):
     path = os.path.join(scratch.directory("config"), "lanefs.conf")
     write_file(path, text.encode())

@@ -211,7 +211,8 @@ def test_bad_values_change_nothing(m, f):
     for value in (b"", b"fast", b"Direct", b"direct\n", b"direct\0", b" direct", b"directx"):
         refused(errno.EINVAL, os.setxattr, f, "user.lanefs.policy", value)
         refused(errno.EINVAL, os.setxattr, m.join("d"), "user.lanefs.policy", value)
-    for value in (b"", b"M", b"-1", b"1.5M", b"1X", b"12MB", b"99999999999999999999", b"1 M"):
+    for value in (b"", b"M", b"-1", b"1.5M", b"1X", b"12MB", b"99999999999999999999", b"1 M",
+                  b"0" * 70 + b"1M"):
         refused(errno.EINVAL, os.setxattr, m.join("d"), "user.lanefs.threshold", value)
     assert os.getxattr(m.backing("f"), "user.lanefs.policy") == b"stream"
     assert os.getxattr(m.backing("d"), "user.lanefs.threshold") == b"3M"
