@@ -3,6 +3,7 @@
 
 #include "log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -36,7 +37,25 @@ void background_report_error(int report, const char *message)
 	background_write(report, message, strlen(message));
 }
 
-/* A caller that waits on our end of a pipe must not wait for the daemon. */
+/* What the caller has left open: ours are all closed by execve(2). */
+static void background_close_others(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir))) {
+		int fd = (int)g_ascii_strtoll(entry->d_name, NULL, 10);
+		int flags = fd > STDERR_FILENO ? fcntl(fd, F_GETFD) : -1;
+
+		if (flags >= 0 && !(flags & FD_CLOEXEC))
+			close(fd);
+	}
+	closedir(dir);
+}
+
+/* A caller that waits on our end of a pipe, or for a lock, must not wait for the daemon. */
 static void background_leave_caller(void)
 {
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -50,6 +69,7 @@ static void background_leave_caller(void)
 		dup2(fd, standard);
 	if (fd > STDERR_FILENO)
 		close(fd);
+	background_close_others();
 }
 
 /* What the parent follows. */

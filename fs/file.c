@@ -105,8 +105,8 @@ static int open_flags(const struct file *file)
 /* Who has been let open the file is let read it, too: there is a reserve. */
 static int open_now(struct file *file, int flags)
 {
-	return file->holds_inode_fd ? inode_open(&file->fs->inodes, file->inode, flags) :
-				      inode_open_to_keep(&file->fs->inodes, file->inode, flags);
+	return file->own_pages && file->holds_inode_fd ? inode_open(&file->fs->inodes, file->inode, flags) :
+							 inode_open_to_keep(&file->fs->inodes, file->inode, flags);
 }
 
 /* O_NOATIME is for the owner and CAP_FOWNER; where it is refused the atime moves. */

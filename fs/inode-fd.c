@@ -75,9 +75,33 @@ void inodes_shed(struct inodes *inodes)
 	close_all(fds);
 }
 
+/* So seldom it is looked at, as there may be very many. */
+#define DELETED_ROUNDS 8
+
+/* What was deleted in SOURCE takes its space there for as long as a descriptor of it is kept. */
+static void close_deleted(struct inodes *inodes, struct inode *inode)
+{
+	int fd = inode_fd_get(inodes, inode), taken = -1;
+	struct statx stx;
+	bool deleted;
+
+	if (fd < 0)
+		return;
+	deleted = !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &stx) && !stx.stx_nlink;
+	inode_fd_put(inodes, inode);
+	if (!deleted)
+		return;
+	g_mutex_lock(&inodes->lock);
+	taken = inode_take_fd_locked(inodes, inode);
+	g_mutex_unlock(&inodes->lock);
+	if (taken >= 0)
+		close(taken);
+}
+
 void inodes_close_idle(struct inodes *inodes)
 {
 	GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
+	g_autoptr(GPtrArray) kept = g_ptr_array_new();
 	GList *link, *next;
 
 	g_mutex_lock(&inodes->lock);
@@ -90,13 +114,22 @@ void inodes_close_idle(struct inodes *inodes)
 		/* The queue is in the order in which they became idle. */
 		if (inodes->round - inode->idle_round < 2)
 			break;
-		if (!inode->handle_bytes)
+		if (!inode->handle_bytes) {
+			if (inodes->round % DELETED_ROUNDS)
+				continue;
+			inode->refs++;
+			g_ptr_array_add(kept, inode);
 			continue;
+		}
 		fd = inode_take_fd_locked(inodes, inode);
 		g_array_append_val(fds, fd);
 	}
 	g_mutex_unlock(&inodes->lock);
 	close_all(fds);
+	for (guint i = 0; i < kept->len; i++) {
+		close_deleted(inodes, kept->pdata[i]);
+		inode_unref(inodes, kept->pdata[i]);
+	}
 }
 
 int inode_open_path(int dir_fd, const char *name)

@@ -18,6 +18,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <gnu/lib-names.h>
 #include <locale.h>
@@ -28,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define EXIT_USAGE 2
 
@@ -131,12 +133,25 @@ static int main_mount(struct options *options)
 	return status;
 }
 
+/* Else what is opened first would be taken for them. */
+static void main_open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	g_autoptr(GError) error = NULL;
 	struct options options;
 	int status;
 
+	main_open_standard();
 	/* libfuse ends its threads by cancelling them, which loads it: by then there may be no descriptor. */
 	dlopen(LIBGCC_S_SO, RTLD_NOW);
 	/* For what --help prints; numbers stay as they are. */

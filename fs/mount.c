@@ -372,17 +372,49 @@ void mount_abort(const struct mount *mount, int fuse_fd)
 }
 
 /*
+ * Where our mount is when it is not seen at MOUNTPOINT: a directory above may have got another name.  New string;
+ * NULL: it is gone, or, which is said, covered by another.
+ */
+static char *mount_find(const struct mount *mount)
+{
+	g_autofree char *device = g_strdup_printf("%u:%u", major(mount->own.dev), minor(mount->own.dev));
+	g_autofree char *table = NULL;
+	g_auto(GStrv) lines = NULL;
+	struct mount_id seen;
+
+	if (!mount->own.dev || !g_file_get_contents("/proc/self/mountinfo", &table, NULL, NULL))
+		return NULL;
+	lines = g_strsplit(table, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		g_auto(GStrv) fields = g_strsplit(*line, " ", 6);
+		g_autofree char *at = NULL;
+
+		if (g_strv_length(fields) < 6 || strcmp(fields[2], device) != 0)
+			continue;
+		at = mountinfo_unescape(fields[4]);
+		if (!mount_identify(at, STATX_MNT_ID_UNIQUE, &seen) && mount_id_equal(&seen, &mount->own))
+			return g_steal_pointer(&at);
+		if (!strcmp(at, mount->mountpoint))
+			g_warning("%s: covered by another mount; umount both", at);
+	}
+	return NULL;
+}
+
+/*
  * Whoever else is at it may be waiting for the filesystem, and two that both
  * see the mount would take off what is below it, too.
  */
 int mount_detach(struct mount *mount)
 {
+	g_autofree char *elsewhere = NULL;
 	int result = 0;
 
 	if (!g_mutex_trylock(&mount->lock))
 		return 0;
-	if (!mount->off && mount_present(mount))
-		result = mount_umount(mount->mountpoint);
+	if (!mount->off && !mount_present(mount))
+		elsewhere = mount_find(mount);
+	if (!mount->off && (elsewhere || mount_present(mount)))
+		result = mount_umount(elsewhere ? elsewhere : mount->mountpoint);
 	mount->off = !result;
 	g_mutex_unlock(&mount->lock);
 	return result;

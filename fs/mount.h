@@ -63,7 +63,7 @@ int mount_open_control(const struct mount *mount, const char *name, int flags);
 void mount_abort(const struct mount *mount, int fuse_fd);
 
 /*
- * Takes our mount off MOUNTPOINT, lazily, if it is the one seen there and no
+ * Takes our mount off MOUNTPOINT, lazily, or from where that is now, if it is the one seen there and no
  * other thread is at it.  Nobody finds it by name afterwards; files open in it
  * go on.  Once it is off, or another is seen, nothing more is done: without unique
  * ids the next mount there may look like ours.  0 or -errno.

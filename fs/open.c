@@ -222,10 +222,14 @@ static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
 		fd = file_fd(file);
 	if (fd < 0)
 		return fd;
-	/* Of a file with pages of its own it mostly reads nothing: it is enough that it stays there. */
-	if (file->own_pages)
+	/*
+	 * Of a file with pages of its own it mostly reads nothing: it is enough that it stays there.  And what
+	 * has no handle is not found again when it is deleted, or gets another name, in SOURCE.
+	 */
+	if (file->own_pages || !file->inode->handle_bytes)
 		file->holds_inode_fd = inode_fd_hold(&file->fs->inodes, file->inode) >= 0;
-	if (readable && !file->holds_inode_fd && (fi->direct_io || !fi->backing_id))
+	if (readable && !(file->own_pages && file->holds_inode_fd) &&
+	    (fi->direct_io || !fi->backing_id))
 		fd = file_read_fd(file, &how);
 	return fd < 0 ? fd : 0;
 }

@@ -83,10 +83,13 @@ struct watch {
 	uint64_t resident;          /* atomic, the same: bytes that are not kept, at the last look */
 	uint64_t came, dropped;     /* atomic, the same: bytes since it is watched */
 	bool recorded;              /* atomic, set with trim_lock: what was resident is taken down */
+	bool slow;                  /* atomic, set with trim_lock: that, and looking, takes long */
 
 	GMutex trim_lock;           /* protects the rest */
 	struct residency_plan plan;
 	unsigned int record;        /* counts what record_take() has done */
+	unsigned int expire_next;   /* of plan.keep, modulo their number */
+	int64_t expired;            /* us, when those were looked at */
 	int fd;                     /* for reading, -1: none now */
 	uint64_t size;              /* bytes, when last looked */
 	uint64_t pages;             /* in the page cache then that are not kept */
@@ -178,8 +181,14 @@ uint64_t record_read_ahead(struct residency *residency, dev_t dev);
 /* So that it is known of SOURCE's own device before anything is open.  At the start. */
 void record_ask_source(struct residency *residency);
 
-/* Takes down what is in the page cache now.  With trim_lock held. */
-void record_take(struct watch *watch);
+/*
+ * Takes down what is in the page cache now; soon: unless that takes long, which makes it slow.  With trim_lock
+ * held.
+ */
+void record_take(struct watch *watch, bool soon);
+
+/* What of it has left memory since is not kept any more when it comes back; looks at some now and then.  The same. */
+void record_expire(struct watch *watch, int64_t now);
 
 /* Its descriptor and plan go.  With no other user. */
 void record_finish(struct watch *watch);

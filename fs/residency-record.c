@@ -19,6 +19,13 @@
 /* An administrator may change it. */
 #define ASK_AGAIN_US ((int64_t)G_USEC_PER_SEC)
 
+/* So many ranges are looked at at once, and so often. */
+#define EXPIRE_MOST 64
+#define EXPIRE_US ((int64_t)G_USEC_PER_SEC)
+
+/* From here on mincore(2) keeps others waiting for some ms, see residency_find_mapped(). */
+#define SLOW_SIZE ((off_t)128 << 20)
+
 void record_finish(struct watch *watch)
 {
 	residency_plan_finish(&watch->plan);
@@ -206,7 +213,29 @@ static void record_init(struct watch *watch, int fd, const struct stat *attr)
 	watch->ahead = MAX(2 * ahead, 1);
 }
 
-void record_take(struct watch *watch)
+void record_expire(struct watch *watch, int64_t now)
+{
+	GArray *keep = watch->plan.keep;
+	guint most = keep && watch->cheap ? MIN(keep->len, EXPIRE_MOST) : 0;
+
+	if (!most || now - watch->expired < EXPIRE_US)
+		return;
+	watch->expired = now;
+	for (guint i = 0; i < most; i++) {
+		guint at = watch->expire_next % keep->len;
+		const struct residency_range *range = &g_array_index(keep, struct residency_range, at);
+		struct residency_counts counts;
+
+		if (residency_count(watch->fd, range->begin, range->end, &counts))
+			return;
+		if (counts.pages)
+			watch->expire_next++;
+		else
+			g_array_remove_index(keep, at);
+	}
+}
+
+void record_take(struct watch *watch, bool soon)
 {
 	struct stat attr;
 	int fd;
@@ -216,10 +245,15 @@ void record_take(struct watch *watch)
 	fd = record_open(watch);
 	if (fd < 0 || fstat(fd, &attr))
 		return;
+	watch->cheap = residency_is_cheap_for(fd);
+	atomic_write(watch->slow, !watch->cheap && attr.st_size > SLOW_SIZE);
+	if (soon && watch->slow) {
+		record_close(watch, false);
+		return;
+	}
 	watch_take_cut(watch);
 	residency_plan_finish(&watch->plan);
 	watch->memory = is_memory(fd);
-	watch->cheap = residency_is_cheap_for(fd);
 	record_init(watch, fd, &attr);
 	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));
 	watch->size = (uint64_t)attr.st_size;

@@ -17,6 +17,12 @@
 #define QUIET_LONG_US ((int64_t)100000)
 #define QUIET_LONG_AFTER_US ((int64_t)10 * G_USEC_PER_SEC)
 #define QUIET_EACH_US ((int64_t)100)
+/* So long after the last change it is looked at as seldom, and where there are many as much more seldom still. */
+#define REST_AFTER_US ((int64_t)60 * G_USEC_PER_SEC)
+#define REST_US ((int64_t)400000)
+#define REST_MANY 3
+/* A file that fits, of which nothing is written, may have been made larger from outside. */
+#define SMALL_US ((int64_t)5 * G_USEC_PER_SEC)
 /* Where the few pages of a slow stream are is asked less often than how many. */
 #define SLOW_US ((int64_t)50000)
 /* How long what is known of parts that have as many pages as before is relied upon. */
@@ -48,6 +54,7 @@ struct look {
 	bool trimmed, closed, hot, forced;
 	bool asked;        /* whether somebody maps it on after the last close */
 	bool grows;        /* it may become a stream by its size */
+	bool writers;      /* there are some */
 	uint64_t until;    /* bytes, a file that grows to them is decided anew */
 	unsigned int sampled; /* files that are looked at */
 };
@@ -75,6 +82,7 @@ static void look_init(struct watch *watch, struct look *look)
 		.hot = watch->hot,
 		.forced = live_forces_lane(fs),
 		.grows = watch->shared && watch->writers,
+		.writers = watch->writers,
 		.until = watch->until,
 	};
 	g_mutex_unlock(&watch->lock);
@@ -188,7 +196,7 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 	int64_t took = watch->took, least = busy_least(watch);
 	int64_t passed = MAX(now - watch->looked, 1), before = MAX(watch->interval, least);
 	uint64_t step = MAX(look->limits.window / 4, 1);
-	int64_t many = QUIET_EACH_US * look->sampled;
+	int64_t many = QUIET_EACH_US * look->sampled, quiet;
 
 	/* Or until it is decided anew. */
 	if (look->grows && watch->size < look->until)
@@ -202,9 +210,12 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 		watch->interval = CLAMP(watch->interval, least, MAX(MAX(QUIET_US, many), least));
 		return MAX(watch->interval, took * BUSY_REST);
 	}
-	watch->interval = MIN(before * 3 / 2, now - watch->changed > QUIET_LONG_AFTER_US ?
-						      QUIET_LONG_US : QUIET_US);
+	quiet = now - watch->changed;
+	watch->interval = MIN(before * 3 / 2, quiet > REST_AFTER_US	  ? REST_US :
+					      quiet > QUIET_LONG_AFTER_US ? QUIET_LONG_US :
+									    QUIET_US);
 	watch->interval = MAX(watch->interval, least);
+	many *= quiet > REST_AFTER_US ? REST_MANY : 1;
 	if (look->hot)
 		return HOT_US;
 	/* It may have come to rest, or have been asked between two reads. */
@@ -217,11 +228,13 @@ static int64_t next_look(struct watch *watch, const struct look *look, uint64_t 
 static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 {
 	uint64_t before = watch->size, cut;
+	struct statx stx;
 	struct stat attr;
 
-	if (fstat(watch->fd, &attr))
+	/* As it is known here: this thread looks at files of other filesystems as well. */
+	if (backing_statx(watch->fd, "", STATX_SIZE | STATX_NLINK, AT_STATX_DONT_SYNC, &stx))
 		return false;
-	watch->size = (uint64_t)attr.st_size;
+	watch->size = stx.stx_size;
 	if (watch->size != before)
 		watch->changed = now;
 	cut = watch_take_cut(watch);
@@ -229,9 +242,10 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 	if (cut < before)
 		residency_plan_truncate(&watch->plan, cut);
 	/* Its blocks go with its last descriptor, and that is not to be ours. */
-	if (look->closed && !attr.st_nlink)
+	if (look->closed && !stx.stx_nlink)
 		return false;
-	if (!look->closed && look->grows && watch_is_outside(watch, watch->size, false)) {
+	if (!look->closed && look->grows && watch_is_outside(watch, watch->size, false) &&
+	    !backing_stat(watch->fd, "", &attr)) {
 		g_mutex_unlock(&watch->trim_lock);
 		watch_decide(watch, &attr, true);
 		g_mutex_lock(&watch->trim_lock);
@@ -310,7 +324,9 @@ static bool look_for_maps(struct watch *watch, const struct look *look, int64_t 
 		return false;
 	if (out_is_running(watch, now))
 		return !look->asked || !watch->maps;
-	if (look->asked || watch->size <= look->limits.window)
+	/* It costs the more the more processes and mappings there are: what comes meanwhile is not followed. */
+	if (look->asked || watch->size <= look->limits.window ||
+	    now < atomic_read(watch->residency->out_rest))
 		return false;
 	watch->maps = false;
 	g_mutex_lock(&watch->lock);
@@ -359,6 +375,12 @@ static bool is_worth(const struct watch *watch, const struct look *look,
 				      now - watch->plan.sampled >= SLOW_US);
 }
 
+/* All of it may stay, as long as nobody makes it larger. */
+static bool is_small(const struct watch *watch, const struct look *look)
+{
+	return !look->closed && !look->hot && !look->writers && watch->size <= look->limits.window / 2;
+}
+
 /* For who asks what the file does; growth: bytes that came since the last look. */
 static void look_note(struct watch *watch, uint64_t growth)
 {
@@ -377,7 +399,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	bool counted, trims;
 
 	if (record_open(watch) >= 0)
-		record_take(watch);
+		record_take(watch, false);
 	if (!look->closed)
 		watch->mapped = false;
 	if (watch->fd < 0 || !atomic_read(watch->recorded))
@@ -393,8 +415,11 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		watch->took = worked() - started;
 		return next_look(watch, look, watch->size - MIN(size, watch->size), now);
 	}
+	if (is_small(watch, look))
+		return SMALL_US;
 	if (look_for_maps(watch, look, now))
 		return CLOSED_US;
+	record_expire(watch, now);
 	counted = trim_count(watch, &counts);
 	watch->took = worked() - started;
 	if (counted && counts.pages > before)

@@ -139,13 +139,19 @@ static void watch_settle_lane(struct watch *watch, struct file *file)
 		count_move(file, watch->lane);
 }
 
-/* What is there now is kept. */
+/*
+ * What is there now is kept.  Where it takes long to find out the thread does it, and what comes until then is
+ * kept, too.
+ */
 static void watch_record(struct watch *watch)
 {
 	if (__atomic_load_n(&watch->recorded, __ATOMIC_ACQUIRE))
 		return;
-	g_mutex_lock(&watch->trim_lock);
-	record_take(watch);
+	if (!atomic_read(watch->slow))
+		g_mutex_lock(&watch->trim_lock);
+	else if (!g_mutex_trylock(&watch->trim_lock))
+		return;
+	record_take(watch, true);
 	g_mutex_unlock(&watch->trim_lock);
 }
 

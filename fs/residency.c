@@ -26,6 +26,9 @@ struct cache_counts {
 #define FAN_OUT 8
 /* How many questions residency_find() asks below the size of a block. */
 #define FIND_CALLS 4096
+/* And how many parts of what size at most it asks mincore(2) about before that, some ten us each. */
+#define FIND_MAPS 4096
+#define FIND_MAPPED ((uint64_t)2 << 20)
 /* What is mapped at once for mincore(2). */
 #define MAP_BYTES ((uint64_t)256 << 20)
 
@@ -76,7 +79,7 @@ struct search {
 	GArray *ranges;    /* of struct residency_range */
 	const GArray *before; /* of struct residency_block, NULL: not known */
 	uint64_t coarse;   /* where calls are used up, this is the smallest */
-	unsigned int calls; /* left */
+	unsigned int calls, maps; /* left, of FIND_CALLS and FIND_MAPS */
 };
 
 static void add_range(GArray *ranges, uint64_t begin, uint64_t end)
@@ -192,6 +195,7 @@ static bool add_full(struct search *search, uint64_t begin, uint64_t end,
 
 static int search_range(struct search *search, uint64_t begin, uint64_t end,
 			const struct residency_counts *counts);
+static int search_mapped(struct search *search, uint64_t begin, uint64_t end);
 
 /*
  * First the parts that had pages, then those behind them, where a reader goes on, and then the
@@ -241,8 +245,18 @@ static int search_range(struct search *search, uint64_t begin, uint64_t end,
 
 	if (search->calls)
 		search->calls--;
-	if (end - begin <= search->block || !fine ||
+	if (end - begin <= search->block ||
 	    (search->ranges && counts->pages * page_size() >= end - begin)) {
+		add_found(search, begin, end, counts);
+		return 0;
+	}
+	/* A few pages somewhere in it take some twenty calls else. */
+	if (search->maps && end - begin <= FIND_MAPPED) {
+		search->maps--;
+		if (!search_mapped(search, begin, end))
+			return 0;
+	}
+	if (!fine) {
 		add_found(search, begin, end, counts);
 		return 0;
 	}
@@ -345,6 +359,7 @@ int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
 		.coarse = block,
 		.ranges = ranges,
 		.calls = FIND_CALLS,
+		.maps = FIND_MAPS,
 	};
 	uint64_t page = page_size();
 

@@ -564,6 +564,31 @@ static void drop_at(int fd, uint64_t at)
 	g_assert_cmpint(posix_fadvise(fd, (off_t)at, (off_t)M, POSIX_FADV_DONTNEED), ==, 0);
 }
 
+/* A page here and there, as of who looks into a file, in very many places. */
+static void test_strewn(void)
+{
+	enum { COUNT = 2500 };
+	GArray *ranges = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
+	int fd = new_file(COUNT * 2 * M);
+
+	if (fd < 0 || !residency_is_cheap()) {
+		g_test_skip("no cachestat(2), or no O_TMPFILE in /var/tmp");
+		return;
+	}
+	for (uint64_t i = 0; i < COUNT; i++)
+		write_at(fd, i * 2 * M + i % 500 * PAGE);
+	g_assert_cmpint(residency_find(fd, COUNT * 2 * M, 2 * M, ranges), ==, 0);
+	g_assert_cmpuint(ranges->len, ==, COUNT);
+	for (guint i = 0; i < ranges->len; i++) {
+		const struct residency_range *range = &g_array_index(ranges, struct residency_range, i);
+
+		g_assert_cmpuint(range->begin, ==, i * 2 * M + i % 500 * PAGE);
+		g_assert_cmpuint(range->end, ==, range->begin + PAGE);
+	}
+	g_array_unref(ranges);
+	close(fd);
+}
+
 static GArray *scan(int fd, GArray *before)
 {
 	GArray *blocks = g_array_new(FALSE, FALSE, sizeof(struct residency_block));
@@ -722,6 +747,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/block-size", test_block_size);
 	g_test_add_func("/residency/scan", test_scan);
 	g_test_add_func("/residency/scan-full", test_scan_full);
+	g_test_add_func("/residency/strewn", test_strewn);
 	g_test_add_func("/residency/scan-again", test_scan_again);
 	g_test_add_func("/residency/excess", test_excess);
 	return g_test_run();

@@ -196,6 +196,43 @@ def test_open_file_without_a_name_and_without_handles(mount, named):
     assert read_file(m.join("c")) == b"da"
 
 
+@pytest.mark.parametrize("how", ["renamed", "deleted"])
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_open_file_that_leaves_in_source_without_handles(mount, how, passthrough):
+    m = mount(f"passthrough={passthrough}", nofile=256,
+              enter=lambda: without_system_call(SYS_OPEN_BY_HANDLE_AT, errno.EPERM))
+    make_tree(m.backing(), 5)
+    write_file(m.backing("a"), b"data")
+    write_file(m.backing("b"), b"data")
+    fds = [os.open(m.join("a"), os.O_RDONLY), os.open(m.join("b"), os.O_RDWR)]
+    for name in ("a", "b"):
+        if how == "deleted":
+            os.unlink(m.backing(name))
+        else:
+            os.rename(m.backing(name), m.backing(f"{name}.1"))
+    assert walk(m.join("d00")) + walk(m.join("d01")) + walk(m.join("d02")) == 600
+    # What the kernel knows of them has run out.
+    time.sleep(1.1)
+    for fd in fds:
+        assert os.fstat(fd).st_size == 4 and os.pread(fd, 10, 0) == b"data"
+    os.ftruncate(fds[1], 2)
+    assert os.fstat(fds[1]).st_size == 2
+    for fd in fds:
+        os.close(fd)
+
+
+def test_deleted_in_source_without_handles(mount):
+    """Its space is given back, though the kernel knows it still."""
+    m = mount(enter=lambda: without_system_call(SYS_OPEN_BY_HANDLE_AT, errno.EPERM))
+    for name in ("a", "b"):
+        write_file(m.backing(name), b"x")
+        os.stat(m.join(name))
+    os.unlink(m.backing("a"))
+    assert any("(deleted)" in name for name in m.descriptors()[0])
+    wait_for(lambda: not any("(deleted)" in name for name in m.descriptors()[0]), 30, "it is let go of")
+    assert os.stat(m.join("b")).st_size == 1
+
+
 def create_all(directory, mask, count):
     os.umask(mask)
     for number in range(count):

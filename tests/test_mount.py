@@ -318,6 +318,25 @@ def test_background_daemon_is_detached(ends):
     unmount_and_wait(ends[1], pid)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_start_without_standard_descriptors(ends, closed):
+    done = run("sh", "-c", f'exec "$0" "$@" {closed}', LANEFS, *ends, check=False, timeout=20)
+    assert done.returncode == 0, done
+    write_file(f"{ends[1]}/f", b"x")
+    assert read_file(f"{ends[0]}/f") == b"x"
+    unmount_and_wait(ends[1], daemon_of(ends[1]))
+
+
+def test_background_daemon_keeps_nothing_of_the_caller(ends, scratch):
+    """Neither a lock nor the end of a pipe."""
+    lock = os.path.join(scratch.directory("lock"), "lock")
+    run("sh", "-c", 'exec 9>"$0" && flock -n 9 && "$@" && exec 9>&- && flock -n "$0" true', lock, LANEFS, *ends,
+        timeout=20)
+    pid = daemon_of(ends[1])
+    assert lock not in [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    unmount_and_wait(ends[1], pid)
+
+
 def test_foreground(mount):
     m = mount()
     assert m.stats()["pid"] == m.pid
@@ -333,6 +352,20 @@ def test_signals_that_end(mount, number):
     assert m.wait_end(5) == 0
     assert clock() - start < 2
     assert lanefs_mounts(m.path) == []
+
+
+def test_signal_where_the_mount_has_another_name(scratch):
+    """It was moved with a directory above it."""
+    source, above = scratch.directory("source"), scratch.directory("above")
+    os.mkdir(f"{above}/before")
+    os.mkdir(f"{above}/before/m p")
+    done = lanefs(source, f"{above}/before/m p")
+    assert done.returncode == 0, done
+    pid = daemon_of(f"{above}/before/m p")
+    os.rename(f"{above}/before", f"{above}/after")
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not alive(pid), 5, "the daemon ends")
+    assert lanefs_mounts(f"{above}/after/m p") == [] and os.listdir(f"{above}/after/m p") == []
 
 
 def test_signals_that_do_not(mount):

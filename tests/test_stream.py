@@ -175,6 +175,24 @@ def test_pages_of_others_stay_where_they_are(mount, backing):
 
 
 @unless_reclaimed
+def test_pages_of_others_that_were_reclaimed_are_not_theirs_any_more(mount):
+    m = passthrough(mount("lane=stream", "stream-window=8M", backing="ext4"))
+    cold(m, "f")
+    with open(m.backing("f"), "rb") as file:
+        file.read(40 * MIB)
+    with open(m.join("f"), "rb", buffering=0) as file:
+        file.read(4096)
+        # As when memory is short.
+        util_sys.drop_pages(m.backing("f"))
+        time.sleep(1.5)
+        with Peak(m.backing("f")) as peak:
+            for _ in slowly(file, pause=0.001):
+                pass
+        peak.at_most(WINDOW + SLACK)
+    gone(m.backing("f"))
+
+
+@unless_reclaimed
 def test_hot_file_is_served_from_memory(stream):
     before = stream.stats()["residency"]["dropped"]
     digest = cold(stream, "f")
