@@ -23,8 +23,9 @@
 #define SYS_process_madvise 440
 #endif
 
-/* More processes, or mappings in one of them, are not looked after. */
+/* More processes, or threads or mappings of one of them, are not looked after. */
 #define PROCESSES_MOST 128
+#define THREADS_MOST 64
 #define AREAS_MOST 256
 /* Reading maps is to take that much less than the time until it is read again. */
 #define REST 20
@@ -168,10 +169,9 @@ static bool read_maps(struct process *process, const struct mapped_file *file)
 	return true;
 }
 
-/* Who opens a file and forks leaves the mapping, or the use of it, to children. */
-static void add_children(struct mapped *mapped, pid_t pid)
+static void add_children_of(struct mapped *mapped, pid_t pid, const char *thread)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)pid, (int)pid);
+	g_autofree char *path = g_strdup_printf("/proc/%d/task/%s/children", (int)pid, thread);
 	FILE *stream = fopen(path, "re");
 	int child;
 
@@ -180,6 +180,21 @@ static void add_children(struct mapped *mapped, pid_t pid)
 	while (fscanf(stream, "%d", &child) == 1)
 		add_process(mapped, child);
 	fclose(stream);
+}
+
+/* Who opens a file and forks leaves the mapping, or the use of it, to children; each thread has its own. */
+static void add_children(struct mapped *mapped, pid_t pid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)pid);
+	GDir *dir = g_dir_open(path, 0, NULL);
+	unsigned int count = 0;
+	const char *thread;
+
+	if (!dir)
+		return;
+	while (count++ < THREADS_MOST && (thread = g_dir_read_name(dir)))
+		add_children_of(mapped, pid, thread);
+	g_dir_close(dir);
 }
 
 bool mapped_look(struct mapped *mapped, const struct mapped_file *file)

@@ -217,9 +217,26 @@ static void test_of_two(void)
 	close(fd);
 }
 
-/* Who opened it has children that map it. */
-static void test_child(void)
+struct forking {
+	int fd;
+	GAsyncQueue *pids, *ends;
+};
+
+/* The child ends with its thread. */
+static void *fork_and_stay(void *data)
 {
+	struct forking *forking = data;
+
+	g_async_queue_push(forking->pids, GINT_TO_POINTER(child_that_maps(forking->fd, 0, SIZE)));
+	g_async_queue_pop(forking->ends);
+	return NULL;
+}
+
+/* Who opened it has children that map it, of any of his threads. */
+static void test_child(gconstpointer of_thread)
+{
+	struct forking forking = { 0 };
+	GThread *thread = NULL;
 	struct mapped mapped;
 	struct mapped_file file;
 	int fd = new_file(&file);
@@ -228,7 +245,13 @@ static void test_child(void)
 
 	if (fd < 0)
 		return;
-	child = child_that_maps(fd, 0, SIZE);
+	if (of_thread) {
+		forking = (struct forking){ fd, g_async_queue_new(), g_async_queue_new() };
+		thread = g_thread_new("forks", fork_and_stay, &forking);
+		child = GPOINTER_TO_INT(g_async_queue_pop(forking.pids));
+	} else {
+		child = child_that_maps(fd, 0, SIZE);
+	}
 	mapped_init(&mapped);
 	mapped_add(&mapped, getpid());
 	g_assert_true(mapped_look(&mapped, &file));
@@ -238,6 +261,12 @@ static void test_child(void)
 	else
 		g_assert_cmpuint(resident(fd, 0, SIZE), <=, FEW);
 	end(child);
+	if (thread) {
+		g_async_queue_push(forking.ends, &forking);
+		g_thread_join(thread);
+		g_async_queue_unref(forking.pids);
+		g_async_queue_unref(forking.ends);
+	}
 	mapped.looked = 0;
 	g_assert_false(mapped_look(&mapped, &file));
 	mapped_finish(&mapped);
@@ -279,7 +308,8 @@ int main(int argc, char **argv)
 		g_test_add_func("/residency-mapped/page-out", test_page_out);
 		g_test_add_func("/residency-mapped/part", test_part);
 		g_test_add_func("/residency-mapped/of-two", test_of_two);
-		g_test_add_func("/residency-mapped/child", test_child);
+		g_test_add_data_func("/residency-mapped/child", NULL, test_child);
+		g_test_add_data_func("/residency-mapped/child-of-thread", "", test_child);
 	}
 	return g_test_run();
 }
