@@ -139,7 +139,7 @@ static int begin(struct mount_root *root, struct mount *mount, struct fuse_sessi
 	int ends[2], fds[2], err;
 
 	/* Without O_DIRECTORY, for which what is to be mounted automatically would be waited for. */
-	root->point = open(mount->mountpoint, O_PATH | O_CLOEXEC);
+	root->point = mount_open_canonical(mount->mountpoint, O_PATH);
 	if (root->point < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
 		return -errno;
 	root->child = fork();

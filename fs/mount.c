@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <json-glib/json-glib.h>
 #include <linux/limits.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -153,9 +155,18 @@ static bool mount_check_directory(const char *path, GError **error)
 	return !err;
 }
 
+int mount_open_canonical(const char *path, int flags)
+{
+	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_NO_SYMLINKS };
+	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+	/* Before Linux 5.6, or where a filter of system calls does not know it. */
+	return fd < 0 && (errno == ENOSYS || errno == EPERM) ? open(path, flags | O_CLOEXEC) : fd;
+}
+
 static bool mount_open_source(struct mount *mount, GError **error)
 {
-	mount->source_fd = open(mount->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	mount->source_fd = mount_open_canonical(mount->source, O_RDONLY | O_DIRECTORY);
 	if (mount->source_fd >= 0)
 		return true;
 	mount_error(error, mount->source, errno, mount_remedy(errno));

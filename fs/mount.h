@@ -34,6 +34,12 @@ struct mount {
 bool mount_init(struct mount *mount, const char *source, const char *mountpoint, GError **error);
 void mount_finish(struct mount *mount);
 
+/*
+ * open(2) of a path that had no symbolic links, ELOOP if it has now: whoever may rename something above has put
+ * one there meanwhile.
+ */
+int mount_open_canonical(const char *path, int flags);
+
 /* Whether lanefs is mounted at MOUNTPOINT already, from SOURCE, and so that it can be written, or not. */
 bool mount_is_of_source(const struct mount *mount, bool read_only);
 

@@ -4,6 +4,7 @@
 #include "session.h"
 
 #include "background.h"
+#include "caps.h"
 #include "lanefs.h"
 #include "log.h"
 #include "mount-root.h"
@@ -13,6 +14,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -153,6 +156,29 @@ static void session_fail_to_mount(const struct session *session, const char *cau
 		session_fail_in_libfuse(session, "cannot be mounted");
 }
 
+/*
+ * By a descriptor, so that nobody who may rename something above MOUNTPOINT leads it elsewhere meanwhile;
+ * fusermount3 sees to that itself, and has to know the path, as auto_unmount does.
+ */
+static int session_mount_at_point(const struct session *session)
+{
+	const struct session_setup *setup = session->setup;
+	g_autofree char *path = NULL;
+	int point, result;
+
+	if (!caps_have(CAP_SYS_ADMIN) || session_has_option(setup->config, "auto_unmount"))
+		return fuse_session_mount(session->se, setup->mount->mountpoint);
+	point = mount_open_canonical(setup->mount->mountpoint, O_PATH);
+	if (point < 0) {
+		fprintf(stderr, "%s\n", g_strerror(errno));
+		return -1;
+	}
+	path = g_strdup_printf("/proc/self/fd/%d", point);
+	result = fuse_session_mount(session->se, path);
+	close(point);
+	return result;
+}
+
 /* An error printed by another program has to become part of ours. */
 static bool session_mount_as_usual(const struct session *session)
 {
@@ -163,7 +189,7 @@ static bool session_mount_as_usual(const struct session *session)
 
 	if (own >= 0 && catcher >= 0)
 		dup2(catcher, STDERR_FILENO);
-	result = fuse_session_mount(session->se, session->setup->mount->mountpoint);
+	result = session_mount_at_point(session);
 	if (own >= 0 && catcher >= 0) {
 		dup2(own, STDERR_FILENO);
 		caught = session_read_caught(catcher);

@@ -16,7 +16,7 @@ import pytest
 
 import util_mount
 import util_sys
-from util import (NOBODY, as_user, clock, need, outcome, read_file, run, sysctls_stay, unmount,
+from util import (NOBODY, Child, as_user, clock, need, outcome, read_file, run, sysctls_stay, unmount,
                   wait_for, write_file)
 from util_mount import LANECTL, LANEFS, lanefs_mounts
 from util_stream import without_system_call
@@ -295,6 +295,33 @@ def refused_and_done_without(ends):
     finally:
         with open(util_mount.MODULE, "w") as stream:
             stream.write("Y")
+
+
+@pytest.mark.parametrize("options", [[], ["-o", "acl=off"]], ids=["", "as-usual"])
+def test_mountpoint_that_is_led_elsewhere(scratch, options):
+    """By who may rename what is in the directory it is in: what is mounted over another is not his."""
+    above, victim = scratch.directory("above"), scratch.directory("victim")
+    point, link = f"{above}/media", f"{above}/link"
+    os.mkdir(point)
+    os.symlink(victim, link)
+
+    def swap():
+        while True:
+            util_mount.util_sys.renameat2(point, link, util_mount.util_sys.RENAME_EXCHANGE)
+            time.sleep(0.002)
+
+    swapping = Child(swap)
+    try:
+        for _ in range(25):
+            lanefs(*options, point)
+            assert set(lanefs_mounts(victim)) <= {victim}
+            for path in (point, link, victim):
+                while lanefs_mounts(path):
+                    util_mount.util_sys.umount2(path, util_mount.util_sys.MNT_DETACH)
+    finally:
+        swapping.close()
+        while lanefs_mounts(victim):
+            util_mount.util_sys.umount2(victim, util_mount.util_sys.MNT_DETACH)
 
 
 def test_returns_when_the_mount_answers(ends):
