@@ -64,13 +64,16 @@ static void watch(struct kernel_pages *pages, struct file *file, const struct st
 		pages->wake(pages->data);
 }
 
+bool kernel_pages_send(int flags, const struct fuse_file_info *fi)
+{
+	/* What is opened with O_DIRECT is sent by requests (filemap_splice_read() is not for it). */
+	return (flags & O_ACCMODE) != O_WRONLY && !(flags & O_DIRECT) && (fi->direct_io || !fi->backing_id);
+}
+
 void kernel_pages_opened(struct kernel_pages *pages, struct file *file, const struct fuse_file_info *fi,
 			 const struct stat *attr)
 {
-	bool reads = (file->flags & O_ACCMODE) != O_WRONLY && (fi->direct_io || !fi->backing_id);
-
-	/* What is opened with O_DIRECT is sent by requests (filemap_splice_read() is not for it). */
-	if (reads && !(file->flags & O_DIRECT) && !atomic_read(file->mode->watched))
+	if (kernel_pages_send(file->flags, fi) && !atomic_read(file->mode->watched))
 		watch(pages, file, attr);
 }
 

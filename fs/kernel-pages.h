@@ -37,9 +37,12 @@ struct stat;
 struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data);
 void kernel_pages_free(struct kernel_pages *pages); /* NULL is fine */
 
+/* Whether sendfile(2) of what is opened so goes by the kernel's pages of the FUSE inode. */
+bool kernel_pages_send(int flags, const struct fuse_file_info *fi);
+
 /*
- * file is being opened, as of attr: where sendfile(2) of it goes by the kernel's pages, it is watched, since the
- * kernel ends at the size it knows and asks nobody.
+ * file is being opened, as of attr: if so it is watched, since the kernel ends at the size it knows and asks
+ * nobody.
  */
 void kernel_pages_opened(struct kernel_pages *pages, struct file *file, const struct fuse_file_info *fi,
 			 const struct stat *attr);

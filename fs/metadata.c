@@ -13,7 +13,6 @@
 #include "xattr.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/limits.h>
 #include <string.h>
 
@@ -249,13 +248,6 @@ static void undo_open(struct call *call)
 	open_undo(call->opened);
 }
 
-/* Whether sendfile(2) of what is being opened goes by the kernel's pages of the FUSE inode. */
-static bool reads_by_kernel_pages(const struct call *call)
-{
-	return (call->file.flags & O_ACCMODE) != O_WRONLY &&
-	       (call->file.direct_io || !call->file.backing_id);
-}
-
 static void tell_size(struct call *call)
 {
 	kernel_pages_tell_size(fs_of(call), call->opened->inode, call->attr.st_size);
@@ -271,7 +263,7 @@ void metadata_open(struct call *call)
 					   &call->opened, &call->attr);
 	call->deferred.answer = answer_open;
 	call->undo = undo_open;
-	if (!call->deferred.result && reads_by_kernel_pages(call) &&
+	if (!call->deferred.result && kernel_pages_send(call->file.flags, &call->file) &&
 	    attr_size_is_outrun(inode, &call->attr))
 		call->then = tell_size;
 }
