@@ -100,6 +100,7 @@ struct lanefs {
 	struct drop_behind *drop_behind; /* fixed */
 	struct kernel_pages *kernel_pages; /* fixed */
 	struct listings *listings;      /* fixed */
+	struct stale *stale;            /* fixed */
 	struct residency *residency;    /* fixed */
 	struct lock_waits *lock_waits;  /* fixed */
 	GMutex reload_lock;             /* held while files are read again; before live_lock */

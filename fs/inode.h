@@ -62,7 +62,6 @@ struct inode {
 		uint64_t threshold; /* atomic, directories: where has_threshold, see policy-store.c */
 	};
 	uint32_t told_since;     /* atomic, seconds on the monotonic clock, 0: no other before */
-	uint32_t stale_opener;   /* atomic, the thread + 1 that was last told ESTALE, see open.c */
 	uint32_t policy_checked; /* atomic, seconds on the monotonic clock, 0: never */
 	union {
 		uint16_t has_threshold; /* atomic, directories: a threshold is stored */

@@ -19,6 +19,7 @@
 #include "reaper.h"
 #include "residency-watch.h"
 #include "ring.h"
+#include "stale.h"
 #include "state.h"
 #include "top.h"
 #include "trace.h"
@@ -41,6 +42,7 @@
 
 /* What lanefs_stop() waits for requests in flight. */
 #define STOP_US G_USEC_PER_SEC
+#define STOP_LEAST_US (G_USEC_PER_SEC / 10)
 /* Where memory is small, blocks of so many bytes go back to the system when they are freed. */
 #define BUFFER_LEAST (32 << 10)
 
@@ -68,6 +70,7 @@ static void start_learning(struct lanefs *fs, const struct config *config)
 	fs->adapt = adapt_new(fs->memory, !live_learns(fs, config));
 	fs->trace = trace_new();
 	fs->listings = listings_new();
+	fs->stale = stale_new();
 	fs->top = top_new();
 	fs->callers = callers_new();
 	fs->state = state_open(config->state, fs->mountpoint, &fs->no_state);
@@ -237,12 +240,12 @@ void later_end(struct lanefs *fs)
 	__atomic_sub_fetch(&fs->later, 1, __ATOMIC_RELEASE);
 }
 
-/* us, 0 when it is over. */
+/* us, for who is only to be told; when it is over a little, as that takes a moment. */
 static int64_t time_until(int64_t end)
 {
 	int64_t left = end - g_get_monotonic_time();
 
-	return MAX(left, 0);
+	return MAX(left, STOP_LEAST_US);
 }
 
 bool lanefs_stop(struct lanefs *fs)
@@ -300,6 +303,7 @@ void lanefs_free(struct lanefs *fs)
 	callers_free(fs->callers);
 	top_free(fs->top);
 	listings_free(fs->listings);
+	stale_free(fs->stale);
 	trace_free(fs->trace);
 	adapt_free(fs->adapt);
 	live_unref(fs->live);

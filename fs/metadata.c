@@ -10,11 +10,14 @@
 #include "names.h"
 #include "observe.h"
 #include "open.h"
+#include "stale.h"
 #include "xattr.h"
 
 #include <errno.h>
 #include <linux/limits.h>
 #include <string.h>
+
+#define LOOKUP_TRIES 10
 
 static struct lanefs *fs_of(const struct call *call)
 {
@@ -96,11 +99,31 @@ static bool is_root_again(const struct call *call)
 	       !strcmp(call->name, MOUNT_ROOT_NAME);
 }
 
+/*
+ * What was looked up is about to be opened, whatever comes to be there meanwhile (stale.h): a descriptor of it
+ * stays for that moment.  err: of the look-up, which is made again when it is gone before that.
+ */
+static int find_to_open(struct lanefs *fs, struct inode *parent, const char *name, pid_t pid, int err,
+			struct inode **inode, struct stat *attr)
+{
+	for (int tries = 0; !err && S_ISREG((*inode)->type) && tries < LOOKUP_TRIES; tries++) {
+		if (inode_fd_get(&fs->inodes, *inode) >= 0) {
+			inode_fd_put(&fs->inodes, *inode);
+			break;
+		}
+		inodes_forget(&fs->inodes, (*inode)->id, 1);
+		err = inodes_lookup(&fs->inodes, parent, name, inode, attr);
+	}
+	stale_finds(fs->stale, pid, err ? 0 : (*inode)->id);
+	return err;
+}
+
 void metadata_lookup(struct call *call)
 {
 	struct lanefs *fs = fs_of(call);
 	/* By file handle, also of what the kernel has forgotten. */
 	struct inode *inode, *parent = inodes_get(&fs->inodes, call->ino);
+	pid_t pid = fuse_req_ctx(call->deferred.req)->pid;
 	const char *name;
 	bool again;
 	int err;
@@ -112,6 +135,8 @@ void metadata_lookup(struct call *call)
 	again = is_root_again(call);
 	name = again ? "." : call->name;
 	err = inodes_lookup(&fs->inodes, parent, name, &inode, &call->attr);
+	if (stale_looks_up(fs->stale, pid))
+		err = find_to_open(fs, parent, name, pid, err, &inode, &call->attr);
 	listing_looked_up(fs->listings, parent->id);
 	inode_unref(&fs->inodes, parent);
 	entry_result(call, err, inode);
@@ -253,12 +278,8 @@ static void tell_size(struct call *call)
 	kernel_pages_tell_size(fs_of(call), call->opened->inode, call->attr.st_size);
 }
 
-void metadata_open(struct call *call)
+static void open_known(struct call *call, struct inode *inode)
 {
-	struct inode *inode = inode_of(call, call->ino);
-
-	if (!inode)
-		return;
 	call->deferred.result = open_inode(fs_of(call), call->deferred.req, inode, &call->file,
 					   &call->opened, &call->attr);
 	call->deferred.answer = answer_open;
@@ -266,6 +287,16 @@ void metadata_open(struct call *call)
 	if (!call->deferred.result && kernel_pages_send(call->file.flags, &call->file) &&
 	    attr_size_is_outrun(inode, &call->attr))
 		call->then = tell_size;
+}
+
+void metadata_open(struct call *call)
+{
+	struct inode *inode = inode_of(call, call->ino);
+
+	if (inode)
+		open_known(call, inode);
+	if (call->deferred.result == -ESTALE)
+		stale_told(fs_of(call)->stale, fuse_req_ctx(call->deferred.req)->pid, call->ino);
 }
 
 static void answer_create(struct deferred *deferred)

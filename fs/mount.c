@@ -278,7 +278,8 @@ int mount_remember_at(struct mount *mount, int fd)
 	if (id.dev == mount->below.dev || (mount->own.dev && mount->own.dev != id.dev))
 		return -ESTALE;
 	g_mutex_lock(&mount->lock);
-	mount->own = id;
+	mount->own.id = id.id;
+	__atomic_store_n(&mount->own.dev, id.dev, __ATOMIC_RELAXED);
 	g_mutex_unlock(&mount->lock);
 	return 0;
 }
@@ -357,7 +358,8 @@ static int open_control(void)
 
 int mount_open_control(const struct mount *mount, const char *name, int flags)
 {
-	g_autofree char *path = g_strdup_printf("%u/%s", minor(mount->own.dev), name);
+	dev_t device = __atomic_load_n(&mount->own.dev, __ATOMIC_RELAXED);
+	g_autofree char *path = g_strdup_printf("%u/%s", minor(device), name);
 	int dir = open_control(), fd;
 
 	if (dir < 0)

@@ -22,7 +22,8 @@ struct mount {
 	char *mountpoint;      /* canonical */
 	int source_fd;         /* of the directory itself, whatever is mounted over it later */
 	struct mount_id below; /* what MOUNTPOINT was on before */
-	struct mount_id own;   /* ours; of no use before mount_remember() or mount_remember_at() */
+	struct mount_id own;   /* ours, by lock; of no use before mount_remember() or mount_remember_at() */
+	                       /* own.dev: atomic, too, for who ends it, and may not wait for the lock */
 	GMutex lock;           /* one at a time takes the mount off */
 	bool off;              /* by lock: that was done */
 };

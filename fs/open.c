@@ -8,6 +8,7 @@
 #include "names.h"
 #include "observe.h"
 #include "residency.h"
+#include "stale.h"
 #include "window.h"
 
 #include "policy/text.h"
@@ -40,20 +41,10 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, pid_t opener, st
 	}
 	inode_unref(&fs->inodes, parent);
 	if (!err && inodes_is(&fs->inodes, inode, &key)) {
-		/* Who was sent to look again did, and found another; of the next change it is told anew. */
-		if (atomic_read(inode->stale_opener))
-			atomic_write(inode->stale_opener, 0);
+		stale_opened(fs->stale, opener);
 		return 0;
 	}
-	/*
-	 * Once to the last who came: the kernel tries again, and finds by the name what is there now; what
-	 * was opened without one (/proc/PID/fd, a file handle) comes here again and must get through.
-	 */
-	if (__atomic_exchange_n(&inode->stale_opener, (uint32_t)opener + 1, __ATOMIC_RELAXED) !=
-	    (uint32_t)opener + 1)
-		return -ESTALE;
-	atomic_write(inode->stale_opener, 0);
-	return -ENOENT;
+	return stale_was_told(fs->stale, opener, inode->id) ? -ENOENT : -ESTALE;
 }
 
 static int stat_to_open(struct lanefs *fs, struct inode *inode, pid_t opener, struct stat *attr)

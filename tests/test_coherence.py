@@ -23,6 +23,46 @@ def m(request, part):
     return part(f"lane={lane}", f"passthrough={passthrough}")
 
 
+def test_names_that_are_swapped_outside(m):
+    """The next open has what is there, also where it was there before, and only looked at since."""
+    write_file(m.backing("live"), b"A")
+    write_file(m.backing("spare"), b"B")
+
+    def swap():
+        util_sys.renameat2(m.backing("live"), m.backing("spare"), util_sys.RENAME_EXCHANGE)
+
+    assert read_file(m.join("live")) == b"A"
+    swap()
+    assert read_file(m.join("live")) == b"B"
+    swap()
+    # What the kernel knows of the name has run out.
+    time.sleep(1.1)
+    os.stat(m.join("live"))
+    swap()
+    assert read_file(m.join("live")) == b"B"
+    swap()
+    assert read_file(m.join("live")) == b"A"
+
+
+def test_file_that_is_replaced_very_often(m):
+    """The kernel looks only once more for what was there; one who opens it gets some."""
+    def replace():
+        until = clock() + 3
+        while clock() < until:
+            write_file(m.backing("new"), b"data")
+            os.rename(m.backing("new"), m.backing("f"))
+
+    def read():
+        until = clock() + 2
+        while clock() < until:
+            assert read_file(m.join("f")) == b"data"
+
+    write_file(m.backing("f"), b"data")
+    with Child(replace) as one, Child(read) as two, Child(read) as three:
+        for child in (two, three, one):
+            child.result(20)
+
+
 def test_writer_and_reader_in_two_processes(m):
     """Each write is read back by another process through its own open before the next one."""
     write_file(m.join("f"), bytes(100000))
