@@ -76,7 +76,7 @@ void inodes_shed(struct inodes *inodes)
 }
 
 /* So seldom it is looked at, as there may be very many. */
-#define DELETED_ROUNDS 8
+#define DELETED_ROUNDS 4
 
 /* What was deleted in SOURCE takes its space there for as long as a descriptor of it is kept. */
 static void close_deleted(struct inodes *inodes, struct inode *inode)

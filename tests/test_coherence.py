@@ -47,13 +47,13 @@ def test_names_that_are_swapped_outside(m):
 def test_file_that_is_replaced_very_often(m):
     """The kernel looks only once more for what was there; one who opens it gets some."""
     def replace():
-        until = clock() + 3
+        until = clock() + 1.5
         while clock() < until:
             write_file(m.backing("new"), b"data")
             os.rename(m.backing("new"), m.backing("f"))
 
     def read():
-        until = clock() + 2
+        until = clock() + 1
         while clock() < until:
             assert read_file(m.join("f")) == b"data"
 
