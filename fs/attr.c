@@ -116,7 +116,7 @@ static void note_told(struct inode *inode, const struct stat *attr)
 		return;
 	if (before)
 		atomic_write(inode->told_since, seconds_now());
-	atomic_write(inode->told_size, (uint32_t)attr->st_size);
+	atomic_write(inode->told_size, (uint64_t)attr->st_size);
 	__atomic_store_n(&inode->told, version, __ATOMIC_RELEASE);
 }
 
@@ -133,14 +133,13 @@ bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct s
 bool attr_size_is_outrun(const struct inode *inode, const struct stat *attr)
 {
 	return __atomic_load_n(&inode->told, __ATOMIC_ACQUIRE) != attr_version_of(attr) &&
-	       atomic_read(inode->told_size) != (uint32_t)attr->st_size;
+	       atomic_read(inode->told_size) != (uint64_t)attr->st_size;
 }
 
 void attr_size_known(struct inode *inode, off_t size)
 {
-	/* Who is more than the half of all such numbers ahead is behind. */
-	if ((int32_t)((uint32_t)size - atomic_read(inode->told_size)) > 0)
-		atomic_write(inode->told_size, (uint32_t)size);
+	if ((uint64_t)size > atomic_read(inode->told_size))
+		atomic_write(inode->told_size, (uint64_t)size);
 }
 
 double attr_timeout(struct lanefs *fs, struct inode *inode, const struct stat *attr)

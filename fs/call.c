@@ -172,7 +172,7 @@ static void run_elsewhere(struct work *work)
 	run(call);
 	if (call->held)
 		transport_unhold(NULL);
-	if (call->then && transport_hold(call->deferred.queue)) {
+	if (call->then && call->deferred.later && transport_hold(call->deferred.queue)) {
 		work->run = then_elsewhere;
 		if (worker_push(call->deferred.fs->worker, work))
 			return;

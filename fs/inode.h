@@ -69,7 +69,7 @@ struct inode {
 	};
 	uint16_t policy;         /* atomic, as last read from the backing file, see policy-store.h */
 	uint32_t type;           /* fixed, S_IFMT part of st_mode */
-	uint32_t told_size;      /* atomic, files: low half of the size that the kernel knows, see attr_size_known() */
+	uint64_t told_size;      /* atomic, files: bytes, the size that the kernel knows, see attr_size_known() */
 	uint64_t alone;          /* L, hash of the handle that key leaves out, 0: none, see backing.h */
 	int32_t handle_type;     /* fixed */
 	uint16_t handle_mount;   /* fixed */

@@ -10,6 +10,10 @@
 /* What an outside change may take to be seen is twice this. */
 #define LOOK_US (G_USEC_PER_SEC / 2)
 
+/* Where there are no pages, and nothing has changed for so many looks, every so many will do: such may be many. */
+#define REST_LOOKS 120
+#define REST_EACH 8
+
 struct kernel_pages {
 	struct lanefs *fs;          /* fixed */
 	void (*wake)(void *data);   /* fixed */
@@ -19,6 +23,7 @@ struct kernel_pages {
 	GQueue paged;               /* lock, the same: of those with an unseen writer, which have pages */
 	bool due;                   /* lock, the thread knows that it is to look */
 	int64_t looked;             /* us, when all were looked at; the looking thread only */
+	unsigned int looks;         /* so often; the same */
 };
 
 struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data)
@@ -54,6 +59,7 @@ static void watch(struct kernel_pages *pages, struct file *file, const struct st
 	if (!atomic_read(mode->watched)) {
 		mode->pages_version = attr_version_settled(attr);
 		mode->size_due = attr_is_outrun(pages->fs, file->inode, attr);
+		mode->unchanged = 0;
 		atomic_write(mode->watched, true);
 		g_queue_push_tail(&pages->watched, inode_ref(&pages->fs->inodes, file->inode));
 		wake = !pages->due;
@@ -164,7 +170,9 @@ static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode
 	if (attr_get(fs, inode, &attr))
 		return;
 	version = attr_version_settled(&attr);
+	mode->unchanged++;
 	if (!version || version != mode->pages_version) {
+		mode->unchanged = 0;
 		mode->pages_version = version;
 		mode->size_due = true;
 		/* First: the last page ends in zeros. */
@@ -225,12 +233,16 @@ static bool look_at(struct kernel_pages *pages, struct inode *inode)
 
 	if (!is_watched_on(pages, inode, mode))
 		return false;
+	if (!atomic_read(mode->has_pages) && mode->unchanged > REST_LOOKS &&
+	    (pages->looks + inode->id) % REST_EACH)
+		return true;
 	if (!inode_mode_has_unseen_writer(fs, inode)) {
 		look_at_version(fs, inode, mode);
 	} else {
 		/* First: it may leave a page. */
 		bool told = look_at_size(fs, inode);
 
+		mode->unchanged = told ? 0 : mode->unchanged + 1;
 		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED) || told)
 			drop(fs, inode);
 	}
@@ -266,6 +278,7 @@ int64_t kernel_pages_look(struct kernel_pages *pages)
 	look_at_paged(pages);
 	if (now - pages->looked >= LOOK_US) {
 		pages->looked = now;
+		pages->looks++;
 		look_at_all(pages);
 	}
 	g_mutex_lock(&pages->lock);

@@ -114,7 +114,9 @@ static int find_to_open(struct lanefs *fs, struct inode *parent, const char *nam
 		inodes_forget(&fs->inodes, (*inode)->id, 1);
 		err = inodes_lookup(&fs->inodes, parent, name, inode, attr);
 	}
-	stale_finds(fs->stale, pid, err ? 0 : (*inode)->id);
+	/* It may be looked up once more: the kernel first asks about what it knows. */
+	if (!err)
+		stale_finds(fs->stale, pid, (*inode)->id);
 	return err;
 }
 
@@ -135,7 +137,7 @@ void metadata_lookup(struct call *call)
 	again = is_root_again(call);
 	name = again ? "." : call->name;
 	err = inodes_lookup(&fs->inodes, parent, name, &inode, &call->attr);
-	if (stale_looks_up(fs->stale, pid))
+	if (stale_looks_up(fs->stale, pid, name))
 		err = find_to_open(fs, parent, name, pid, err, &inode, &call->attr);
 	listing_looked_up(fs->listings, parent->id);
 	inode_unref(&fs->inodes, parent);
@@ -289,6 +291,17 @@ static void open_known(struct call *call, struct inode *inode)
 		call->then = tell_size;
 }
 
+static void note_stale(struct call *call, struct inode *inode)
+{
+	struct lanefs *fs = fs_of(call);
+	g_autofree char *name = NULL;
+	struct inode *parent;
+
+	if (inode && inode_get_name(&fs->inodes, inode, &parent, &name))
+		inode_unref(&fs->inodes, parent);
+	stale_told(fs->stale, fuse_req_ctx(call->deferred.req)->pid, call->ino, name);
+}
+
 void metadata_open(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->ino);
@@ -296,7 +309,7 @@ void metadata_open(struct call *call)
 	if (inode)
 		open_known(call, inode);
 	if (call->deferred.result == -ESTALE)
-		stale_told(fs_of(call)->stale, fuse_req_ctx(call->deferred.req)->pid, call->ino);
+		note_stale(call, inode);
 }
 
 static void answer_create(struct deferred *deferred)

@@ -72,6 +72,7 @@ struct inode_mode {
 	bool has_pages;             /* atomic, the kernel may keep pages of it, or has; only set */
 	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */
 	bool size_due;              /* the same, the kernel may believe in a smaller size */
+	unsigned int unchanged;     /* the same, looks since it last had changed */
 	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */
 	struct watch *watch;        /* M, see residency-watch.h; NULL: not watched */
 	struct lane_counts lanes[LANE_COUNT];

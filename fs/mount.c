@@ -388,14 +388,15 @@ void mount_abort(const struct mount *mount, int fuse_fd)
  * Where our mount is when it is not seen at MOUNTPOINT: a directory above may have got another name.  New string;
  * NULL: it is gone, or, which is said, covered by another.
  */
-static char *mount_find(const struct mount *mount)
+static char *mount_find_elsewhere(const struct mount *mount)
 {
 	g_autofree char *device = g_strdup_printf("%u:%u", major(mount->own.dev), minor(mount->own.dev));
 	g_autofree char *table = NULL;
 	g_auto(GStrv) lines = NULL;
 	struct mount_id seen;
 
-	if (!mount->own.dev || !g_file_get_contents("/proc/self/mountinfo", &table, NULL, NULL))
+	/* Before Linux 6.8 only the device would tell, and that may be another's by now. */
+	if (!mount->own.dev || !mount->own.id || !g_file_get_contents("/proc/self/mountinfo", &table, NULL, NULL))
 		return NULL;
 	lines = g_strsplit(table, "\n", -1);
 	for (char **line = lines; *line; line++) {
@@ -413,21 +414,25 @@ static char *mount_find(const struct mount *mount)
 	return NULL;
 }
 
+char *mount_find(const struct mount *mount)
+{
+	return mount_present(mount) ? g_strdup(mount->mountpoint) : mount_find_elsewhere(mount);
+}
+
 /*
  * Whoever else is at it may be waiting for the filesystem, and two that both
  * see the mount would take off what is below it, too.
  */
 int mount_detach(struct mount *mount)
 {
-	g_autofree char *elsewhere = NULL;
+	g_autofree char *path = NULL;
 	int result = 0;
 
 	if (!g_mutex_trylock(&mount->lock))
 		return 0;
-	if (!mount->off && !mount_present(mount))
-		elsewhere = mount_find(mount);
-	if (!mount->off && (elsewhere || mount_present(mount)))
-		result = mount_umount(elsewhere ? elsewhere : mount->mountpoint);
+	path = mount->off ? NULL : mount_find(mount);
+	if (path)
+		result = mount_umount(path);
 	mount->off = !result;
 	g_mutex_unlock(&mount->lock);
 	return result;

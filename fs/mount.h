@@ -59,6 +59,9 @@ int mount_answers(const struct mount *mount);
 /* Whether our mount is the one seen at MOUNTPOINT; asks no daemon. */
 bool mount_present(const struct mount *mount);
 
+/* Where our mount is seen: MOUNTPOINT, or what that is called now.  New string, NULL: nowhere. */
+char *mount_find(const struct mount *mount);
+
 /* A file of the connection in the control filesystem, see Documentation/filesystems/fuse; or -1. */
 int mount_open_control(const struct mount *mount, const char *name, int flags);
 

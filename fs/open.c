@@ -41,7 +41,7 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, pid_t opener, st
 	}
 	inode_unref(&fs->inodes, parent);
 	if (!err && inodes_is(&fs->inodes, inode, &key)) {
-		stale_opened(fs->stale, opener);
+		stale_opened(fs->stale, opener, inode->id);
 		return 0;
 	}
 	return stale_was_told(fs->stale, opener, inode->id) ? -ENOENT : -ESTALE;
@@ -198,6 +198,20 @@ static void log_open(struct file *file, const GString *why)
 	g_debug("open %s: %s", quoted ? quoted : "(no name)", why->str);
 }
 
+/* Only for whom there is room is it held in case it is deleted: very many open files are as many descriptors. */
+static bool hold_inode_fd(struct file *file)
+{
+	struct inodes *inodes = &file->fs->inodes;
+	int fd = inode_fd_hold(inodes, file->inode);
+
+	if (fd < 0)
+		return false;
+	if (file->own_pages || (unsigned int)fd < inodes->fds_files[0] / 2)
+		return true;
+	inode_fd_put(inodes, file->inode);
+	return false;
+}
+
 /*
  * What the daemon is going to read it opens now: later the name may be gone, or without
  * privilege the mode forbid it.
@@ -218,7 +232,7 @@ static int open_for_daemon(struct file *file, const struct fuse_file_info *fi)
 	 * has no handle is not found again when it is deleted, or gets another name, in SOURCE.
 	 */
 	if (file->own_pages || !file->inode->handle_bytes)
-		file->holds_inode_fd = inode_fd_hold(&file->fs->inodes, file->inode) >= 0;
+		file->holds_inode_fd = hold_inode_fd(file);
 	if (readable && !(file->own_pages && file->holds_inode_fd) &&
 	    (fi->direct_io || !fi->backing_id))
 		fd = file_read_fd(file, &how);

@@ -157,26 +157,27 @@ static void session_fail_to_mount(const struct session *session, const char *cau
 }
 
 /*
- * By a descriptor, so that nobody who may rename something above MOUNTPOINT leads it elsewhere meanwhile;
- * fusermount3 sees to that itself, and has to know the path, as auto_unmount does.
+ * By a descriptor, so that nobody who may rename something above MOUNTPOINT leads it elsewhere meanwhile.  False:
+ * by its path, which fusermount3 and auto_unmount have to know, and which says more of what was wrong.
  */
-static int session_mount_at_point(const struct session *session)
+static bool session_mount_at_point(const struct session *session, int *result)
 {
 	const struct session_setup *setup = session->setup;
 	g_autofree char *path = NULL;
-	int point, result;
+	int point;
 
 	if (!caps_have(CAP_SYS_ADMIN) || session_has_option(setup->config, "auto_unmount"))
-		return fuse_session_mount(session->se, setup->mount->mountpoint);
+		return false;
 	point = mount_open_canonical(setup->mount->mountpoint, O_PATH);
 	if (point < 0) {
 		fprintf(stderr, "%s\n", g_strerror(errno));
-		return -1;
+		*result = -1;
+		return true;
 	}
 	path = g_strdup_printf("/proc/self/fd/%d", point);
-	result = fuse_session_mount(session->se, path);
+	*result = fuse_session_mount(session->se, path);
 	close(point);
-	return result;
+	return !*result;
 }
 
 /* An error printed by another program has to become part of ours. */
@@ -189,7 +190,11 @@ static bool session_mount_as_usual(const struct session *session)
 
 	if (own >= 0 && catcher >= 0)
 		dup2(catcher, STDERR_FILENO);
-	result = session_mount_at_point(session);
+	if (!session_mount_at_point(session, &result)) {
+		if (catcher >= 0 && !ftruncate(catcher, 0))
+			lseek(catcher, 0, SEEK_SET);
+		result = fuse_session_mount(session->se, session->setup->mount->mountpoint);
+	}
 	if (own >= 0 && catcher >= 0) {
 		dup2(own, STDERR_FILENO);
 		caught = session_read_caught(catcher);

@@ -85,10 +85,10 @@ static long supervisor_waiting(const struct mount *mount)
  * kernel only starts to write back and does not wait for FUSE
  * (fs/fs-writeback.c, wait_sb_inodes), so this does.
  */
-static void supervisor_write_back(const struct mount *mount)
+static void supervisor_write_back(const struct mount *mount, const char *path)
 {
 	int64_t end = g_get_monotonic_time() + SUPERVISOR_WRITE_BACK_MS * 1000;
-	const char *argv[] = {"sync", "-f", mount->mountpoint, NULL};
+	const char *argv[] = {"sync", "-f", path, NULL};
 	bool synced = false;
 	GPid pid;
 
@@ -110,10 +110,11 @@ static void *supervisor_close(void *data)
 {
 	struct supervisor *supervisor = data;
 	struct mount *mount = supervisor->mount;
+	g_autofree char *path = supervisor->connected ? mount_find(mount) : NULL;
 	int result;
 
-	if (supervisor->connected && mount_present(mount))
-		supervisor_write_back(mount);
+	if (path)
+		supervisor_write_back(mount, path);
 	result = mount_detach(mount);
 	if (result)
 		g_warning("%s: %s; umount it", mount->mountpoint, g_strerror(-result));

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import functools
 import json
+import mmap
 import os
 import re
 import resource
@@ -382,16 +383,22 @@ def test_signals_that_end(mount, number):
 
 
 def test_signal_where_the_mount_has_another_name(scratch):
-    """It was moved with a directory above it."""
+    """It was moved with a directory above it; what is stored in mappings is written first."""
     source, above = scratch.directory("source"), scratch.directory("above")
     os.mkdir(f"{above}/before")
     os.mkdir(f"{above}/before/m p")
-    done = lanefs(source, f"{above}/before/m p")
+    done = lanefs("-o", "passthrough=off", source, f"{above}/before/m p")
     assert done.returncode == 0, done
     pid = daemon_of(f"{above}/before/m p")
+    write_file(f"{source}/f", bytes(8192))
     os.rename(f"{above}/before", f"{above}/after")
-    os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not alive(pid), 5, "the daemon ends")
+    fd = os.open(f"{above}/after/m p/f", os.O_RDWR)
+    with mmap.mmap(fd, 8192) as view:
+        view[4096] = 1
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not alive(pid), 5, "the daemon ends")
+        assert read_file(f"{source}/f") == bytes(4096) + b"\1" + bytes(4095)
+    outcome(os.close, fd)
     assert lanefs_mounts(f"{above}/after/m p") == [] and os.listdir(f"{above}/after/m p") == []
 
 
