@@ -386,9 +386,9 @@ void mount_abort(const struct mount *mount, int fuse_fd)
 
 /*
  * Where our mount is when it is not seen at MOUNTPOINT: a directory above may have got another name.  New string;
- * NULL: it is gone, or, which is said, covered by another.
+ * NULL: it is gone, or covered by another.
  */
-static char *mount_find_elsewhere(const struct mount *mount)
+static char *mount_find_elsewhere(const struct mount *mount, bool *covered)
 {
 	g_autofree char *device = g_strdup_printf("%u:%u", major(mount->own.dev), minor(mount->own.dev));
 	g_autofree char *table = NULL;
@@ -408,15 +408,15 @@ static char *mount_find_elsewhere(const struct mount *mount)
 		at = mountinfo_unescape(fields[4]);
 		if (!mount_identify(at, STATX_MNT_ID_UNIQUE, &seen) && mount_id_equal(&seen, &mount->own))
 			return g_steal_pointer(&at);
-		if (!strcmp(at, mount->mountpoint))
-			g_warning("%s: covered by another mount; umount both", at);
+		*covered = *covered || !strcmp(at, mount->mountpoint);
 	}
 	return NULL;
 }
 
-char *mount_find(const struct mount *mount)
+char *mount_find(const struct mount *mount, bool *covered)
 {
-	return mount_present(mount) ? g_strdup(mount->mountpoint) : mount_find_elsewhere(mount);
+	*covered = false;
+	return mount_present(mount) ? g_strdup(mount->mountpoint) : mount_find_elsewhere(mount, covered);
 }
 
 /*
@@ -426,13 +426,16 @@ char *mount_find(const struct mount *mount)
 int mount_detach(struct mount *mount)
 {
 	g_autofree char *path = NULL;
+	bool covered = false;
 	int result = 0;
 
 	if (!g_mutex_trylock(&mount->lock))
 		return 0;
-	path = mount->off ? NULL : mount_find(mount);
+	path = mount->off ? NULL : mount_find(mount, &covered);
 	if (path)
 		result = mount_umount(path);
+	if (covered)
+		g_warning("%s: covered by another mount; umount both", mount->mountpoint);
 	mount->off = !result;
 	g_mutex_unlock(&mount->lock);
 	return result;

@@ -22,8 +22,8 @@ struct mount {
 	char *mountpoint;      /* canonical */
 	int source_fd;         /* of the directory itself, whatever is mounted over it later */
 	struct mount_id below; /* what MOUNTPOINT was on before */
-	struct mount_id own;   /* ours, by lock; of no use before mount_remember() or mount_remember_at() */
-	                       /* own.dev: atomic, too, for who ends it, and may not wait for the lock */
+	struct mount_id own;   /* ours; of no use before mount_remember() or mount_remember_at() */
+	                       /* by lock, or by who is started after those; own.dev: atomic, too */
 	GMutex lock;           /* one at a time takes the mount off */
 	bool off;              /* by lock: that was done */
 };
@@ -59,8 +59,11 @@ int mount_answers(const struct mount *mount);
 /* Whether our mount is the one seen at MOUNTPOINT; asks no daemon. */
 bool mount_present(const struct mount *mount);
 
-/* Where our mount is seen: MOUNTPOINT, or what that is called now.  New string, NULL: nowhere. */
-char *mount_find(const struct mount *mount);
+/*
+ * Where our mount is seen: MOUNTPOINT, or what that is called now.  New string, NULL: nowhere; covered: it is there,
+ * below another.
+ */
+char *mount_find(const struct mount *mount, bool *covered);
 
 /* A file of the connection in the control filesystem, see Documentation/filesystems/fuse; or -1. */
 int mount_open_control(const struct mount *mount, const char *name, int flags);

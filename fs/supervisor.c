@@ -110,7 +110,8 @@ static void *supervisor_close(void *data)
 {
 	struct supervisor *supervisor = data;
 	struct mount *mount = supervisor->mount;
-	g_autofree char *path = supervisor->connected ? mount_find(mount) : NULL;
+	bool covered;
+	g_autofree char *path = supervisor->connected ? mount_find(mount, &covered) : NULL;
 	int result;
 
 	if (path)

@@ -476,6 +476,16 @@ def test_copies_are_right_while_learning(m, scratch, program):
     assert "sequentially" in supposed(m, path, program)["why"] or program == "cp"
 
 
+def test_what_was_decided_says_nothing_of_thresholds(m):
+    forced, path = make(m, "forced.iso"), make(m, "f.iso")
+    os.setxattr(forced, "user.lanefs.policy", b"direct")
+    for _ in range(3):
+        dd_large(forced)
+    dd_large(path)
+    wait_for(lambda: report(m)["disk_bytes"]["asked"], 10, "the replay")
+    assert report(m)["disk_bytes"]["asked"] == SIZE
+
+
 def test_shadow(mount):
     m = mount("threshold=1M", "shadow=on")
     path = make(m, "f.iso")
