@@ -190,12 +190,12 @@ static int64_t busy_least(const struct watch *watch)
 	return watch->cheap ? BUSY_LEAST_US : BUSY_LEAST_MINCORE_US;
 }
 
-/* So that a quarter of the window comes until the next look. */
+/* So that half of the window, which is left after dropping, comes until the next look. */
 static int64_t next_look(struct watch *watch, const struct look *look, uint64_t growth, int64_t now)
 {
 	int64_t took = watch->took, least = busy_least(watch);
 	int64_t passed = MAX(now - watch->looked, 1), before = MAX(watch->interval, least);
-	uint64_t step = MAX(look->limits.window / 4, 1);
+	uint64_t step = look->limits.window / 2;
 	int64_t many = QUIET_EACH_US * look->sampled, quiet;
 
 	/* Or until it is decided anew. */

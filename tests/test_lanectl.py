@@ -610,6 +610,11 @@ def test_as_another_user(tree):
         assert done.stderr.startswith(f"lanectl: {path}: Permission denied; ")
         assert "user.lanefs.policy" not in os.listxattr(path)
     assert nobody("explain", tree.join("large")).returncode == 0
+    os.chmod(tree.backing("dir"), 0o700)
+    for options in (["-R"], ["-lR"]):
+        done = nobody("ls", *options, tree.path)
+        assert done.returncode == 1
+        assert done.stderr.count(f"lanectl: {tree.join('dir')}: ") == 1
 
 
 def test_read_only_mount(mount):

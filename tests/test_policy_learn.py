@@ -366,7 +366,7 @@ def test_execve_that_hangs_in_somebody_else(m, scratch):
                "os.execv('/bin/true', ['true'])\n")
 
     def stuck():
-        return sum("do_io_accounting" in thread for thread in m.threads())
+        return sum("io_accounting" in thread for thread in m.threads())
 
     with Child(answer_all_but_flush, hangs, mounted) as child:
         os.read(ready, 1)

@@ -71,8 +71,11 @@ static void add_row(struct table *table, const struct ls *ls, const char *name, 
 	}
 }
 
-/* One line of a listing: name is what the table shows, path what messages and JSON say. */
-static void list_entry(struct ls *ls, struct table *table, const struct target *target,
+/*
+ * One line of a listing: name is what the table shows, path what messages and JSON say.  False after a
+ * message that it cannot be read.
+ */
+static bool list_entry(struct ls *ls, struct table *table, const struct target *target,
 		       const char *path, const char *name)
 {
 	const struct mount *mount = mounts_by_id(ls->ctl->mounts, target->mount_id);
@@ -103,6 +106,7 @@ static void list_entry(struct ls *ls, struct table *table, const struct target *
 	} else {
 		add_row(table, ls, name, target->mode, target->size, lane, policy, why);
 	}
+	return !failed;
 }
 
 static struct table *new_table(const struct ls *ls)
@@ -202,8 +206,8 @@ static void list_directory(struct ls *ls, const struct target *target, const cha
 			lanectl_fail_errno(ls->ctl, entry_path, error);
 			continue;
 		}
-		list_entry(ls, table, &entry, entry_path, name);
-		if (S_ISDIR(entry.mode) && entry.mount_id == target->mount_id)
+		if (list_entry(ls, table, &entry, entry_path, name) && S_ISDIR(entry.mode) &&
+		    entry.mount_id == target->mount_id)
 			g_ptr_array_add(below, name);
 	}
 	print_table(ls, table, ls->heads ? path : NULL);

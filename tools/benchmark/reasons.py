@@ -22,6 +22,8 @@ REASONS = (
     (r"^random \| .* \| passthrough_hp$", "the kernel reads for it, without a round trip"),
     (r"^many \| 100 paced .* \| page cache, peak",
      "what the kernel reads ahead for each of 100 readers is not dropped before it was read"),
+    (r"^many \| .* \| slowest reader",
+     "of 1000 readers each reads six pieces: when it began counts; natively it is no better, see slowest/mean"),
     (r"^(sync|small) \| (rsync, nothing to do|stat, cold|open.*, cold)",
      "cold names: of each file the identity is asked for, too (time of birth, handle), and of one with "
      "several links at each use whether the name is still its own"),

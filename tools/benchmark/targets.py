@@ -196,7 +196,16 @@ def cells(line):
     return (target.suite, target.case, target.condition, target.contender, target.what, bound,
             "" if value is None else text.extra(value),
             "" if low is None else f"{low:.2f}-{high:.2f}", verdict,
-            reasons.find(*place(target)) if met is False else "")
+            why(line) if met is False else "")
+
+
+def why(line):
+    """What is known of a target that was not met."""
+    target, _, low, high, _ = line
+    reason = reasons.find(*place(target))
+    if not reason and low is not None and low <= target.limit <= high:
+        return "not to be told from it in so many rounds: the interval holds it"
+    return reason
 
 
 def place(target):
