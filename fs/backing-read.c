@@ -56,9 +56,10 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 	}
 	/*
 	 * Where a mapping has just made a page dirty that has no block yet, O_DIRECT is refused so
-	 * (iomap_dio_iter() in fs/iomap/direct-io.c).  A device's error comes again.
+	 * (iomap_dio_iter() in fs/iomap/direct-io.c); and where dirty pages cannot be written out first, with
+	 * their error (kiocb_write_and_wait() in mm/filemap.c).  A device's own comes again.
 	 */
-	if (result == -EIO && read->how == FILE_READ_DIRECT && !atomic_read(read->file->app_direct)) {
+	if ((result == -EIO || result == -ENOSPC) && read->how == FILE_READ_DIRECT && !atomic_read(read->file->app_direct)) {
 		read->buffered = true;
 		backing_read_start(read);
 		return;

@@ -69,6 +69,16 @@ int backing_stat(int dir_fd, const char *name, struct stat *attr)
 	return 0;
 }
 
+int backing_stat_known(int fd, struct stat *attr)
+{
+	struct statx stx;
+	int err = backing_statx(fd, "", STATX_BASIC_STATS, AT_STATX_DONT_SYNC, &stx);
+
+	if (!err)
+		backing_stat_from_statx(&stx, attr);
+	return err;
+}
+
 bool backing_is_local(int fd)
 {
 	struct statfs info;

@@ -115,6 +115,9 @@ uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino);
  * follow symlinks nor trigger automounts.  0 or -errno.
  */
 int backing_stat(int dir_fd, const char *name, struct stat *attr);
+
+/* Of fd, as they are known on this machine: a filesystem that would have to ask somebody does not. */
+int backing_stat_known(int fd, struct stat *attr);
 int backing_stat_key(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
 		     struct backing_key *key);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bufpool.h"
+#include "fs.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -38,7 +39,8 @@ struct bufpool {
 	GQueue partial[CLASSES];      /* some pieces free */
 	uint64_t in_use;
 	size_t beside, beside_most;   /* bytes with memory of their own, and how many there may be */
-	GQueue waiting;               /* of struct bufpool_wait, for such memory */
+	GQueue waiting;               /* of struct bufpool_wait, for memory of either kind */
+	unsigned int waits;           /* lock to change: its length, for who only has a look */
 };
 
 /*
@@ -146,7 +148,8 @@ static unsigned int slab_take_piece(struct slab *slab)
 	return word * WORD + bit;
 }
 
-void *bufpool_take(struct bufpool *pool, size_t size)
+/* With the lock held. */
+static void *take(struct bufpool *pool, size_t size)
 {
 	unsigned int class = class_of(size);
 	struct slab *slab;
@@ -154,18 +157,24 @@ void *bufpool_take(struct bufpool *pool, size_t size)
 
 	if (class == CLASSES)
 		return NULL;
-	g_mutex_lock(&pool->lock);
 	slab = g_queue_peek_head(&pool->partial[class]);
 	if (!slab)
 		slab = slab_take(pool, class);
-	if (!slab) {
-		g_mutex_unlock(&pool->lock);
+	if (!slab)
 		return NULL;
-	}
 	buffer = memory_of(pool, slab) + slab_take_piece(slab) * ((size_t)BUFPOOL_ALIGN << class);
 	if (!slab->pieces_free)
 		g_queue_unlink(&pool->partial[class], &slab->link);
 	pool->in_use += (size_t)BUFPOOL_ALIGN << class;
+	return buffer;
+}
+
+void *bufpool_take(struct bufpool *pool, size_t size)
+{
+	void *buffer;
+
+	g_mutex_lock(&pool->lock);
+	buffer = pool->waits ? NULL : take(pool, size);
 	g_mutex_unlock(&pool->lock);
 	return buffer;
 }
@@ -250,25 +259,37 @@ static void beside_give(struct bufpool *pool, size_t size)
 	g_mutex_unlock(&pool->lock);
 }
 
-/* Who waits for memory beside the pool gets it as far as it goes. */
-static void beside_serve(struct bufpool *pool)
+/* With the lock held: who waited the longest, if there is memory for him; NULL in *buffer: beside the pool. */
+static struct bufpool_wait *take_waiting(struct bufpool *pool, void **buffer)
+{
+	struct bufpool_wait *wait = g_queue_peek_head(&pool->waiting);
+
+	*buffer = wait ? take(pool, wait->size) : NULL;
+	if (!wait || (!*buffer && !beside_take(pool, wait->size)))
+		return NULL;
+	g_queue_unlink(&pool->waiting, &wait->link);
+	atomic_sub(pool->waits, 1);
+	return wait;
+}
+
+void bufpool_serve(struct bufpool *pool)
 {
 	struct bufpool_wait *wait;
 	void *buffer;
 
-	for (;;) {
+	while (atomic_read(pool->waits)) {
 		g_mutex_lock(&pool->lock);
-		wait = g_queue_peek_head(&pool->waiting);
-		if (wait && beside_take(pool, wait->size))
-			g_queue_unlink(&pool->waiting, &wait->link);
-		else
-			wait = NULL;
+		wait = take_waiting(pool, &buffer);
 		g_mutex_unlock(&pool->lock);
 		if (!wait)
 			return;
-		buffer = beside_new(wait->size);
-		if (!buffer)
-			beside_give(pool, wait->size);
+		if (buffer) {
+			bufpool_populate(pool, buffer);
+		} else {
+			buffer = beside_new(wait->size);
+			if (!buffer)
+				beside_give(pool, wait->size);
+		}
 		wait->ready(wait, buffer);
 	}
 }
@@ -293,6 +314,7 @@ bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wa
 		wait->size = size;
 		wait->link = (GList){ .data = wait };
 		g_queue_push_tail_link(&pool->waiting, &wait->link);
+		atomic_add(pool->waits, 1);
 	}
 	g_mutex_unlock(&pool->lock);
 	if (!now)
@@ -300,7 +322,7 @@ bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wa
 	*buffer = beside_new(size);
 	if (!*buffer) {
 		beside_give(pool, size);
-		beside_serve(pool);
+		bufpool_serve(pool);
 	}
 	return true;
 }
@@ -318,10 +340,9 @@ void bufpool_put_waited(struct bufpool *pool, void *buffer, size_t size)
 	bool beside = !slab_of(pool, buffer);
 
 	bufpool_put_any(pool, buffer);
-	if (!beside)
-		return;
-	beside_give(pool, size);
-	beside_serve(pool);
+	if (beside)
+		beside_give(pool, size);
+	bufpool_serve(pool);
 }
 
 bool bufpool_trim(struct bufpool *pool, int64_t quiet)

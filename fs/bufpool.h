@@ -36,7 +36,7 @@ void *bufpool_get(struct bufpool *pool, size_t size);
 
 /*
  * The same in two steps, for who holds a lock in the first: the second makes it resident, which may
- * take as long as memory is to be had.
+ * take as long as memory is to be had.  While others wait it is theirs.
  */
 void *bufpool_take(struct bufpool *pool, size_t size);
 void bufpool_populate(struct bufpool *pool, void *buffer);
@@ -52,7 +52,7 @@ void bufpool_put_any(struct bufpool *pool, void *buffer);
 struct bufpool_wait {
 	/*
 	 * Its turn has come; buffer NULL: there is no memory at all.  On a thread that gets or puts
-	 * such a buffer, with no lock held.
+	 * such a buffer, or serves, with no lock held.
 	 */
 	void (*ready)(struct bufpool_wait *wait, void *buffer);
 	/* The pool's own. */
@@ -68,6 +68,12 @@ bool bufpool_get_wait(struct bufpool *pool, size_t size, struct bufpool_wait *wa
 
 /* Of bufpool_get_wait(), either way; size: as it was asked for.  No lock held. */
 void bufpool_put_waited(struct bufpool *pool, void *buffer, size_t size);
+
+/*
+ * Who waits gets what the pool has by now: to be called now and then by who puts buffers of the pool with a
+ * lock held.  Any thread, no lock held.
+ */
+void bufpool_serve(struct bufpool *pool);
 
 /*
  * Gives back to the system what has been free for quiet us.  True while more may be later.  It is

@@ -61,7 +61,7 @@ struct creds_drop creds_drop_for(struct lanefs *fs, fuse_req_t req, int fd, bool
 	struct stat attr;
 
 	/* Mostly there is no such bit, and the supplementary groups need not be looked up. */
-	if (drop && fs->root_daemon && !backing_stat(fd, "", &attr) &&
+	if (drop && fs->root_daemon && !backing_stat_known(fd, &attr) &&
 	    (attr.st_mode & S_ISGID) && creds_in_group(req, attr.st_gid))
 		result.gid = attr.st_gid;
 	return result;

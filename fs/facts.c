@@ -197,7 +197,7 @@ static uint64_t look_at_group(struct lanefs *fs, struct facts *facts)
 
 static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *facts, uint64_t room)
 {
-	double resident = facts->policy.resident;
+	double resident = facts->policy.resident, gone;
 
 	facts->asked = true;
 	if (!facts->path)
@@ -214,9 +214,13 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	/* What may write is not sent through the lane direct to have a look, and in shadow nothing is. */
 	facts->policy.no_trials = facts->live->config->shadow ||
 				  (facts->policy.open_flags & O_ACCMODE) != O_RDONLY;
-	/* When little of what was read of a hot file is found, memory did not keep it. */
-	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, room,
-		   resident < 0 ? -1 : 1 - MIN(resident, 1), facts->opening, &facts->policy);
+	/*
+	 * When little of what was read of a hot file is found, memory did not keep it; but without passthrough
+	 * it would be in the mount's pages, not the backing file's.
+	 */
+	gone = resident < 0 || facts->policy.no_passthrough ? -1 : 1 - MIN(resident, 1);
+	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, room, gone, facts->opening,
+		   &facts->policy);
 	if (facts->supposed)
 		facts->policy.heat = (struct heat_view){ 0 };
 }

@@ -125,8 +125,11 @@ static int open_any(struct file *file, int flags)
 {
 	int fd = open_noatime(file, flags);
 
-	if (fd == -EPERM && (file->flags & O_APPEND))
+	if (fd == -EPERM && (file->flags & O_APPEND)) {
 		fd = open_noatime(file, flags | O_APPEND);
+		if (fd >= 0)
+			atomic_write(file->append_only, true);
+	}
 	return fd;
 }
 

@@ -45,6 +45,7 @@ struct file {
 	int fd;                     /* atomic, -1 until needed, then fixed */
 	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
 	int page_fd;                /* atomic, without O_DIRECT where fd has it, -1 until needed, then fixed */
+	bool append_only;           /* atomic, it has the append-only attribute, and is open for writing */
 	bool app_direct;            /* atomic, opened with O_DIRECT and not told otherwise by fcntl(2) */
 	bool fd_direct;             /* lock, fd has O_DIRECT now */
 	int read_how;               /* atomic, enum file_read, only moves downwards */

@@ -24,6 +24,7 @@ struct io {
 	size_t skip;                  /* bytes between the block's start and offset */
 	size_t length;                /* of buffer that is wanted */
 	size_t done;                  /* of length, a WRITE's */
+	off_t from;                   /* where a WRITE changes the file, at the least */
 	char *buffer;
 	const char *answer;           /* of a READ */
 	bool owned;                   /* buffer is the pool's, not the transport's */

@@ -31,12 +31,20 @@ static bool is_direct(const struct io *io)
 	return !io->of_pages && atomic_read(io->file->app_direct);
 }
 
+/* Before it begins: behind what is known of the file, unless that is made smaller from outside just now. */
+static off_t changes_from(const struct io *io)
+{
+	struct stat attr;
+
+	if (!is_append(io))
+		return io->offset;
+	return backing_stat_known(io->ring.fd, &attr) ? 0 : MIN(io->offset, attr.st_size);
+}
+
 static void write_changes(struct io *io)
 {
-	bool append = is_append(io);
-
-	window_changed(io->file->fs, io->file->inode, append ? 0 : io->offset,
-		       append ? -1 : (off_t)io->length);
+	window_changed(io->file->fs, io->file->inode, io->from,
+		       is_append(io) ? -1 : (off_t)io->length);
 }
 
 static void write_send(struct transport_reply *reply)
@@ -130,9 +138,12 @@ static void write_done(struct ring_request *request, ssize_t result)
 		return;
 	}
 	if (result < 0 || (!result && io->length)) {
-		/* The short count first; the next write meets the error. */
+		/*
+		 * The short count first; the next write meets the error.  But for its own pages the kernel takes
+		 * any count for all of them (fuse_writepage_end() in fs/fuse/file.c).
+		 */
 		io->ended = result ? (int)result : -EIO;
-		write_reply(io, io->done ? 0 : io->ended);
+		write_reply(io, io->done && !io->of_pages ? 0 : io->ended);
 		return;
 	}
 	io->done += (size_t)result;
@@ -217,16 +228,21 @@ static void write_start(struct file *file, fuse_req_t req, struct fuse_bufvec *d
 		io->ring.fd = io->of_pages ? file_page_fd(file) : file_fd(file);
 		err = io->ring.fd < 0 ? io->ring.fd : 0;
 	}
+	/* What was stored in a mapping lies where something is already, and is not to be seen any more. */
+	if (!err && io->of_pages && atomic_read(file->append_only)) {
+		drop_behind_all(file->fs->drop_behind, file);
+		err = -EPERM;
+	}
 	if (!err)
 		io->ring.drop = creds_drop_for(file->fs, req, io->ring.fd, fi->kill_suidgid);
 	if (fi->flags & O_APPEND)
 		io->ring.rw_flags |= RWF_APPEND;
+	io->from = changes_from(io);
 	write_changes(io);
 	if (err)
 		write_reply(io, err);
-	else if (fi->flags & O_APPEND &&
-		 ((file->direct_io && file->lane != LANE_CACHED) || (fi->flags & O_DIRECT) ||
-		  atomic_read(file->app_direct)))
+	/* Several parts of one are under way together only of an asynchronous one with O_DIRECT (fuse_direct_IO()). */
+	else if (fi->flags & O_APPEND && ((fi->flags & O_DIRECT) || atomic_read(file->app_direct)))
 		write_append(io);
 	else
 		write_submit(io);

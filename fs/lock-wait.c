@@ -10,6 +10,10 @@
 
 /* How long a signal to a waiting process goes unnoticed. */
 #define LOOK_US (20 * G_TIME_SPAN_MILLISECOND)
+/* How long a circle of waits goes unnoticed that has closed when a lock changed hands. */
+#define CIRCLES_US ((int64_t)500 * G_TIME_SPAN_MILLISECOND)
+/* Looking for them is to take that much less than the time in between. */
+#define CIRCLES_REST 20
 
 struct lock_waits {
 	GMutex lock;
@@ -48,6 +52,53 @@ static bool has_pending_signal(pid_t pid)
 	return (thread | process) & ~blocked;
 }
 
+static struct lock_wait *find_wait_of(struct lock_waits *waits, uint64_t owner)
+{
+	for (GList *link = waits->waits.head; link; link = link->next) {
+		struct lock_wait *wait = link->data;
+
+		if (wait->blocker && !wait->deadlock && wait->owner == owner)
+			return wait;
+	}
+	return NULL;
+}
+
+/*
+ * With waits->lock held.  Who blocks whom is asked anew at each step: what a wait began with may
+ * have changed hands since.  The bound is the kernel's (posix_locks_deadlock).
+ */
+static bool closes_circle(struct lock_waits *waits, struct lock_wait *wait)
+{
+	struct lock_wait *next = wait;
+
+	for (int step = 0; next && step < 10; step++) {
+		uint64_t blocker = next->blocker ? next->blocker(next) : 0;
+
+		if (!blocker)
+			return false;
+		if (blocker == wait->owner)
+			return true;
+		next = find_wait_of(waits, blocker);
+	}
+	return false;
+}
+
+/* With waits->lock held.  The kernel looks again whenever a wait has somebody else in its way. */
+static int64_t end_circles(struct lock_waits *waits)
+{
+	int64_t begun = g_get_monotonic_time(), end;
+
+	for (GList *link = waits->waits.head; link; link = link->next) {
+		struct lock_wait *wait = link->data;
+
+		/* Who does not know yet that he has got it is not to be told otherwise. */
+		if (wait->running && !wait->cancelled)
+			wait->deadlock = wait->cancelled = closes_circle(waits, wait);
+	}
+	end = g_get_monotonic_time();
+	return end + MAX(CIRCLES_US, (end - begun) * CIRCLES_REST);
+}
+
 /* With waits->lock held. */
 static bool is_over(struct lock_waits *waits, struct lock_wait *wait)
 {
@@ -65,6 +116,7 @@ static bool is_over(struct lock_waits *waits, struct lock_wait *wait)
 static void *monitor_run(void *data)
 {
 	struct lock_waits *waits = data;
+	int64_t circles = 0;
 
 	g_mutex_lock(&waits->lock);
 	while (!waits->stop || !g_queue_is_empty(&waits->waits)) {
@@ -72,6 +124,8 @@ static void *monitor_run(void *data)
 			g_cond_wait(&waits->wake, &waits->lock);
 			continue;
 		}
+		if (g_get_monotonic_time() >= circles)
+			circles = end_circles(waits);
 		for (GList *link = waits->waits.head; link; link = link->next) {
 			struct lock_wait *wait = link->data;
 
@@ -119,37 +173,6 @@ void lock_waits_free(struct lock_waits *waits)
 	g_free(waits);
 }
 
-static struct lock_wait *find_wait_of(struct lock_waits *waits, uint64_t owner)
-{
-	for (GList *link = waits->waits.head; link; link = link->next) {
-		struct lock_wait *wait = link->data;
-
-		if (wait->blocker && wait->owner == owner)
-			return wait;
-	}
-	return NULL;
-}
-
-/*
- * With waits->lock held.  Who blocks whom is asked anew at each step: what a wait began with may
- * have changed hands since.  The bound is the kernel's (posix_locks_deadlock).
- */
-static bool closes_circle(struct lock_waits *waits, struct lock_wait *wait)
-{
-	struct lock_wait *next = wait;
-
-	for (int step = 0; next && step < 10; step++) {
-		uint64_t blocker = next->blocker ? next->blocker(next) : 0;
-
-		if (!blocker)
-			return false;
-		if (blocker == wait->owner)
-			return true;
-		next = find_wait_of(waits, blocker);
-	}
-	return false;
-}
-
 int lock_wait_enter(struct lock_waits *waits, struct lock_wait *wait, fuse_req_t req)
 {
 	bool deadlock;
@@ -188,6 +211,8 @@ int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait, bool refused
 		g_mutex_unlock(&waits->lock);
 	}
 	g_mutex_lock(&waits->lock);
+	if (err == -EINTR && wait->deadlock)
+		err = -EDEADLK;
 	/* EINTR without a signal would reach the application as ERESTARTSYS (fuse_setlk). */
 	if (err == -EINTR && waits->stop)
 		err = -ENOTCONN;

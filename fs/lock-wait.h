@@ -23,6 +23,7 @@ struct lock_wait {
 	bool running;       /* it does, protected by waits->lock */
 	GList link;         /* protected by waits->lock */
 	bool cancelled;     /* protected by waits->lock */
+	bool deadlock;      /* protected by waits->lock, it has closed a circle meanwhile, and ends for that */
 };
 
 /*
@@ -33,7 +34,7 @@ struct lock_wait {
 int lock_wait_enter(struct lock_waits *waits, struct lock_wait *wait, fuse_req_t req);
 
 /*
- * On a worker's thread.  attempt()'s result, -EINTR after a signal, -ENOTCONN at the end of the
- * mount.  req is not answered.  refused: not to be begun at all, only to be left.
+ * On a worker's thread.  attempt()'s result, -EINTR after a signal, -EDEADLK when a circle has closed since,
+ * -ENOTCONN at the end of the mount.  req is not answered.  refused: not to be begun at all, only to be left.
  */
 int lock_wait_run(struct lock_waits *waits, struct lock_wait *wait, bool refused);

@@ -19,6 +19,7 @@
 struct owner {
 	int refs;     /* atomic: the table's and one for each call under way */
 	int fd;       /* fixed, its locks are this open file description's */
+	bool holds;   /* atomic, it has got a lock at some time */
 	pid_t pid;    /* mode->lock, the process that locked, for F_GETLK */
 	uint64_t file; /* mode->lock, the number of the open file it locked by last */
 };
@@ -140,10 +141,14 @@ static uint64_t holder(struct inode_mode *mode, uint64_t asking, const struct fl
 	if (mode->owners) {
 		g_hash_table_iter_init(&iter, mode->owners);
 		while (!found && g_hash_table_iter_next(&iter, &id, &value)) {
-			if (*(uint64_t *)id == asking || !ofd_holds(((struct owner *)value)->fd, reported))
+			const struct owner *owner = value;
+
+			/* Most of those that wait have none: asking each would take all the longer. */
+			if (*(uint64_t *)id == asking || !atomic_read(owner->holds) ||
+			    !ofd_holds(owner->fd, reported))
 				continue;
 			found = *(uint64_t *)id;
-			*pid = ((struct owner *)value)->pid;
+			*pid = owner->pid;
 		}
 	}
 	g_mutex_unlock(&mode->lock);
@@ -329,6 +334,7 @@ static int posix_attempt(struct lock_wait *wait)
 				return -errno;
 			g_usleep(G_TIME_SPAN_MILLISECOND);
 		}
+		atomic_write(posix->owner->holds, true);
 	} while (!keep_owner(posix));
 	return 0;
 }
@@ -384,6 +390,8 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	}
 	ofd.l_pid = 0;
 	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
+	if (!err && lock->l_type != F_UNLCK)
+		atomic_write(owner->holds, true);
 	until = locks_grace(mode);
 	again = (err == EAGAIN || err == EACCES) && (wait || g_get_monotonic_time() < until);
 	if (again && !transport_hold(transport_current())) {

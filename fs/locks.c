@@ -13,6 +13,8 @@
 
 /* How long a lock that was refused is tried again while its holder's RELEASE is on its way. */
 #define RELEASE_GRACE_US (50 * G_TIME_SPAN_MILLISECOND)
+/* How long after a FLUSH it may come, on a busy machine. */
+#define RELEASE_LATE_US ((int64_t)1 * G_USEC_PER_SEC)
 
 /*
  * Only who has opened so many files and locked none may close them without FLUSH: programs that lock
@@ -55,12 +57,20 @@ void locks_note(struct file *file, fuse_req_t req)
 
 int64_t locks_grace(struct inode_mode *mode)
 {
-	return atomic_read(mode->flocks_closing) ? g_get_monotonic_time() + RELEASE_GRACE_US :
-						   atomic_read(mode->owners_until);
+	int64_t now = g_get_monotonic_time();
+
+	/* Who has inherited the file and closed it was not the last, it seems, where no RELEASE has come. */
+	if (atomic_read(mode->flocks_closing) && now < atomic_read(mode->flocks_until))
+		return now + RELEASE_GRACE_US;
+	return atomic_read(mode->owners_until);
 }
 
 static void count_closing(struct file *file)
 {
+	int64_t until = file->unflushed ? INT64_MAX : g_get_monotonic_time() + RELEASE_LATE_US;
+
+	if (until > atomic_read(file->mode->flocks_until))
+		atomic_write(file->mode->flocks_until, until);
 	if (!__atomic_exchange_n(&file->closing, true, __ATOMIC_RELAXED))
 		atomic_add(file->mode->flocks_closing, 1);
 }
@@ -125,7 +135,8 @@ void locks_flock(struct file *file, fuse_req_t req, int operation)
 	if (!err)
 		atomic_write(file->flocked, !(operation & LOCK_UN));
 	locks_note_unflushed(file);
-	wait = err == EWOULDBLOCK && (!(operation & LOCK_NB) || atomic_read(mode->flocks_closing));
+	wait = err == EWOULDBLOCK &&
+	       (!(operation & LOCK_NB) || g_get_monotonic_time() < locks_grace(mode));
 	if (wait && !transport_hold(transport_current())) {
 		wait = false;
 		err = operation & LOCK_NB ? EWOULDBLOCK : ENOLCK;

@@ -244,7 +244,7 @@ void metadata_unlink(struct call *call)
 
 	if (!parent)
 		return;
-	call->deferred.result = names_unlink(fs_of(call), parent, call->name, call->flags);
+	call->deferred.result = names_unlink(fs_of(call), call->deferred.req, parent, call->name, call->flags);
 	sync_names(call, parent);
 }
 

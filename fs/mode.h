@@ -66,6 +66,7 @@ struct inode_mode {
 	struct append *append;      /* M to set, then fixed, see append.h; NULL: none yet */
 	bool locked;                /* atomic, somebody has locked it since it is known */
 	unsigned int flocks_closing; /* atomic, flocked files whose RELEASE may be on its way */
+	int64_t flocks_until;       /* atomic, us: until then it is likely to be, since the last FLUSH of one */
 	int64_t owners_until;       /* atomic, us: until then the same of one with other locks */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
 	bool dropping;              /* atomic, all pages of it are about to be, see drop-behind.h */

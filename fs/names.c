@@ -67,12 +67,16 @@ static void unmake(int dir_fd, const char *name, int fd)
 }
 
 /* As the kernel does it (posix_acl_create()): where the directory has a default ACL, that counts alone. */
-static mode_t masked_mode(fuse_req_t req, int dir_fd, mode_t mode)
+static mode_t masked_mode(struct lanefs *fs, fuse_req_t req, int dir_fd, mode_t mode)
 {
 	char path[BACKING_PROC_PATH_MAX];
 
-	if (creds_have_umask() || S_ISLNK(mode) ||
-	    getxattr(backing_proc_path(dir_fd, path), "system.posix_acl_default", NULL, 0) >= 0)
+	if (S_ISLNK(mode))
+		return mode;
+	/* A default ACL takes its place, where there are ACLs. */
+	if (fs->config->acl &&
+	    (creds_have_umask() ||
+	     getxattr(backing_proc_path(dir_fd, path), "system.posix_acl_default", NULL, 0) >= 0))
 		return mode;
 	return mode & ~(fuse_req_ctx(req)->umask & 0777);
 }
@@ -97,7 +101,7 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 
 	if (dir_fd < 0)
 		return dir_fd;
-	mode = masked_mode(req, dir_fd, allowed_mode(fs, req, dir_fd, mode));
+	mode = masked_mode(fs, req, dir_fd, allowed_mode(fs, req, dir_fd, mode));
 	creds_enter(fs, req);
 	err = make(dir_fd, name, mode, rdev, target);
 	creds_leave(fs, req);
@@ -260,7 +264,38 @@ static void release_victim(struct lanefs *fs, struct inode *inode, struct inode 
 	inode_unref(&fs->inodes, inode);
 }
 
-int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int flags)
+/*
+ * Whether somebody else's entry may be there by now, in a directory where each may only take away his own
+ * (S_ISVTX): the kernel has checked the one it knows by that name.  Then it is to look again, for which
+ * ESTALE is.
+ */
+static bool is_unchecked(struct lanefs *fs, fuse_req_t req, struct inode *parent, int dir_fd, const char *name)
+{
+	struct inode *inode, *known_parent = NULL;
+	g_autofree char *known = NULL;
+	struct stat dir, attr;
+	struct backing_key key;
+	bool same = false;
+
+	if (!fuse_req_ctx(req)->uid || fstat(dir_fd, &dir) || !(dir.st_mode & S_ISVTX) ||
+	    backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
+		return false;
+	inode = inodes_find(&fs->inodes, &key);
+	if (!inode)
+		return true;
+	if (!inode_is_forgotten(&fs->inodes, inode)) {
+		/* Of several links the kernel may know any. */
+		same = attr.st_nlink > 1 && !S_ISDIR(attr.st_mode);
+		if (!same && inode_get_name(&fs->inodes, inode, &known_parent, &known))
+			same = known_parent == parent && !strcmp(known, name);
+	}
+	if (known_parent)
+		inode_unref(&fs->inodes, known_parent);
+	inode_unref(&fs->inodes, inode);
+	return !same;
+}
+
+int names_unlink(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name, int flags)
 {
 	int dir_fd = inode_fd_get(&fs->inodes, parent);
 	struct inode *victim;
@@ -269,6 +304,10 @@ int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int 
 
 	if (dir_fd < 0)
 		return dir_fd;
+	if (is_unchecked(fs, req, parent, dir_fd, name)) {
+		inode_fd_put(&fs->inodes, parent);
+		return -ESTALE;
+	}
 	victim = hold_victim(fs, dir_fd, name, &last);
 	err = unlinkat(dir_fd, name, flags) ? -errno : 0;
 	release_victim(fs, victim, parent, name, !err, last);
@@ -367,8 +406,12 @@ int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, co
 		inode_fd_put(&fs->inodes, old_parent);
 		return new_fd;
 	}
-	err = rename_between(fs, req, old_parent, old_fd, old_name, new_parent, new_fd, new_name,
-			     flags);
+	/* What is replaced the kernel has asked about just now (LOOKUP_RENAME_TARGET). */
+	if (is_unchecked(fs, req, old_parent, old_fd, old_name))
+		err = -ESTALE;
+	else
+		err = rename_between(fs, req, old_parent, old_fd, old_name, new_parent, new_fd, new_name,
+				     flags);
 	inode_fd_put(&fs->inodes, new_parent);
 	inode_fd_put(&fs->inodes, old_parent);
 	return err;
@@ -409,7 +452,7 @@ static int create_once(struct lanefs *fs, fuse_req_t req, int dir_fd, const char
 {
 	int fd;
 
-	mode = masked_mode(req, dir_fd, allowed_mode(fs, req, dir_fd, mode));
+	mode = masked_mode(fs, req, dir_fd, allowed_mode(fs, req, dir_fd, mode));
 	creds_enter(fs, req);
 	fd = name ? openat(dir_fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) :
 		    openat(dir_fd, ".", flags | O_TMPFILE | O_CLOEXEC, mode);

@@ -19,7 +19,7 @@ int names_make(struct lanefs *fs, fuse_req_t req, struct inode *parent, const ch
 int names_link(struct lanefs *fs, struct inode *inode, struct inode *parent, const char *name,
 	       struct inode **out, struct stat *attr);
 /* flags: as for unlinkat(2). */
-int names_unlink(struct lanefs *fs, struct inode *parent, const char *name, int flags);
+int names_unlink(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name, int flags);
 int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, const char *old_name,
 		 struct inode *new_parent, const char *new_name, unsigned int flags);
 

@@ -398,3 +398,8 @@ void observe_end(struct file *file)
 	g_mutex_clear(&observed->lock);
 	g_free(observed);
 }
+
+void observe_mapped(struct lanefs *fs, const struct inode *inode, uint64_t bytes)
+{
+	adapt_close(fs->adapt, NULL, facts_id(inode), bytes, NULL);
+}

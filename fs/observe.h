@@ -52,5 +52,8 @@ void observe_release(struct file *file);
 /* Its last reference is gone. */
 void observe_end(struct file *file);
 
+/* So many bytes of a file that nobody has open came into memory: a mapping is read on.  Any thread. */
+void observe_mapped(struct lanefs *fs, const struct inode *inode, uint64_t bytes);
+
 /* What is known, for `lanectl report`: JSON, new string. */
 char *observer_report(struct lanefs *fs);

@@ -12,6 +12,8 @@
 #define GREW_MOST ((uint64_t)2 << 20)
 /* Write-out begins when so much of the window is dirty. */
 #define DIRTY_SHARE 8
+/* Not what was written out so short a time ago, while all fits: the kernel writes it in its own time. */
+#define WRITTEN_US ((int64_t)30 * G_USEC_PER_SEC)
 
 /* What a fast writer is held up for, at least, and in steps of: O_DIRECT wants it aligned. */
 #define EXCESS_LEAST ((uint64_t)4 << 20)
@@ -217,15 +219,17 @@ static void choose_writes(struct residency_plan *plan, const struct plan_limits 
 	if (!plan->dirty || (!limits->all && plan->dirty < limits->window / DIRTY_SHARE))
 		return;
 	for (guint i = 0; i < plan->blocks->len; i++) {
-		const struct plan_block *block = plan_block_at(plan, i);
+		struct plan_block *block = plan_block_at(plan, i);
+		bool fits = plan->ours <= limits->window;
 
-		/* What is being written to now would have to be written twice. */
-		bool busy = block->grown == plan->sampled &&
-			    block->pages * plan->page < plan->block;
+		/* What is being written to now would have to be written twice, or again and again. */
+		bool busy = (block->grown == plan->sampled && block->pages * plan->page < plan->block) ||
+			    (fits && block->written && plan->sampled - block->written < WRITTEN_US);
 
-		if (block->dirty && (limits->all || !busy))
-			add_part(write, block->index * plan->block,
-				 (block->index + 1) * plan->block);
+		if (!block->dirty || (busy && !limits->all))
+			continue;
+		block->written = plan->sampled;
+		add_part(write, block->index * plan->block, (block->index + 1) * plan->block);
 	}
 }
 

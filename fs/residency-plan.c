@@ -133,7 +133,8 @@ static bool count_fetched(struct residency_plan *plan, const struct plan_limits 
 
 	plan->fetched += bytes;
 	plan->recent += bytes;
-	if (!plan->gone || !g_hash_table_steal_extended(plan->gone, key, NULL, &when))
+	/* It stays: of small pieces many make up the block. */
+	if (!plan->gone || !g_hash_table_lookup_extended(plan->gone, key, NULL, &when))
 		return false;
 	soon = is_soon(plan, limits, when);
 	if (soon)

@@ -23,6 +23,7 @@ struct plan_block {
 	uint32_t pages, dirty, writeback; /* no pages: it is gone */
 	uint32_t grew;             /* pages that it had more when it last grew */
 	int64_t arrived, grown;    /* times of samples: when it was first there, when it last grew */
+	int64_t written;           /* when it was last to be written out, 0: it was not */
 	int64_t stuck;             /* when it could not be dropped, 0: not tried */
 	int64_t back;              /* when it came back soon after it was dropped, 0: it did not */
 	bool guarded;              /* a reader may be about to use it */

@@ -433,6 +433,8 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		trim(watch, look, now);
 	/* The count does not tell, either, while a worker makes pages fewer. */
 	growth = MAX(growth, watch->plan.fetched - fetched);
+	if (look->closed && growth)
+		observe_mapped(watch->residency->fs, watch->inode, growth);
 	/* What was dropped is not growth at the next look. */
 	if (trims)
 		trim_count(watch, &counts);

@@ -71,8 +71,11 @@ static void ring_push_blocking(struct ring *ring, struct ring_request *request)
 
 static void ring_complete(struct ring_request *request, int result)
 {
-	/* ECANCELED: the thread that submitted it has ended, as libfuse's do when idle. */
-	if (result == -EAGAIN || result == -EINTR || result == -ECANCELED)
+	/*
+	 * ECANCELED: the thread that submitted it has ended, as libfuse's and workers do when idle; or EFAULT,
+	 * where it waited for a page then (io_req_task_submit() in io_uring/io_uring.c).
+	 */
+	if (result == -EAGAIN || result == -EINTR || result == -ECANCELED || result == -EFAULT)
 		ring_push_blocking(request->ring, request);
 	else
 		request->done(request, result);

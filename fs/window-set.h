@@ -62,7 +62,8 @@ struct window_set {
 	bool blocked;             /* there may be writers that the daemon does not see */
 	uint64_t version;         /* of the backing file when last looked at; 0: not to be relied on */
 	uint64_t size;            /* then, bytes */
-	int64_t checked;          /* us */
+	int64_t checked;          /* us, when that was begun last */
+	bool looking;             /* a worker is at it, see look_later() */
 	int64_t failed;           /* us, when a read ahead last met an error, 0: never */
 	int64_t used;             /* us, the last read or close */
 	int64_t closed;           /* us, the last close, when nobody else had it open */

@@ -50,6 +50,7 @@ static void *windows_run(void *data)
 			break;
 		windows->busy = windows_sweep(windows, g_get_monotonic_time());
 		g_mutex_unlock(&windows->lock);
+		bufpool_serve(windows->pool);
 		bufpool_trim(windows->pool, QUIET_US);
 		g_mutex_lock(&windows->lock);
 	}
@@ -187,6 +188,8 @@ void window_close(struct file *file)
 	struct window_set *set;
 	bool last;
 
+	/* What it had read ahead goes with the next sweep: each would look at it for all other readers. */
+
 	if (!reader)
 		return;
 	set = reader->set;
@@ -196,8 +199,6 @@ void window_close(struct file *file)
 	last = !set->readers.length;
 	if (last)
 		set->closed = now;
-	else
-		window_set_sweep(set, now, false);
 	g_mutex_unlock(&set->lock);
 	g_free(reader);
 	if (last && !inode_mode_is_cached(file->fs, file->inode))

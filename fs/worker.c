@@ -4,6 +4,7 @@
 #include "file.h"
 
 #include <errno.h>
+#include <sched.h>
 
 /* How long an idle thread waits for more. */
 #define LINGER_US (1 * G_USEC_PER_SEC)
@@ -16,6 +17,8 @@ struct worker {
 	unsigned int threads; /* by lock */
 	unsigned int idle;    /* of threads, by lock */
 	bool stop;            /* by lock */
+	cpu_set_t processors; /* fixed, that threads may run on, where has_processors */
+	bool has_processors;  /* fixed */
 };
 
 /* With the lock held: the next work, NULL when the thread is to end. */
@@ -36,6 +39,9 @@ static void *worker_run(void *data)
 	struct worker *worker = data;
 	struct work *work;
 
+	/* Not those of the thread that has started it: libfuse's queues are bound to one each. */
+	if (worker->has_processors)
+		sched_setaffinity(0, sizeof(worker->processors), &worker->processors);
 	g_mutex_lock(&worker->lock);
 	while ((work = worker_next(worker))) {
 		g_mutex_unlock(&worker->lock);
@@ -56,6 +62,7 @@ struct worker *worker_new(void)
 	g_cond_init(&worker->more);
 	g_cond_init(&worker->ended);
 	g_queue_init(&worker->queue);
+	worker->has_processors = !sched_getaffinity(0, sizeof(worker->processors), &worker->processors);
 	return worker;
 }
 

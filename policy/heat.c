@@ -6,6 +6,8 @@
 
 /* Where less than this share of it was read meanwhile, an open is not a return but a look. */
 #define USED_SHARE 4
+/* More than this share of it, and a sample tells whether it is in memory. */
+#define TOLD_SHARE 8
 
 /* Opens a file is not hot for when memory did not keep it, doubled each time, up to ... */
 #define PENALTY_FIRST 4
@@ -156,12 +158,16 @@ static void count_return(const struct heat *heat, struct heat_file *file)
 	}
 }
 
-/* Little is there of what would be if memory had kept it: who reads only a part leaves no more. */
+/*
+ * Little is there of what would be if memory had kept it: who reads only a part leaves no more.  Of less than
+ * that share a sample of some places tells nothing.
+ */
 static bool is_absent(const struct heat_file *file, const struct heat_open *open)
 {
 	double there = (1 - open->gone) * (double)file->size;
 
-	return open->gone >= 0 && 2 * there < (double)MIN(file->most, file->size);
+	return open->gone >= 0 && file->most >= file->size / TOLD_SHARE &&
+	       2 * there < (double)MIN(file->most, file->size);
 }
 
 /* An open of it, in file alone.  Whether it counts, or is only a look. */

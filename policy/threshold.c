@@ -51,6 +51,9 @@
 #define TURNS_TO_MOVE_UP 20
 #define TURNS_UP 200
 
+/* Costs that are told apart by less are the same: the threshold moves no further for them. */
+#define AS_GOOD 1.005
+
 /* Nor is it worth one to save less than this share of all bytes. */
 #define SAVING_LEAST 0.01
 
@@ -134,6 +137,21 @@ static bool is_better(const struct ghost *ghost, unsigned int best, unsigned int
 	       (double)cost - best_cost >= SAVING_LEAST * (double)ghost_asked(ghost);
 }
 
+/* Of those that are about as good as best the one that is the least from now. */
+static unsigned int nearest_as_good(const struct ghost *ghost, unsigned int best, unsigned int now)
+{
+	double limit = (double)ghost_cost(ghost, best) * AS_GOOD;
+
+	while (best != now) {
+		unsigned int next = best < now ? best + 1 : best - 1;
+
+		if ((double)ghost_cost(ghost, next) > limit)
+			break;
+		best = next;
+	}
+	return best;
+}
+
 static void move_to(struct threshold *threshold, unsigned int i)
 {
 	threshold->base = ghost_thresholds[i];
@@ -152,6 +170,7 @@ bool threshold_consult(struct threshold *threshold, const struct ghost *ghost)
 	for (unsigned int i = 0; i < GHOST_CACHES; i++)
 		if (ghost_cost(ghost, i) < ghost_cost(ghost, best))
 			best = i;
+	best = nearest_as_good(ghost, best, now);
 	threshold->cost = ghost_cost_of_policy(ghost);
 	threshold->cost_memory = ghost_cost(ghost, start);
 	if (now > start && ++threshold->turns_up >= TURNS_UP) {

@@ -91,6 +91,29 @@ static void test_beside(void)
 	bufpool_free(pool);
 }
 
+/* Who waits gets what of the pool comes free, before others. */
+static void test_waiting_for_the_pool(void)
+{
+	struct bufpool *pool = bufpool_new(BUFPOOL_SLAB);
+	const size_t most = MAX(BUFPOOL_SLAB / 4, (size_t)512 << 10);
+	struct waiter waiting = { .wait.ready = ready };
+	void *whole = bufpool_get(pool, BUFPOOL_SLAB), *beside, *none;
+
+	g_assert_true(bufpool_get_wait(pool, most, &(struct bufpool_wait){ 0 }, &beside));
+	g_assert_false(bufpool_get_wait(pool, 1000, &waiting.wait, &none));
+	bufpool_serve(pool);
+	g_assert_false(waiting.called);
+	bufpool_put(pool, whole);
+	g_assert_null(bufpool_get(pool, 1000));
+	bufpool_serve(pool);
+	g_assert_true(waiting.called && waiting.buffer);
+	g_assert_cmpuint(in_use(pool), ==, BUFPOOL_ALIGN);
+	bufpool_put_waited(pool, waiting.buffer, 1000);
+	bufpool_put_waited(pool, beside, most);
+	g_assert_cmpuint(in_use(pool), ==, 0);
+	bufpool_free(pool);
+}
+
 static void test_trim(void)
 {
 	struct bufpool *pool = bufpool_new(4 * BUFPOOL_SLAB);
@@ -151,6 +174,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/bufpool/beside", test_beside);
 	g_test_add_func("/bufpool/exhausted", test_exhausted);
+	g_test_add_func("/bufpool/waiting", test_waiting_for_the_pool);
 	g_test_add_func("/bufpool/trim", test_trim);
 	g_test_add_func("/bufpool/random", test_random);
 	return g_test_run();

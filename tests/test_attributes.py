@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Attributes: every setattr field, access, statfs, inode flags, inode numbers, handles."""
 import errno
+import mmap
 import os
 import stat
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 
 import util_sys
-from util import NOBODY, as_user, pattern, read_file, run, write_file
+from util import NOBODY, as_user, pattern, read_file, run, wait_for, write_file
 from util_sys import UTIME_NOW, UTIME_OMIT, utimensat
 
 
@@ -262,6 +263,31 @@ def test_append_only_and_immutable(m, f):
     finally:
         run("chattr", "-ai", m.backing("f"))
     assert read_file(f) == pattern(10000) + b"end"
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_append_only_file_is_not_changed_by_a_mapping(m, f, beside):
+    """mmap(2) refuses it natively, which does not know of the attribute here."""
+    run("chattr", "+a", f)
+    reader = os.open(f, os.O_RDONLY) if beside else -1
+    try:
+        with pytest.raises(PermissionError):
+            fd = os.open(f, os.O_RDWR | os.O_APPEND)
+            try:
+                os.write(fd, b"end")
+                with mmap.mmap(fd, 4096) as view:
+                    view[:3] = b"bad"
+                    view.flush()
+            except OSError as error:
+                raise PermissionError from error
+            finally:
+                os.close(fd)
+        assert read_file(m.backing("f"))[:10000] == pattern(10000)
+        wait_for(lambda: read_file(f)[:3] == pattern(10000)[:3], 5, "what was stored is not seen")
+    finally:
+        if beside:
+            os.close(reader)
+        run("chattr", "-a", m.backing("f"))
 
 
 def test_ioctl_of_no_meaning(m, f):

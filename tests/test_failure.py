@@ -660,3 +660,20 @@ def test_full_by_every_way(disk, mount, lane, passthrough, transport):
     wait_for(lambda: free() > 3 * ROOM, 10, "the space is free again")
     write_file(m.join("f"), data)
     assert read_file(m.join("f")) == data
+
+
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_pages_that_are_written_in_part(disk, mount, transport):
+    """The kernel looks for an error, not at the count."""
+    small = disk("ext4")
+    m = over(mount, small, "cached", "off", transport)
+    with opened(m.join("f"), os.O_RDWR | os.O_CREAT) as fd, \
+         opened(m.backing("fill"), os.O_RDWR | os.O_CREAT) as fill:
+        os.truncate(fd, MIB)
+        run("sync", "-f", small.path)
+        os.posix_fallocate(fill, 0, os.statvfs(small.path).f_bavail * 4096 - 512 * KIB)
+        with mmap.mmap(fd, MIB) as view:
+            view[:] = pattern(MIB)
+            with pytest.raises(OSError) as caught:
+                view.flush()
+            assert caught.value.errno == errno.ENOSPC

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import util_sys
-from util import Child, Peer, at_once, wait_for, wait_for_waiters, write_file
+from util import Child, Peer, at_once, clock, outcome, wait_for, wait_for_waiters, write_file
 from util_sys import lock_conflict, ofd_lock, posix_lock
 
 READ, WRITE, UNLOCK = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
@@ -530,6 +530,61 @@ def test_two_readers_that_both_want_to_write(m):
             assert child.result(5) == "granted"
     os.close(first_reads)
     os.close(first_waits)
+
+
+def test_circle_that_closes_while_all_wait(m):
+    """The lock changes hands, and who has it now waits already."""
+    path = m.join("f")
+    write_file(path, b"x" * 100)
+    goes, go = os.pipe()
+    ready, say = os.pipe()
+
+    def first_reader():
+        with open(path, "r+b") as stream:
+            posix_lock(stream.fileno(), READ, 0, 1)
+            os.write(say, b"x")
+            os.read(goes, 1)
+
+    def second_reader():
+        with open(path, "r+b") as stream:
+            posix_lock(stream.fileno(), READ, 0, 1)
+            os.write(say, b"x")
+            return outcome(posix_lock, stream.fileno(), WRITE, 1, 1, True)
+
+    def writer():
+        with open(path, "r+b") as stream:
+            posix_lock(stream.fileno(), WRITE, 1, 1)
+            os.write(say, b"x")
+            return outcome(posix_lock, stream.fileno(), WRITE, 0, 1, True)
+
+    with Child(first_reader) as first:
+        os.read(ready, 1)
+        with Child(writer) as third:
+            os.read(ready, 1)
+            wait_for_waiters(path, 1)
+            with Child(second_reader) as second:
+                os.read(ready, 1)
+                wait_for_waiters(path, 2)
+                os.write(go, b"x")
+                first.result(5)
+                answers = [second.result(10), third.result(10)]
+    assert answers.count(os.strerror(errno.EDEADLK)) == 1 and answers.count(None) == 1, answers
+    for fd in (goes, go, ready, say):
+        os.close(fd)
+
+
+def test_refused_lock_of_who_has_children(m):
+    """A child has inherited the descriptor and closed it; who opened it holds the lock on."""
+    write_file(m.join("f"), b"")
+    with open(m.join("f"), "r+b") as stream, open(m.join("f"), "r+b") as other:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with Child(lambda: None) as child:
+            child.result(5)
+        begun = clock()
+        for _ in range(100):
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert clock() - begun < 3
 
 
 def test_holder_is_the_process_of_the_thread(m):

@@ -324,6 +324,51 @@ def test_sticky_directory(m, open_dir):
     assert os.listdir(open_dir) == []
 
 
+def other_in_its_place(there):
+    """Somebody else's, since the kernel looked."""
+    os.rmdir(there + "/x") if os.path.isdir(there + "/x") else os.unlink(there + "/x")
+    if os.path.exists(there + "/other"):
+        os.rename(there + "/other", there + "/x")
+    else:
+        write_file(there + "/x", b"theirs")
+    os.chown(there + "/x", USER_B, USER_B)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("kind", ["file", "directory"])
+@pytest.mark.parametrize("rename", [False, True])
+def test_sticky_directory_that_others_change_in_source(m, open_dir, known, kind, rename):
+    os.chmod(open_dir, 0o1777)
+    make, remove = (os.mkdir, os.rmdir) if kind == "directory" else (lambda path: write_file(path, b""),
+                                                                      os.unlink)
+    if known:
+        make(open_dir + "/other")
+        os.stat(open_dir + "/other")
+
+    def act():
+        make(open_dir + "/x")
+        os.stat(open_dir + "/x")
+        os.write(asked, b"x")
+        os.read(changed, 1)
+        if rename:
+            os.rename(open_dir + "/x", open_dir + "/y")
+        else:
+            remove(open_dir + "/x")
+
+    told, asked = os.pipe()
+    changed, tell = os.pipe()
+    with Child(as_user, USER_A, act) as child:
+        os.read(told, 1)
+        other_in_its_place(m.backing("d"))
+        os.write(tell, b"x")
+        with pytest.raises(OSError) as caught:
+            child.result(10)
+    # Another kind of entry is no longer what the program asked to be removed.
+    assert caught.value.errno in (errno.EPERM, errno.EACCES, errno.ENOTDIR)
+    assert os.listdir(m.backing("d")) == ["x"]
+    assert owner(m.backing("d", "x")) == (USER_B, USER_B)
+
+
 def tree_for_denials(path):
     for name, mode, uid in (("open", 0o777, 0), ("closed", 0o700, 0), ("list", 0o744, 0),
                             ("enter", 0o711, 0), ("own", 0o755, USER_A)):
@@ -596,3 +641,21 @@ def test_what_others_create_meanwhile_is_not_opened_unasked(m):
                 pass
             time.sleep(0.0005)
         assert child.result(10) == {NOBODY}
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_umask_counts_where_there_are_no_acls(mount, transport):
+    need("setfacl")
+    m = mount("acl=off", f"transport={transport}", backing="ext4")
+    os.mkdir(m.backing("d"))
+    run("setfacl", "-d", "-m", "u::rwx,g::r-x,o::r-x", m.backing("d"))
+
+    def make():
+        os.umask(0o077)
+        write_file(m.join("d/f"), b"", 0o666)
+        os.mkdir(m.join("d/d"), 0o777)
+
+    with Child(make) as child:
+        child.result(10)
+    assert [stat.S_IMODE(os.stat(m.join("d", name)).st_mode) for name in ("f", "d")] == [0o600, 0o700]

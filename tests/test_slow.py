@@ -162,6 +162,36 @@ def test_any_number_that_hang(mount, scratch, use):
         assert hanging.result(20) == [ANSWERS[use]] * len(directories)
 
 
+def read_on(path):
+    with open(path, "rb", buffering=0) as stream:
+        while stream.read(4096):
+            time.sleep(0.05)
+        return "read"
+
+
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_readers_of_what_hangs(mount, scratch, transport):
+    """Whether the file has changed is asked of its filesystem now and then, not on the thread of requests."""
+    with slow_below(mount, scratch, transport) as (m, slow), contextlib.ExitStack() as children:
+        names = [m.join(f"cold/{index}/f") for index in range(8 * os.cpu_count() + 2)]
+        for name in names:
+            write_file(name, b"x" * (1 << 20))
+            os.setxattr(name, "user.lanefs.policy", b"direct")
+        os.sched_setaffinity(0, OTHERS | {CPU})
+        readers = [children.enter_context(Child(read_on, name)) for name in names]
+        time.sleep(1)
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            time.sleep(1)
+            for processor in OTHERS | {CPU}:
+                os.sched_setaffinity(0, {processor})
+                assert max(read_times(m.join("hot"), 0.5)) < 0.4
+        finally:
+            os.kill(slow, signal.SIGCONT)
+            os.sched_setaffinity(0, {CPU})
+        assert [reader.result(60) for reader in readers] == ["read"] * len(names)
+
+
 def test_linked_names_take_no_thread_each(mount, scratch):
     """They expire in a directory that the kernel keeps locked for another's request."""
     with slow_below(mount, scratch, "dev") as (m, slow):
