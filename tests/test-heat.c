@@ -312,6 +312,13 @@ static void test_part(void)
 		g_assert_cmpint(is_hot(heat, 1, 400 * MIB), ==, n >= 2);
 		heat_read(heat, 1, 100 * MIB);
 	}
+	/* Of little a sample says nothing. */
+	heat_note(heat, &open);
+	heat_read(heat, 1, 10 * MIB);
+	open.gone = 1;
+	heat_note(heat, &open);
+	g_assert_true(is_hot(heat, 1, 400 * MIB));
+	heat_read(heat, 1, 100 * MIB);
 	open.gone = 0.9;
 	heat_note(heat, &open);
 	g_assert_cmpint(lack_of(heat, 1, 400 * MIB), ==, HEAT_NOT_KEPT);

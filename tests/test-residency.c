@@ -471,6 +471,48 @@ static void test_hot(void)
 	model_finish(&model);
 }
 
+/* Random reads of small pieces: each brings a part of a block back. */
+static void test_hot_by_pieces(void)
+{
+	struct model model;
+	uint32_t *pages;
+
+	model_init(&model);
+	loop(&model, 56, 1);
+	for (unsigned int i = 0; i < 4000; i++) {
+		pages = &model.pages[i * 37 % 56];
+		*pages = MIN(*pages + FULL / 16, FULL);
+		if (i % 32)
+			continue;
+		sample(&model);
+		drop(&model);
+	}
+	g_assert_true(residency_plan_is_hot(&model.plan, &model.limits, 0));
+	model_finish(&model);
+}
+
+/* What is written to again and again is written out now and then, as long as all of it fits. */
+static void test_rewritten(void)
+{
+	struct model model;
+	unsigned int written = 0;
+
+	model_init(&model);
+	fill(&model, 0, 8);
+	for (unsigned int i = 0; i < 6100; i++) {
+		for (unsigned int block = 0; block < 8; block++)
+			model.dirty[block] = FULL;
+		sample(&model);
+		written += is_chosen(model.write, 0);
+	}
+	/* In a minute. */
+	g_assert_cmpuint(written, ==, 3);
+	fill(&model, 8, 40);
+	sample(&model);
+	g_assert_true(is_chosen(model.write, 0));
+	model_finish(&model);
+}
+
 static void test_block_size(void)
 {
 	g_assert_cmpuint(residency_plan_block(4096 * M, 8 * M), ==, 2 * M);
@@ -744,6 +786,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/residency/mapped", test_mapped);
 	g_test_add_func("/residency/leaving", test_leaving);
 	g_test_add_func("/residency/hot", test_hot);
+	g_test_add_func("/residency/hot-by-pieces", test_hot_by_pieces);
+	g_test_add_func("/residency/rewritten", test_rewritten);
 	g_test_add_func("/residency/block-size", test_block_size);
 	g_test_add_func("/residency/scan", test_scan);
 	g_test_add_func("/residency/scan-full", test_scan_full);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What programs do decides the lane of their next opens: real programs on real mounts."""
+import ctypes
 import errno
 import json
 import mmap
@@ -294,6 +295,45 @@ def test_read_again_and_again_is_cached(m):
     util_sys.drop_pages(m.backing("f.bin"))
     # Memory has not kept it, so the next opens are not cached.
     assert lane_of(m, lambda: dd_large(path)) != ["cached"]
+
+
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_read_again_and_again_without_passthrough(mount, transport):
+    """It is in the mount's own pages, and none of the backing file's."""
+    m = mount("threshold=1M", f"transport={transport}", "passthrough=off")
+    path = make(m, "f.bin")
+    lanes = []
+    for _ in range(8):
+        lanes += lane_of(m, lambda: dd_large(path))
+    assert lanes[0] == "direct" and set(lanes[3:]) == {"cached"}, lanes
+
+
+def map_closed(path):
+    """As shared libraries are: what is read is read after close(2)."""
+    def work():
+        fd = os.open(path, os.O_RDONLY)
+        size = os.fstat(fd).st_size
+        address = util_sys.map_file(fd, size)
+        os.close(fd)
+        for at in range(0, size, mmap.PAGESIZE):
+            ctypes.string_at(address + at, 1)
+        time.sleep(0.3)
+        util_sys.unmap(address, size)
+    with Child(work) as child:
+        child.result()
+
+
+def test_mapped_after_close_again_and_again(mount):
+    m = mount("threshold=1M", "transport=io_uring", "stream-window=8M")
+    if not m.passthrough:
+        pytest.skip("this kernel has no FUSE passthrough")
+    path = make(m, "f.so", 64 * MIB)
+    lanes = []
+    for _ in range(7):
+        lanes += lane_of(m, lambda: map_closed(path))
+        if lanes[-1] != "cached":
+            wait_for(lambda: util_sys.resident(m.backing("f.so")) == 0, 20, "it has left memory")
+    assert set(lanes[5:]) == {"cached"}, lanes
 
 
 def test_looks_at_a_file_do_not_heat_it(m):

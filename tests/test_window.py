@@ -11,7 +11,8 @@ import time
 import pytest
 
 import util_sys
-from util import Child, idle, pattern, run, sha256, unmount, wait_for, write_file, write_large
+from util import (Child, clock, idle, pattern, run, sha256, unmount, wait_for, write_file,
+                  write_large)
 from util_battery import concurrent_model
 
 pytestmark = pytest.mark.daemon
@@ -433,3 +434,52 @@ def test_sendfile_asks_in_large_requests(mount, transport):
     os.close(out)
     reads = m.stats()["reads"]["requests"]
     assert reads <= size // (512 << 10), reads
+
+
+@pytest.mark.parametrize("transport", ["io_uring", "dev"])
+def test_appends_beside_a_reader(mount, transport):
+    """What was read ahead is still what is there."""
+    m = mount("lane=direct", "passthrough=off", f"transport={transport}")
+    write_large(m.backing("f"), 64 * M)
+    settle(m.backing("f"))
+    before = m.stats()["reads"]
+    with open(m.join("f"), "rb", buffering=0) as reader, open(m.join("f"), "ab", buffering=0) as log:
+        for _ in range(48 * 8):
+            assert len(reader.read(128 * K)) == 128 * K
+            # Who asks for the size before, as programs do, waits no longer.
+            os.fstat(log.fileno())
+            log.write(b"line\n")
+    asked, read = cost(m, before)
+    assert asked == 48 * M and read <= asked + 24 * M
+
+
+def test_small_appends_do_not_wait(mount):
+    """For parts before them, which there are only of asynchronous ones."""
+    m = mount("lane=direct", "passthrough=off")
+    write_file(m.join("f"), b"x" * 100000)
+    with open(m.join("f"), "ab", buffering=0) as log, open(m.backing("f"), "ab", buffering=0) as outside:
+        begun = clock()
+        for _ in range(20):
+            os.fstat(log.fileno())
+            outside.write(b"y" * 1000)
+            log.write(b"z")
+        assert clock() - begun < 3
+    assert os.path.getsize(m.backing("f")) == 100000 + 20 * 1001
+
+
+def test_workers_run_on_any_processor(mount):
+    """Those that a thread of a queue has started, too."""
+    m = mount("lane=direct", "passthrough=off", "transport=io_uring")
+    fd = os.open(m.join("f"), os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+    with mmap.mmap(-1, 1 * M) as data:
+        os.write(fd, data)
+    os.close(fd)
+
+    def workers():
+        for task in os.listdir(f"/proc/{m.pid}/task"):
+            with open(f"/proc/{m.pid}/task/{task}/comm") as stream:
+                if stream.read().startswith("lanefs-worker"):
+                    yield os.sched_getaffinity(int(task))
+
+    found = list(workers())
+    assert found and all(one == os.sched_getaffinity(0) for one in found), found
