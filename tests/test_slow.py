@@ -272,21 +272,22 @@ def test_hot_file_beside_a_cold_tree(mount, scratch, use):
         with slow_below(mount, scratch) as (m, slow):
             times = times_beside(m, slow, use)
         # Others may have had the processor, but not every time.
-        if statistics.median(times) < WAIT / 5 and sum(time > WAIT / 2 for time in times) <= 10:
+        if times and statistics.median(times) < WAIT / 5 and sum(time > WAIT / 2 for time in times) <= 10:
             return
-    assert False, sorted(times)[::10]
+    assert False, sorted(times or [])[::10]
 
 
 def times_beside(m, slow, use):
+    """None where the tree was not cold for long, as nobody could stop its filesystem."""
     assert read_file(m.join("hot")) == b"hot"
     try:
         with Child(keep_stopping, slow) as stopper:
             with Child(use, m.join("cold")) as user:
                 times = read_times(m.join("hot"), 2)
-                assert user.poll() is None, user.result()
+                over = user.poll() is not None
                 stopper.close()
                 os.kill(slow, signal.SIGCONT)
                 user.result()
-                return times
+                return None if over else times
     finally:
         os.kill(slow, signal.SIGCONT)
