@@ -29,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define EXIT_USAGE 2
@@ -98,10 +99,21 @@ static int main_serve(const struct options *options, struct session_setup *setup
  * mount -a takes a line of fstab for one that is not mounted when what is mounted is not the root of its
  * filesystem (libmount, mnt_table_is_fs_mounted()), as it is not here (mount-root.h).
  */
+/* What is read-only itself is mounted so, unless it is to be otherwise. */
+static bool main_is_read_only(const struct options *options, const struct mount *mount)
+{
+	struct statvfs info;
+
+	if (session_has_option(options->config, "ro"))
+		return true;
+	return !session_has_option(options->config, "rw") && !statvfs(mount->source, &info) &&
+	       info.f_flag & ST_RDONLY;
+}
+
 static bool main_is_done(const struct options *options, const struct mount *mount, const GError *error)
 {
 	if (!options->helper || !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST) ||
-	    !mount_is_of_source(mount, session_has_option(options->config, "ro")))
+	    !mount_is_of_source(mount, main_is_read_only(options, mount)))
 		return false;
 	if (options->verbose)
 		g_message("%s: already mounted from there, with the options it was given then", mount->mountpoint);

@@ -54,7 +54,8 @@ static const struct {
 	{ "max_read", "the size of a read is negotiated with the kernel" },
 	{ "blkdev", "SOURCE is a directory, not a block device" },
 	{ "blksize", "SOURCE is a directory, not a block device" },
-	{ "remount", "unmount, then mount again with the new options; or, for ro and rw, mount -i -o remount" },
+	{ "remount", "unmount, then mount again with the new options; or, for ro and rw, "
+		     "mount -i -o remount,nosuid,nodev with it" },
 	{ "direct_io", "use lane=direct" },
 	{ "kernel_cache", "use lane=cached" },
 	{ "auto_cache", "use lane=cached" },

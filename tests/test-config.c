@@ -325,7 +325,7 @@ static void test_bad_options(struct fixture *f, gconstpointer data)
 			    "SOURCE is a directory, not a block device" },
 		{ "remount", "option remount: not accepted: "
 			     "unmount, then mount again with the new options; or, for ro and rw, "
-			     "mount -i -o remount" },
+			     "mount -i -o remount,nosuid,nodev with it" },
 		{ "strictatime", "option strictatime: not accepted: access times are kept by the "
 				 "filesystem of SOURCE: give this option to its mount" },
 		{ "lazytime", "option lazytime: not accepted: access times are kept by the "

@@ -622,7 +622,8 @@ def test_read_only_mount(mount):
     write_file(m.backing("f"), b"x")
     done = lanectl("policy", "set", m.join("f"), "direct", status=1)
     assert done.stderr == (f"lanectl: {m.join('f')}: Read-only file system; the mount, or SOURCE, is read-only: "
-                           "make SOURCE writable, then mount -i -o remount,rw the mount\n")
+                           "make SOURCE writable, then mount -i -o "
+                           "remount,rw,nosuid,nodev the mount\n")
 
 
 @pytest.mark.parametrize("args", [

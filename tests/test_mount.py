@@ -711,6 +711,20 @@ def test_mount_all(helper, ends, scratch):
         unmount_and_wait(ends[1], daemon_of(ends[1]))
 
 
+def test_mount_all_of_what_is_read_only(helper, ends, scratch):
+    """It is mounted so without being asked."""
+    table = os.path.join(scratch.base, "fstab")
+    write_file(table, f"{ends[0]} {ends[1]} fuse.lanefs defaults 0 0\n".encode())
+    run("mount", "--bind", ends[0], ends[0])
+    try:
+        run("mount", "-o", "remount,bind,ro", ends[0])
+        for _ in range(2):
+            assert run("mount", "-a", "-T", table).stderr == ""
+        unmount_and_wait(ends[1], daemon_of(ends[1]))
+    finally:
+        unmount(ends[0])
+
+
 def test_mounted_in_other_namespaces_too(scratch, ends):
     """What is mounted where mounts are shared is one mount in each, and goes from each."""
     need("unshare")

@@ -30,7 +30,7 @@ static const char *remedy(int error)
 		return "only the owner may, and root";
 	case EROFS:
 		return "the mount, or SOURCE, is read-only: make SOURCE writable, then "
-		       "mount -i -o remount,rw the mount";
+		       "mount -i -o remount,rw,nosuid,nodev the mount";
 	case EOPNOTSUPP:
 		return "the backing filesystem keeps no user attributes";
 	default:

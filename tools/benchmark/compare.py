@@ -36,14 +36,13 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
     if interrupt:
         finish = None
     more = {}
-    for name in names if finish else ():
-        bench.progress.step(f"{what}: {name}, counting")
-        if name not in failed:
-            try:
-                more[name] = finish(contenders.contender(name))
-            except (Failure, OSError) as error:
-                failed[name] = str(error)
-                bench.progress.say(f"left out: {what}: {name}: {error}")
+    try:
+        for name in names if finish else ():
+            bench.progress.step(f"{what}: {name}, counting")
+            if name not in failed:
+                more[name] = count(bench, what, name, finish)
+    except KeyboardInterrupt as end:
+        interrupt = end
     for case in cases:
         for name in names:
             row = {**key, "case": case, "contender": name, "unit": unit,
@@ -61,6 +60,15 @@ def compare_cases(bench, key, cases, names, measure, finish=None, unit="B/s", ro
             yield row
     if interrupt:
         raise interrupt
+
+
+def count(bench, what, name, finish):
+    """What more there is of it; what was measured stays where that fails."""
+    try:
+        return finish(contenders.contender(name))
+    except (Failure, OSError) as error:
+        bench.progress.say(f"not counted: {what}: {name}: {error}")
+        return {}
 
 
 def take_turns(bench, what, names, rounds, measure):

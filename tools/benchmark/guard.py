@@ -20,7 +20,7 @@ def _undo(kind, what):
     """For the second process: undo a step knowing only its kind and name."""
     if kind == "process":
         with contextlib.suppress(OSError):
-            os.kill(int(what), signal.SIGKILL)
+            os.killpg(int(what), signal.SIGKILL)
     elif kind == "mount":
         while system.mounted(what) and system.detach(what):
             pass
@@ -132,11 +132,12 @@ class Guard:
 
     @contextlib.contextmanager
     def process(self, argv, cgroup=None, **kwargs):
-        """A process that is ended, by SIGTERM and else SIGKILL, at the end."""
+        """A process that is ended, by SIGTERM and else SIGKILL, at the end, and what it has started."""
         cgroup = cgroup or self.everyone
         # A process of another user may not enter by itself.
         own = cgroup and "user" not in kwargs
-        process = subprocess.Popen(argv, preexec_fn=cgroup.enter if own else None, **kwargs)
+        process = subprocess.Popen(argv, preexec_fn=cgroup.enter if own else None,
+                                   start_new_session=True, **kwargs)
         with self.step("process", process.pid, lambda: end_process(process)):
             if cgroup and not own:
                 cgroup.enter(process.pid)
@@ -178,3 +179,5 @@ def end_process(process, patience=10):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -59,10 +59,16 @@ def _ratio(value):
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
+def _against(found):
+    """A ratio whose interval holds 1 is not to be told from that."""
+    level = found["low"] is not None and found["low"] <= 1 <= found["high"]
+    return ("~" if level else "") + _ratio(found["ratio"])
+
+
 def _times(native, rows):
     found = [row and row["against"].get("native") for row in rows]
     return [text.amount(native["median"], native["unit"]),
-            *(_ratio(ratio["ratio"]) if ratio else "" for ratio in found)]
+            *(_against(ratio) if ratio else "" for ratio in found)]
 
 
 def _beside(native, rows, name):
@@ -148,11 +154,13 @@ def readme(known):
     rows, runs = known["rows"], known["runs"]
     rounds = max((len(row.get("values", ())) for row in rows), default=0)
     size = max((row.get("file_size", 0) for row in rows), default=0)
+    way = runs[-1].get("transport", "io_uring")
+    over = "over /dev/fuse" if way == "dev" else "over io_uring where the kernel has it"
     parts = [f"Measured {machine(rows, runs)}; medians of up to {rounds} rounds, a large file is "
-             f"{sizes.show(size)}.\n",
+             f"{sizes.show(size)}; lanefs and libfuse's examples {over}.\n",
              "![64 KiB reads of a hot set next to two streams](doc/protection.png)\n",
              "*native*: as measured; the others: times native, above 1 is better, also where it "
-             "is a time that was measured.\n", main(rows), device(rows)]
+             "is a time that was measured; ~: its interval holds 1, it is level.\n", main(rows), device(rows)]
     if loop(rows):
         parts += ["What a server spends on a cold file:\n", loop(rows)]
     if against_peers(rows):

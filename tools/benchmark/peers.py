@@ -4,10 +4,12 @@
 import os
 import shutil
 
+from . import system
 from .build import ROOT, Failure, run
 from .contenders import Daemon
 
 FUSE = os.path.join(ROOT, "subprojects", "fuse-3.18.3")
+URING = "/sys/module/fuse/parameters/enable_uring"
 NAMES = ("passthrough_hp", "passthrough_ll", "bindfs", "mergerfs")
 
 
@@ -43,11 +45,14 @@ class Example(Daemon):
 
     def _command(self, bench, source, target):
         direct = self.name.endswith("+direct")
+        # The same way as lanefs has, which libfuse documents for any filesystem.
+        uring = bench.options.transport != "dev" and system.read(URING).strip() == "Y"
+        options = "allow_other,io_uring" if uring else "allow_other"
         if self.name.startswith("passthrough_hp"):
             return [self.program(bench), "--foreground", "--clone-fd",
-                    *(["--nopassthrough", "--direct-io"] if direct else []), "-o", "allow_other",
+                    *(["--nopassthrough", "--direct-io"] if direct else []), "-o", options,
                     source, target]
-        return [self.program(bench), "-f", "-o", f"source={source},allow_other,"
+        return [self.program(bench), "-f", "-o", f"source={source},{options},"
                 f"cache={'never' if direct else 'always'}", target]
 
 

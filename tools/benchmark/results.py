@@ -41,7 +41,8 @@ def save(directory, rows, bench):
     new = {identity(row) for row in rows}
     known["rows"] = [row for row in known["rows"] if identity(row) not in new] + rows
     run = {"command": shlex.join(["tools/bench", *sys.argv[1:]]), "build": bench.build.version,
-           "date": time.strftime("%Y-%m-%d %H:%M %Z"), "machine": system.describe()}
+           "date": time.strftime("%Y-%m-%d %H:%M %Z"), "machine": system.describe(),
+           "transport": bench.options.transport}
     known["runs"] = [one for one in known["runs"] if one["command"] != run["command"]] + [run]
     path = os.path.join(directory, "results.json")
     with open(path + ".new", "w") as stream:
