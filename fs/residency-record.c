@@ -73,8 +73,8 @@ static bool is_memory(int fd)
 	       (stats.f_type == TMPFS_MAGIC || stats.f_type == RAMFS_MAGIC);
 }
 
-/* What is in the page cache of fd's file now, as ranges: where that is not known, all of it. */
-static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
+/* What is in the page cache of fd's file now, as ranges: where that is not known, all of it.  NULL: not soon. */
+static GArray *find_kept(const struct watch *watch, int fd, uint64_t size, bool soon)
 {
 	GArray *keep = g_array_new(FALSE, FALSE, sizeof(struct residency_range));
 	struct residency_range all = { 0, (size + watch->plan.page - 1) & ~(watch->plan.page - 1) };
@@ -82,10 +82,15 @@ static GArray *find_kept(const struct watch *watch, int fd, uint64_t size)
 
 	if (watch->memory)
 		return keep;
-	err = watch->cheap ? residency_find(fd, size, MAX(watch->plan.block, RESIDENCY_FOLIO), keep) :
-			     residency_find_mapped(fd, size, keep);
+	err = watch->cheap ?
+		      residency_find(fd, size, MAX(watch->plan.block, RESIDENCY_FOLIO), soon, keep) :
+		      residency_find_mapped(fd, size, keep);
 	if (!err)
 		return keep;
+	if (err == -EBUSY) {
+		g_array_unref(keep);
+		return NULL;
+	}
 	g_array_set_size(keep, 0);
 	if (size)
 		g_array_append_val(keep, all);
@@ -238,6 +243,7 @@ void record_expire(struct watch *watch, int64_t now)
 void record_take(struct watch *watch, bool soon)
 {
 	struct stat attr;
+	GArray *kept;
 	int fd;
 
 	if (atomic_read(watch->recorded))
@@ -255,7 +261,13 @@ void record_take(struct watch *watch, bool soon)
 	residency_plan_finish(&watch->plan);
 	watch->memory = is_memory(fd);
 	record_init(watch, fd, &attr);
-	residency_plan_keep(&watch->plan, find_kept(watch, fd, (uint64_t)attr.st_size));
+	kept = find_kept(watch, fd, (uint64_t)attr.st_size, soon);
+	if (!kept) {
+		atomic_write(watch->slow, true);
+		record_close(watch, false);
+		return;
+	}
+	residency_plan_keep(&watch->plan, kept);
 	watch->size = (uint64_t)attr.st_size;
 	watch->pages = watch->hot_fetched = 0;
 	watch->changed = g_get_monotonic_time();

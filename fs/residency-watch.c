@@ -172,10 +172,12 @@ void residency_open(struct file *file)
 	if (!trimmed && !grows && !watch->hot)
 		watch_unrecord(watch);
 	g_mutex_unlock(&watch->lock);
-	if (trimmed || grows)
-		watch_record(watch);
-	if (trimmed || grows)
-		residency_schedule(watch, g_get_monotonic_time() + FIRST_LOOK_US);
+	if (!trimmed && !grows)
+		return;
+	watch_record(watch);
+	/* What comes before that is known counts as what was there. */
+	residency_schedule(watch, g_get_monotonic_time() +
+				  (atomic_read(watch->recorded) ? FIRST_LOOK_US : 0));
 }
 
 /* With mode->lock and watch->lock held: a reference for the caller to drop. */

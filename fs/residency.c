@@ -29,6 +29,8 @@ struct cache_counts {
 /* And how many parts of what size at most it asks mincore(2) about before that, some ten us each. */
 #define FIND_MAPS 4096
 #define FIND_MAPPED ((uint64_t)2 << 20)
+/* Of either, where somebody waits for it. */
+#define SOON_SHARE 32
 /* What is mapped at once for mincore(2). */
 #define MAP_BYTES ((uint64_t)256 << 20)
 
@@ -351,19 +353,20 @@ int residency_scan_mapped(int fd, uint64_t begin, uint64_t end, uint64_t size, G
 	return search_mapped(&search, begin, end);
 }
 
-int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges)
+int residency_find(int fd, uint64_t size, uint64_t block, bool soon, GArray *ranges)
 {
 	struct search search = {
 		.fd = fd,
 		.block = page_size(),
 		.coarse = block,
 		.ranges = ranges,
-		.calls = FIND_CALLS,
-		.maps = FIND_MAPS,
+		.calls = soon ? FIND_CALLS / SOON_SHARE : FIND_CALLS,
+		.maps = soon ? FIND_MAPS / SOON_SHARE : FIND_MAPS,
 	};
 	uint64_t page = page_size();
+	int err = search_all(&search, 0, (size + page - 1) & ~(page - 1));
 
-	return search_all(&search, 0, (size + page - 1) & ~(page - 1));
+	return !err && soon && (!search.calls || !search.maps) ? -EBUSY : err;
 }
 
 int residency_find_mapped(int fd, uint64_t size, GArray *ranges)

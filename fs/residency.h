@@ -54,9 +54,10 @@ struct residency_range {
 
 /*
  * Appends what of [0, size) is resident to ranges (of struct residency_range), page by page as
- * long as that takes no more than some thousand system calls, else whole blocks.  0 or -errno.
+ * long as that takes no more than some thousand system calls, else whole blocks; soon: -EBUSY where it
+ * would take more than some ms.  0 or -errno.
  */
-int residency_find(int fd, uint64_t size, uint64_t block, GArray *ranges);
+int residency_find(int fd, uint64_t size, uint64_t block, bool soon, GArray *ranges);
 
 /* The same by mincore(2), always page by page: some 30 ms for each GiB of data. */
 int residency_find_mapped(int fd, uint64_t size, GArray *ranges);
