@@ -10,8 +10,9 @@
 
 #include "fs.h"
 
-#define XATTR_POLICY "user.lanefs.policy"
-#define XATTR_THRESHOLD "user.lanefs.threshold"
+#define XATTR_PREFIX "user.lanefs."
+#define XATTR_POLICY XATTR_PREFIX "policy"
+#define XATTR_THRESHOLD XATTR_PREFIX "threshold"
 
 /* Bytes, of either; a longer one is as none. */
 #define POLICY_VALUE_MAX 64

@@ -88,7 +88,8 @@ static int check_stored(struct inode *inode, const char *name, const char *value
 			return -EINVAL;
 		return threshold_parse(value, (gssize)size, &threshold) ? -EINVAL : 0;
 	}
-	return 0;
+	/* A slip of the pen would be stored, and do nothing. */
+	return g_str_has_prefix(name, XATTR_PREFIX) ? -EINVAL : 0;
 }
 
 /* Open files move at once. */

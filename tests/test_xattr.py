@@ -175,6 +175,8 @@ def test_computed_where_they_do_not_apply(m, f):
     refused(errno.ENODATA, os.getxattr, f, "user.lanefs.config")
     refused(errno.ENODATA, os.getxattr, m.join("d"), "user.lanefs.config")
     refused(errno.ENODATA, os.getxattr, f, "user.lanefs.nonsense")
+    for name in ("user.lanefs.nonsense", "user.lanefs.Policy"):
+        refused(errno.EINVAL, os.setxattr, f, name, b"stream")
 
 
 @pytest.mark.daemon
