@@ -72,7 +72,7 @@ struct lanefs {
 	bool sync, dirsync;             /* fixed, what is written, and names, are on the disk at once */
 	bool log_opens;                 /* fixed, one debug line per open */
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
-	bool passthrough;               /* fixed, the kernel and the configuration allow it */
+	bool passthrough;               /* atomic, fixed by the first request: kernel and configuration allow it */
 	const char *no_passthrough;     /* fixed, why not, NULL when they do; static */
 	bool writes_past_pages;         /* fixed, what is written without passthrough is, see kernel-pages.h */
 	unsigned int dropping;          /* atomic, writes that wait until pages are dropped */

@@ -35,6 +35,8 @@ static void feel(struct lanefs *fs)
 		.memory = fs->memory,
 		.available = memory_available(),
 		.stall = memory_stall(),
+		/* Of these each open is asked about, see look_at_group() in facts.c. */
+		.others_pages = atomic_read(fs->passthrough),
 	};
 
 	memory_group_of(0, &group);

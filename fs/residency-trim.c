@@ -87,7 +87,7 @@ static void look_init(struct watch *watch, struct look *look)
 	};
 	g_mutex_unlock(&watch->lock);
 	look->limits.memory = MIN(look->limits.window * HOT_WINDOWS,
-				  fs->memory_limit / HOT_MEMORY_SHARE);
+				  (fs->passthrough ? fs->memory : fs->memory_limit) / HOT_MEMORY_SHARE);
 	g_mutex_lock(&watch->residency->lock);
 	look->sampled = (unsigned int)g_sequence_get_length(watch->residency->due);
 	g_mutex_unlock(&watch->residency->lock);

@@ -52,7 +52,7 @@ static void init_passthrough(struct lanefs *fs, struct fuse_conn_info *conn)
 		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN";
 	else if (in_user_namespace())
 		fs->no_passthrough = "passthrough needs CAP_SYS_ADMIN outside of user namespaces";
-	fs->passthrough = !fs->no_passthrough;
+	atomic_write(fs->passthrough, !fs->no_passthrough);
 	if (!fs->passthrough)
 		return;
 	fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH);

@@ -102,7 +102,8 @@ uint64_t threshold_room(const struct threshold_inputs *inputs)
 {
 	uint64_t room = MIN(inputs->available, inputs->memory);
 
-	return inputs->group_limit == UINT64_MAX ? room : MIN(room, inputs->group_available);
+	return inputs->group_limit == UINT64_MAX || inputs->others_pages ?
+		       room : MIN(room, inputs->group_available);
 }
 
 void threshold_init(struct threshold *threshold, uint64_t memory)

@@ -19,6 +19,7 @@ struct threshold_inputs {
 	uint64_t available;       /* free or easily freed (MemAvailable) */
 	uint64_t group_limit;     /* of the memory control group, UINT64_MAX: none */
 	uint64_t group_available; /* the same as available, within that limit */
+	bool others_pages;        /* what is cached counts for the groups of those who read it */
 	double stall;             /* percent of the last 10 s in which something waited for memory
 				   * (PSI, some avg10), negative: the kernel does not say */
 };
@@ -26,7 +27,7 @@ struct threshold_inputs {
 /* 0: there is enough memory, 1: there is none left. */
 double threshold_pressure(const struct threshold_inputs *inputs);
 
-/* Bytes that a page cache can have: the least of what machine and group leave it. */
+/* Bytes that a page cache can have: the least of what the machine, and the group that pays for it, leave it. */
 uint64_t threshold_room(const struct threshold_inputs *inputs);
 
 struct threshold {

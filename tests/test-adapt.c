@@ -63,6 +63,10 @@ static void test_room(void)
 	inputs.group_limit = GIB;
 	inputs.group_available = 300 * MIB;
 	g_assert_cmpuint(threshold_room(&inputs), ==, 300 * MIB);
+	/* In passthrough it is the readers' groups that pay for pages. */
+	inputs.others_pages = true;
+	g_assert_cmpuint(threshold_room(&inputs), ==, 6 * GIB);
+	inputs.others_pages = false;
 	inputs.available = 100 * MIB;
 	g_assert_cmpuint(threshold_room(&inputs), ==, 100 * MIB);
 	inputs.available = UINT64_MAX;
