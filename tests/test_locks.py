@@ -547,15 +547,15 @@ def test_circle_that_closes_while_all_wait(m):
 
     def second_reader():
         with open(path, "r+b") as stream:
-            posix_lock(stream.fileno(), READ, 0, 1)
+            posix_lock(stream.fileno(), READ, 1, 1)
             os.write(say, b"x")
-            return outcome(posix_lock, stream.fileno(), WRITE, 1, 1, True)
+            return outcome(posix_lock, stream.fileno(), WRITE, 5, 1, True)
 
     def writer():
         with open(path, "r+b") as stream:
-            posix_lock(stream.fileno(), WRITE, 1, 1)
+            posix_lock(stream.fileno(), WRITE, 5, 1)
             os.write(say, b"x")
-            return outcome(posix_lock, stream.fileno(), WRITE, 0, 1, True)
+            return outcome(posix_lock, stream.fileno(), WRITE, 0, 2, True)
 
     with Child(first_reader) as first:
         os.read(ready, 1)
