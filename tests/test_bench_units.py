@@ -195,6 +195,9 @@ def test_page_says_what_was_built_and_what_streams_did():
            "machine": {"cpus": 2, "cpu": "x", "memory": 1 << 34, "system": "y", "kernel": "z"}}
     page = markdown.readme({"rows": rows, "runs": [run]})
     assert "Linux z, lanefs 1 and lanefs 2;" in page
+    assert "lanefs over io_uring, its peers over /dev/fuse" in page
+    page = markdown.readme({"rows": rows, "runs": [{**run, "transport": "dev"}]})
+    assert "; all over /dev/fuse." in page
     assert "| what the 2 streams read meanwhile | 2.00 GB/s | 1.50 |" in page
     assert "The disk itself" not in page
     best = rows_of("read", "read 1M", "fresh", {"native": 1e9, "fio": 3e9})

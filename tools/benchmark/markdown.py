@@ -149,15 +149,23 @@ def machine(rows, runs):
             f"Linux {one['kernel']}, {' and '.join(builds) or last['build']}")
 
 
+def transports(runs):
+    """How requests came.  Until runs said so, only lanefs had io_uring."""
+    ways = {run.get("transport") for run in runs}
+    if ways == {"dev"}:
+        return "all over /dev/fuse"
+    if None in ways:
+        return "lanefs over io_uring, its peers over /dev/fuse"
+    return "lanefs and libfuse's examples over io_uring, the other peers over /dev/fuse"
+
+
 def readme(known):
     """All that goes between the marks of a README."""
     rows, runs = known["rows"], known["runs"]
     rounds = max((len(row.get("values", ())) for row in rows), default=0)
     size = max((row.get("file_size", 0) for row in rows), default=0)
-    way = runs[-1].get("transport", "io_uring")
-    over = "over /dev/fuse" if way == "dev" else "over io_uring where the kernel has it"
     parts = [f"Measured {machine(rows, runs)}; medians of up to {rounds} rounds, a large file is "
-             f"{sizes.show(size)}; lanefs and libfuse's examples {over}.\n",
+             f"{sizes.show(size)}; {transports(runs)}.\n",
              "![64 KiB reads of a hot set next to two streams](doc/protection.png)\n",
              "*native*: as measured; the others: times native, above 1 is better, also where it "
              "is a time that was measured; ~: its interval holds 1, it is level.\n", main(rows), device(rows)]
