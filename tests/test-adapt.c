@@ -178,6 +178,25 @@ static void test_moves_down(void)
 }
 
 /* Where every threshold reads the same, the one that is in force stays. */
+/* What is read once is a little smaller than that: no lower threshold is any better. */
+static void test_moves_no_further(void)
+{
+	struct adapt *adapt = adapt_new(2 * GIB, false);
+	GRand *random = g_rand_new_with_seed(1);
+	struct threshold_view view;
+
+	for (uint64_t n = 0; n < 4000000; n++)
+		if (n % 60)
+			replay(adapt, (uint64_t)g_rand_int_range(random, 0, 20000), 32 << 10, 32 << 10);
+		else
+			replay(adapt, GIB + n, MIB - 4096, MIB - 4096);
+	adapt_view(adapt, &view);
+	g_assert_cmpuint(view.base, <, MIB);
+	g_assert_cmpuint(view.base, >=, 256 << 10);
+	g_rand_free(random);
+	adapt_free(adapt);
+}
+
 static void test_no_reason_to_move(void)
 {
 	struct adapt *adapt = adapt_new(1 * GIB, false);
@@ -478,6 +497,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/adapt/hot-files-count", test_hot_files_count);
 	g_test_add_func("/adapt/goes-back", test_goes_back);
 	g_test_add_func("/adapt/moves-down", test_moves_down);
+	g_test_add_func("/adapt/moves-no-further", test_moves_no_further);
 	g_test_add_func("/adapt/no-reason-to-move", test_no_reason_to_move);
 	g_test_add_func("/adapt/frozen", test_frozen);
 	g_test_add_func("/adapt/room-of-the-opener", test_room_of_the_opener);
