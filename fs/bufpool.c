@@ -274,15 +274,20 @@ static struct bufpool_wait *take_waiting(struct bufpool *pool, void **buffer)
 
 void bufpool_serve(struct bufpool *pool)
 {
+	/* Who is ready may be done at once, and put its buffer: that is for the loop, not for the stack. */
+	static _Thread_local bool serving;
 	struct bufpool_wait *wait;
 	void *buffer;
 
+	if (serving)
+		return;
+	serving = true;
 	while (atomic_read(pool->waits)) {
 		g_mutex_lock(&pool->lock);
 		wait = take_waiting(pool, &buffer);
 		g_mutex_unlock(&pool->lock);
 		if (!wait)
-			return;
+			break;
 		if (buffer) {
 			bufpool_populate(pool, buffer);
 		} else {
@@ -292,6 +297,7 @@ void bufpool_serve(struct bufpool *pool)
 		}
 		wait->ready(wait, buffer);
 	}
+	serving = false;
 }
 
 void *bufpool_get_any(struct bufpool *pool, size_t size)

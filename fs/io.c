@@ -68,7 +68,8 @@ static void buffer_give_back(struct io *io)
 		bufpool_put_waited(io->file->fs->pool, io->buffer, io->length);
 	else if (io->owned)
 		bufpool_put_any(io->file->fs->pool, io->buffer);
-	bufpool_serve(io->file->fs->pool);
+	if (io->owned && !io->waited)
+		bufpool_serve(io->file->fs->pool);
 	io->owned = io->waited = false;
 }
 

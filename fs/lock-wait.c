@@ -65,13 +65,14 @@ static struct lock_wait *find_wait_of(struct lock_waits *waits, uint64_t owner)
 
 /*
  * With waits->lock held.  Who blocks whom is asked anew at each step: what a wait began with may
- * have changed hands since.  The bound is the kernel's (posix_locks_deadlock).
+ * have changed hands since.  The bound is the kernel's (posix_locks_deadlock).  monitor: on its thread, which
+ * must not hang.
  */
-static bool closes_circle(struct lock_waits *waits, struct lock_wait *wait)
+static bool closes_circle(struct lock_waits *waits, struct lock_wait *wait, bool monitor)
 {
 	struct lock_wait *next = wait;
 
-	for (int step = 0; next && step < 10; step++) {
+	for (int step = 0; next && (!monitor || next->local) && step < 10; step++) {
 		uint64_t blocker = next->blocker ? next->blocker(next) : 0;
 
 		if (!blocker)
@@ -93,7 +94,7 @@ static int64_t end_circles(struct lock_waits *waits)
 
 		/* Who does not know yet that he has got it is not to be told otherwise. */
 		if (wait->running && !wait->cancelled)
-			wait->deadlock = wait->cancelled = closes_circle(waits, wait);
+			wait->deadlock = wait->cancelled = closes_circle(waits, wait, true);
 	}
 	end = g_get_monotonic_time();
 	return end + MAX(CIRCLES_US, (end - begun) * CIRCLES_REST);
@@ -181,7 +182,7 @@ int lock_wait_enter(struct lock_waits *waits, struct lock_wait *wait, fuse_req_t
 	wait->pid = fuse_req_ctx(req)->pid;
 	wait->link.data = wait;
 	g_mutex_lock(&waits->lock);
-	deadlock = closes_circle(waits, wait);
+	deadlock = closes_circle(waits, wait, false);
 	if (!deadlock)
 		g_queue_push_tail_link(&waits->waits, &wait->link);
 	g_mutex_unlock(&waits->lock);

@@ -16,6 +16,7 @@ struct lock_wait {
 	/* Whom the wait is for now, by lock owner, 0: unknown; NULL where there are no owners. */
 	uint64_t (*blocker)(struct lock_wait *wait);
 	uint64_t owner;     /* who waits */
+	bool local;         /* to ask for whom takes no time, whatever a server does */
 	int (*attempt)(struct lock_wait *wait); /* blocks; 0 or -errno, -EINTR by a signal */
 	fuse_req_t req;
 	pid_t pid;          /* the waiting thread of the application */

@@ -390,8 +390,8 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	}
 	ofd.l_pid = 0;
 	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
-	if (!err && lock->l_type != F_UNLCK)
-		atomic_write(owner->holds, true);
+	if (!err && (lock->l_type != F_UNLCK || (!lock->l_start && !lock->l_len)))
+		atomic_write(owner->holds, lock->l_type != F_UNLCK);
 	until = locks_grace(mode);
 	again = (err == EAGAIN || err == EACCES) && (wait || g_get_monotonic_time() < until);
 	if (again && !transport_hold(transport_current())) {
@@ -410,6 +410,7 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 	posix->owner = owner;
 	posix->lock = ofd;
 	posix->wait.attempt = posix_attempt;
+	posix->wait.local = file->inode->key.dev == file->fs->inodes.backing.local_dev;
 	if (wait)
 		posix->wait.blocker = posix_blocker;
 	else

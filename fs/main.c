@@ -95,21 +95,22 @@ static int main_serve(const struct options *options, struct session_setup *setup
 	return session_run(setup);
 }
 
-/*
- * mount -a takes a line of fstab for one that is not mounted when what is mounted is not the root of its
- * filesystem (libmount, mnt_table_is_fs_mounted()), as it is not here (mount-root.h).
- */
-/* What is read-only itself is mounted so, unless it is to be otherwise. */
+/* What is read-only itself is mounted so. */
 static bool main_is_read_only(const struct options *options, const struct mount *mount)
 {
 	struct statvfs info;
 
 	if (session_has_option(options->config, "ro"))
 		return true;
-	return !session_has_option(options->config, "rw") && !statvfs(mount->source, &info) &&
+	/* Over itself it is only the mount that can be asked. */
+	return g_strcmp0(mount->source, mount->mountpoint) != 0 && !statvfs(mount->source, &info) &&
 	       info.f_flag & ST_RDONLY;
 }
 
+/*
+ * mount -a takes a line of fstab for one that is not mounted when what is mounted is not the root of its
+ * filesystem (libmount, mnt_table_is_fs_mounted()), as it is not here (mount-root.h).
+ */
 static bool main_is_done(const struct options *options, const struct mount *mount, const GError *error)
 {
 	if (!options->helper || !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_EXIST) ||

@@ -116,6 +116,10 @@ int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, enum mode_wi
 	g_mutex_lock(&mode->lock);
 	passthrough = fs->passthrough && (wish == MODE_WISH_PASSTHROUGH ||
 					  (wish == MODE_WISH_OWN_PAGES && mode->opens.maybe_mapped));
+	if (wish == MODE_WISH_NEVER && mode->opens.count && mode->opens.kind == IO_MODE_PASSTHROUGH) {
+		g_mutex_unlock(&mode->lock);
+		return -EPERM;
+	}
 	if (!mode->opens.count && passthrough && !mode->backing_id && fd < 0) {
 		g_mutex_unlock(&mode->lock);
 		return -EAGAIN;

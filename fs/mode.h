@@ -92,6 +92,7 @@ void inode_mode_free(struct inode_mode *mode);
 
 enum mode_wish {
 	MODE_WISH_NONE,        /* no passthrough */
+	MODE_WISH_NEVER,       /* the same, and -EPERM where others have it */
 	MODE_WISH_OWN_PAGES,   /* none, unless the file may be mapped and changed past the daemon */
 	MODE_WISH_PASSTHROUGH,
 };
@@ -101,7 +102,7 @@ enum mode_wish {
  * and the kernel takes the file.  fd: a descriptor of the file that is open for
  * I/O, or -1 in the hope that a backing id is kept.  Returns the backing id, 0
  * when the open must do without, or -EAGAIN with nothing counted when it takes
- * a descriptor to say.
+ * a descriptor to say, or -EPERM with nothing counted.
  */
 int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, enum mode_wish wish);
 

@@ -265,30 +265,29 @@ static void release_victim(struct lanefs *fs, struct inode *inode, struct inode 
 }
 
 /*
- * Whether somebody else's entry may be there by now, in a directory where each may only take away his own
- * (S_ISVTX): the kernel has checked the one it knows by that name.  Then it is to look again, for which
- * ESTALE is.
+ * Whether somebody else's entry is there by now, in a directory where each may only take away his own
+ * (S_ISVTX): the kernel has checked the one it knows by that name, and who may have been let by a
+ * capability.  Then it is to look again, for which ESTALE is.
  */
 static bool is_unchecked(struct lanefs *fs, fuse_req_t req, struct inode *parent, int dir_fd, const char *name)
 {
+	const uid_t uid = fuse_req_ctx(req)->uid;
 	struct inode *inode, *known_parent = NULL;
 	g_autofree char *known = NULL;
 	struct stat dir, attr;
 	struct backing_key key;
 	bool same = false;
 
-	if (!fuse_req_ctx(req)->uid || fstat(dir_fd, &dir) || !(dir.st_mode & S_ISVTX) ||
+	if (!uid || fstat(dir_fd, &dir) || !(dir.st_mode & S_ISVTX) || dir.st_uid == uid ||
+	    backing_stat(dir_fd, name, &attr) || attr.st_uid == uid ||
 	    backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
 		return false;
 	inode = inodes_find(&fs->inodes, &key);
 	if (!inode)
 		return true;
-	if (!inode_is_forgotten(&fs->inodes, inode)) {
-		/* Of several links the kernel may know any. */
-		same = attr.st_nlink > 1 && !S_ISDIR(attr.st_mode);
-		if (!same && inode_get_name(&fs->inodes, inode, &known_parent, &known))
-			same = known_parent == parent && !strcmp(known, name);
-	}
+	if (!inode_is_forgotten(&fs->inodes, inode) &&
+	    inode_get_name(&fs->inodes, inode, &known_parent, &known))
+		same = known_parent == parent && !strcmp(known, name);
 	if (known_parent)
 		inode_unref(&fs->inodes, known_parent);
 	inode_unref(&fs->inodes, inode);
@@ -406,8 +405,9 @@ int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, co
 		inode_fd_put(&fs->inodes, old_parent);
 		return new_fd;
 	}
-	/* What is replaced the kernel has asked about just now (LOOKUP_RENAME_TARGET). */
-	if (is_unchecked(fs, req, old_parent, old_fd, old_name))
+	/* What is replaced, and not exchanged, the kernel has asked about just now (LOOKUP_RENAME_TARGET). */
+	if (is_unchecked(fs, req, old_parent, old_fd, old_name) ||
+	    ((flags & RENAME_EXCHANGE) && is_unchecked(fs, req, new_parent, new_fd, new_name)))
 		err = -ESTALE;
 	else
 		err = rename_between(fs, req, old_parent, old_fd, old_name, new_parent, new_fd, new_name,

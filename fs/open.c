@@ -134,22 +134,18 @@ static int enter_mode(struct file *file, const struct stat *attr)
 	bool set_id = file->writable && attr->st_mode & (S_ISUID | S_ISGID);
 	/* A mapping that can be written to, which mmap(2) would refuse, and nobody does here. */
 	bool maps_append_only = atomic_read(file->append_only) && (file->flags & O_ACCMODE) == O_RDWR;
-	enum mode_wish wish = set_id || maps_append_only ? MODE_WISH_NONE :
+	enum mode_wish wish = maps_append_only ? MODE_WISH_NEVER :
+			      set_id           ? MODE_WISH_NONE :
 			      file->own_pages ? MODE_WISH_OWN_PAGES :
 						MODE_WISH_PASSTHROUGH;
 	struct lanefs *fs = file->fs;
 	int fd, id = inode_mode_open(fs, file->inode, __atomic_load_n(&file->fd, __ATOMIC_RELAXED),
 				     wish);
 
-	if (id == -EAGAIN) {
-		fd = file_fd(file);
-		id = fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, wish);
-	}
-	if (id <= 0 || !maps_append_only)
+	if (id != -EAGAIN)
 		return id;
-	/* Others have it open in passthrough, and the kernel has no second way beside that. */
-	inode_mode_close(fs, file->inode, inode_mode_settle(fs, file->inode, false, true), true);
-	return -EPERM;
+	fd = file_fd(file);
+	return fd < 0 ? fd : inode_mode_open(fs, file->inode, fd, wish);
 }
 
 /*

@@ -233,6 +233,13 @@ static void choose_writes(struct residency_plan *plan, const struct plan_limits 
 	}
 }
 
+void residency_plan_unwritten(struct residency_plan *plan)
+{
+	for (guint i = 0; i < plan->blocks->len; i++)
+		if (plan_block_at(plan, i)->written == plan->sampled)
+			plan_block_at(plan, i)->written = 0;
+}
+
 void residency_plan_choose(struct residency_plan *plan, const struct plan_limits *limits,
 			   GArray *drop, GArray *write)
 {

@@ -100,6 +100,7 @@ struct watch {
 	int64_t scanned, scan_took; /* us, when all of it was last asked about, and how long that took */
 	int64_t took;               /* us, to find the pages */
 	int64_t changed;            /* us, when it last had more or fewer pages */
+	bool was_closed;            /* at the last look nobody had it open */
 	bool memory;                /* the filesystem has its data in the page cache */
 	bool maps;                  /* a process that is known maps it */
 	bool cheap;                 /* cachestat(2) tells of it */
@@ -227,9 +228,9 @@ bool drop_paged_out(struct watch *watch, const struct watch_out *out, bool maps)
 
 /*
  * Ranges (of struct residency_range) are written out by a worker, unless one is at it, or the file is closed
- * and enough such are written out; closed, hold: see struct watch_write.  With trim_lock held.
+ * and enough such are written out: then false.  closed, hold: see struct watch_write.  With trim_lock held.
  */
-void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t hold, uint64_t window);
+bool write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t hold, uint64_t window);
 
 /* --- residency-out.c --- */
 

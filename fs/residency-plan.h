@@ -93,6 +93,9 @@ void residency_plan_found(const struct residency_plan *plan, GArray *found);
 void residency_plan_choose(struct residency_plan *plan, const struct plan_limits *limits,
 			   GArray *drop, GArray *write);
 
+/* What was chosen to be written is not, for now. */
+void residency_plan_unwritten(struct residency_plan *plan);
+
 /*
  * Ranges that were chosen are about to be dropped by somebody else: samples until
  * residency_plan_dropped() may find them gone.  What of them may be taken out of mappings is appended

@@ -307,10 +307,11 @@ static void trim(struct watch *watch, struct look *look, int64_t now)
 	drop_chosen(watch, look->closed, now);
 	drop_count(watch);
 	/* A filesystem that was shut down keeps its dirty pages, and nobody waits for it. */
-	if (residency->out->len && !(look->closed && atomic_read(watch->refused)))
-		write_out(watch, residency->out, look->closed,
-			  look->closed ? 0 : residency_plan_hold(&watch->plan, &look->limits),
-			  look->limits.window);
+	if (residency->out->len && !(look->closed && atomic_read(watch->refused)) &&
+	    !write_out(watch, residency->out, look->closed,
+		       look->closed ? 0 : residency_plan_hold(&watch->plan, &look->limits),
+		       look->limits.window))
+		residency_plan_unwritten(&watch->plan);
 	look_hot(watch, look);
 }
 
@@ -433,8 +434,10 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 		trim(watch, look, now);
 	/* The count does not tell, either, while a worker makes pages fewer. */
 	growth = MAX(growth, watch->plan.fetched - fetched);
-	if (look->closed && growth)
+	/* What came before the close is counted, as far as it was read. */
+	if (look->closed && watch->was_closed && growth)
 		observe_mapped(watch->residency->fs, watch->inode, growth);
+	watch->was_closed = look->closed;
 	/* What was dropped is not growth at the next look. */
 	if (trims)
 		trim_count(watch, &counts);

@@ -143,15 +143,15 @@ static void write_run(struct work *work)
 	later_end(fs);
 }
 
-void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t hold, uint64_t window)
+bool write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t hold, uint64_t window)
 {
 	struct watch_write *write = &watch->write;
 	struct lanefs *fs = watch->residency->fs;
 
 	if (atomic_read(watch->residency->writes[closed]) >= writes_most[closed])
-		return;
+		return false;
 	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE) || !later_begin(fs))
-		return;
+		return false;
 	*write = (struct watch_write){
 		.work.run = write_run,
 		.watch = watch,
@@ -167,11 +167,12 @@ void write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t 
 	atomic_add(watch->refs, 1);
 	atomic_add(watch->residency->writes[closed], 1);
 	if (worker_push(fs->worker, &write->work))
-		return;
+		return true;
 	/* No thread can be had: the kernel writes in its own time. */
 	g_array_unref(write->ranges);
 	atomic_sub(watch->residency->writes[closed], 1);
 	atomic_write(watch->writing, false);
 	watch_unref(watch);
 	later_end(fs);
+	return false;
 }

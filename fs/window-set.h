@@ -62,7 +62,7 @@ struct window_set {
 	bool blocked;             /* there may be writers that the daemon does not see */
 	uint64_t version;         /* of the backing file when last looked at; 0: not to be relied on */
 	uint64_t size;            /* then, bytes */
-	int64_t checked;          /* us, when that was begun last */
+	int64_t checked;          /* us, when the last look at it that is done was begun */
 	bool looking;             /* a worker is at it, see look_later() */
 	int64_t failed;           /* us, when a read ahead last met an error, 0: never */
 	int64_t used;             /* us, the last read or close */

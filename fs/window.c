@@ -387,10 +387,11 @@ static void check_version(struct file *file, int64_t now)
 
 	g_mutex_lock(&set->lock);
 	due = now - set->checked > WINDOW_CHECK_US && !set->looking;
-	if (due) {
+	/* A worker's look counts once it is done: until then what is known is as old as it was. */
+	if (due && local)
 		set->checked = now;
+	if (due)
 		set->looking = !local;
-	}
 	g_mutex_unlock(&set->lock);
 	if (due && (local || !look_later(file)))
 		look(file);

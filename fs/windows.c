@@ -188,14 +188,13 @@ void window_close(struct file *file)
 	struct window_set *set;
 	bool last;
 
-	/* What it had read ahead goes with the next sweep: each would look at it for all other readers. */
-
 	if (!reader)
 		return;
 	set = reader->set;
 	g_mutex_lock(&set->lock);
 	g_queue_unlink(&set->readers, &reader->link);
 	set->used = now;
+	/* What it had read ahead goes with the next sweep: each close would look at it for all other readers. */
 	last = !set->readers.length;
 	if (last)
 		set->closed = now;

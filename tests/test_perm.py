@@ -17,6 +17,7 @@ from util import (GROUP_X, NOBODY, USER_A, USER_B, Child, as_user, need, outcome
 # A version 2 capability blob: cap_net_raw, effective and permitted.
 # linux/prctl.h, linux/capability.h
 FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_NODUMP = 0x801C581F, 0x401C5820, 0x80
+RENAME_EXCHANGE = 2
 PR_CAPBSET_DROP, CAP_SETGID, CAP_SETUID = 24, 6, 7
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
@@ -334,10 +335,14 @@ def other_in_its_place(there):
     os.chown(there + "/x", USER_B, USER_B)
 
 
+def exchange(one, other):
+    util_sys.renameat2(one, other, RENAME_EXCHANGE)
+
+
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("kind", ["file", "directory"])
-@pytest.mark.parametrize("rename", [False, True])
-def test_sticky_directory_that_others_change_in_source(m, open_dir, known, kind, rename):
+@pytest.mark.parametrize("way", ["remove", "rename", "exchange"])
+def test_sticky_directory_that_others_change_in_source(m, open_dir, known, kind, way):
     os.chmod(open_dir, 0o1777)
     make, remove = (os.mkdir, os.rmdir) if kind == "directory" else (lambda path: write_file(path, b""),
                                                                       os.unlink)
@@ -347,17 +352,22 @@ def test_sticky_directory_that_others_change_in_source(m, open_dir, known, kind,
 
     def act():
         make(open_dir + "/x")
+        if way == "exchange":
+            make(open_dir + "/mine")
         os.stat(open_dir + "/x")
         os.write(asked, b"x")
         os.read(changed, 1)
-        if rename:
+        if way == "rename":
             os.rename(open_dir + "/x", open_dir + "/y")
+        elif way == "exchange":
+            exchange(open_dir + "/mine", open_dir + "/x")
         else:
             remove(open_dir + "/x")
 
     told, asked = os.pipe()
     changed, tell = os.pipe()
     with Child(as_user, USER_A, act) as child:
+        os.close(asked)
         os.read(told, 1)
         other_in_its_place(m.backing("d"))
         os.write(tell, b"x")
@@ -365,7 +375,7 @@ def test_sticky_directory_that_others_change_in_source(m, open_dir, known, kind,
             child.result(10)
     # Another kind of entry is no longer what the program asked to be removed.
     assert caught.value.errno in (errno.EPERM, errno.EACCES, errno.ENOTDIR)
-    assert os.listdir(m.backing("d")) == ["x"]
+    assert "y" not in os.listdir(m.backing("d"))
     assert owner(m.backing("d", "x")) == (USER_B, USER_B)
 
 

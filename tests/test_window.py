@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Read-ahead of the lane direct: right bytes whatever happens to the file, and no more of them read
 from the backing file than are wanted."""
+import contextlib
 import errno
 import mmap
 import os
@@ -467,19 +468,44 @@ def test_small_appends_do_not_wait(mount):
     assert os.path.getsize(m.backing("f")) == 100000 + 20 * 1001
 
 
-def test_workers_run_on_any_processor(mount):
-    """Those that a thread of a queue has started, too."""
-    m = mount("lane=direct", "passthrough=off", "transport=io_uring")
+def affinities(m):
+    """The processors that each worker may run on; they end when they have nothing to do for a second."""
     fd = os.open(m.join("f"), os.O_RDWR | os.O_CREAT | os.O_DIRECT)
     with mmap.mmap(-1, 1 * M) as data:
         os.write(fd, data)
     os.close(fd)
+    found = []
+    for task in os.listdir(f"/proc/{m.pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{m.pid}/task/{task}/comm") as stream:
+            if stream.read().startswith("lanefs-worker"):
+                found.append(os.sched_getaffinity(int(task)))
+    return found
 
-    def workers():
-        for task in os.listdir(f"/proc/{m.pid}/task"):
-            with open(f"/proc/{m.pid}/task/{task}/comm") as stream:
-                if stream.read().startswith("lanefs-worker"):
-                    yield os.sched_getaffinity(int(task))
 
-    found = list(workers())
-    assert found and all(one == os.sched_getaffinity(0) for one in found), found
+def test_workers_run_on_any_processor(mount):
+    """Those that a thread of a queue has started, too."""
+    m = mount("lane=direct", "passthrough=off", "transport=io_uring")
+    found = wait_for(lambda: affinities(m), 20, "there are workers")
+    assert all(one == os.sched_getaffinity(0) for one in found), found
+
+
+def test_old_data_of_a_filesystem_below(mount, scratch):
+    """Whether it has changed is found out by a worker there, who reads meanwhile."""
+    source = scratch.directory("source")
+    os.mkdir(f"{source}/below")
+    run("mount", "-t", "tmpfs", "none", f"{source}/below")
+    try:
+        m = mount("lane=direct", source=source)
+        write_file(m.backing("below/f"), b"a" * (24 * M))
+        settle(m.backing("below/f"))
+        with open(m.join("below/f"), "rb", buffering=0) as stream:
+            for _ in range(80):
+                assert stream.read(128 * K) == b"a" * (128 * K)
+            write_file(m.backing("below/f"), b"b" * (24 * M))
+            for pause in (1.2, 3):
+                time.sleep(pause)
+                for _ in range(8):
+                    assert stream.read(128 * K) == b"b" * (128 * K)
+        m.close()
+    finally:
+        run("umount", "-l", f"{source}/below")
