@@ -190,12 +190,15 @@ static int64_t busy_least(const struct watch *watch)
 	return watch->cheap ? BUSY_LEAST_US : BUSY_LEAST_MINCORE_US;
 }
 
-/* So that half of the window, which is left after dropping, comes until the next look. */
+/*
+ * So that half of the window, which is left after dropping, comes until the next look; less of what has to be
+ * written first, which a writer is to wait for.
+ */
 static int64_t next_look(struct watch *watch, const struct look *look, uint64_t growth, int64_t now)
 {
 	int64_t took = watch->took, least = busy_least(watch);
 	int64_t passed = MAX(now - watch->looked, 1), before = MAX(watch->interval, least);
-	uint64_t step = look->limits.window / 2;
+	uint64_t step = look->limits.window / (look->writers ? 4 : 2);
 	int64_t many = QUIET_EACH_US * look->sampled, quiet;
 
 	/* Or until it is decided anew. */

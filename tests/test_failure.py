@@ -267,7 +267,8 @@ def test_filesystem_that_ends(disk, mount, event, fstype, lane, passthrough, tra
         write_file(f"{broken.path}/{name}/w", pattern(MIB))
     run("sync", "-f", broken.path)
     for name in ("mine/r", "mine/w", "native/r"):
-        util_sys.drop_pages(f"{broken.path}/{name}")
+        path = f"{broken.path}/{name}"
+        wait_for(lambda: util_sys.drop_pages(path) or not util_sys.resident(path), 5, "it is cold")
     m = over(mount, broken, lane, passthrough, transport)
     with Left(m.join("mine")) as mine, Left(broken.path + "/native") as native, \
             contextlib.ExitStack() as stack:

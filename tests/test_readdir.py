@@ -156,6 +156,7 @@ def list_until_kept(m, path):
         names = os.listdir(path)
         if kept_of(m) > before:
             return names
+        time.sleep(0.02)
     raise AssertionError("the listing is not kept")
 
 
