@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A read that starts after a write returned sees it, between lanes, processes and from outside."""
 import contextlib
+import errno
 import mmap
 import os
 import random
