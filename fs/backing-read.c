@@ -59,7 +59,8 @@ static void backing_read_done(struct ring_request *request, ssize_t result)
 	 * (iomap_dio_iter() in fs/iomap/direct-io.c); and where dirty pages cannot be written out first, with
 	 * their error (kiocb_write_and_wait() in mm/filemap.c).  A device's own comes again.
 	 */
-	if ((result == -EIO || result == -ENOSPC) && read->how == FILE_READ_DIRECT && !atomic_read(read->file->app_direct)) {
+	if ((result == -EIO || result == -ENOSPC) && read->how == FILE_READ_DIRECT &&
+	    !atomic_read(read->file->app_direct)) {
 		read->buffered = true;
 		backing_read_start(read);
 		return;

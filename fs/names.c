@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "creds.h"
 #include "residency-watch.h"
+#include "sticky.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -264,36 +265,6 @@ static void release_victim(struct lanefs *fs, struct inode *inode, struct inode 
 	inode_unref(&fs->inodes, inode);
 }
 
-/*
- * Whether somebody else's entry is there by now, in a directory where each may only take away his own
- * (S_ISVTX): the kernel has checked the one it knows by that name, and who may have been let by a
- * capability.  Then it is to look again, for which ESTALE is.
- */
-static bool is_unchecked(struct lanefs *fs, fuse_req_t req, struct inode *parent, int dir_fd, const char *name)
-{
-	const uid_t uid = fuse_req_ctx(req)->uid;
-	struct inode *inode, *known_parent = NULL;
-	g_autofree char *known = NULL;
-	struct stat dir, attr;
-	struct backing_key key;
-	bool same = false;
-
-	if (!uid || fstat(dir_fd, &dir) || !(dir.st_mode & S_ISVTX) || dir.st_uid == uid ||
-	    backing_stat(dir_fd, name, &attr) || attr.st_uid == uid ||
-	    backing_stat_entry(&fs->inodes.backing, dir_fd, name, &attr, &key))
-		return false;
-	inode = inodes_find(&fs->inodes, &key);
-	if (!inode)
-		return true;
-	if (!inode_is_forgotten(&fs->inodes, inode) &&
-	    inode_get_name(&fs->inodes, inode, &known_parent, &known))
-		same = known_parent == parent && !strcmp(known, name);
-	if (known_parent)
-		inode_unref(&fs->inodes, known_parent);
-	inode_unref(&fs->inodes, inode);
-	return !same;
-}
-
 int names_unlink(struct lanefs *fs, fuse_req_t req, struct inode *parent, const char *name, int flags)
 {
 	int dir_fd = inode_fd_get(&fs->inodes, parent);
@@ -303,7 +274,7 @@ int names_unlink(struct lanefs *fs, fuse_req_t req, struct inode *parent, const 
 
 	if (dir_fd < 0)
 		return dir_fd;
-	if (is_unchecked(fs, req, parent, dir_fd, name)) {
+	if (sticky_is_unchecked(fs, req, parent, dir_fd, name)) {
 		inode_fd_put(&fs->inodes, parent);
 		return -ESTALE;
 	}
@@ -406,8 +377,8 @@ int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, co
 		return new_fd;
 	}
 	/* What is replaced, and not exchanged, the kernel has asked about just now (LOOKUP_RENAME_TARGET). */
-	if (is_unchecked(fs, req, old_parent, old_fd, old_name) ||
-	    ((flags & RENAME_EXCHANGE) && is_unchecked(fs, req, new_parent, new_fd, new_name)))
+	if (sticky_is_unchecked(fs, req, old_parent, old_fd, old_name) ||
+	    ((flags & RENAME_EXCHANGE) && sticky_is_unchecked(fs, req, new_parent, new_fd, new_name)))
 		err = -ESTALE;
 	else
 		err = rename_between(fs, req, old_parent, old_fd, old_name, new_parent, new_fd, new_name,

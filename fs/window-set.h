@@ -114,6 +114,17 @@ void window_set_advance(struct window_reader *reader, struct stream *stream, uin
 /* Streams of its readers that are being read. */
 unsigned int window_set_active(struct window_set *set, int64_t now);
 
+/* --- window-check.c --- */
+
+/*
+ * Looks at the file when that was too long ago: where others may have to be asked, on another thread.  On a
+ * thread that serves requests, no lock held.
+ */
+void window_check(struct file *file, int64_t now);
+
+/* Whether nobody can tell what was read ahead from what is there now.  With set->lock held. */
+bool window_set_is_unknown(const struct window_set *set, int64_t now);
+
 /* --- windows.c --- */
 
 /* The pool is empty: takes what nobody is about to want.  No lock held. */

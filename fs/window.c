@@ -328,81 +328,6 @@ static void chunks_submit(struct file *file, struct chunk *made, bool later)
 		ring_unplug();
 }
 
-static void look(struct file *file)
-{
-	struct window_set *set = file->reader->set;
-	int64_t now = g_get_monotonic_time();
-	enum file_read how;
-	struct stat attr;
-	int fd = file_read_fd(file, &how);
-
-	if (fd < 0 || fstat(fd, &attr))
-		attr = (struct stat){ 0 };
-	g_mutex_lock(&set->lock);
-	window_set_check(set, &attr, now);
-	set->looking = false;
-	g_mutex_unlock(&set->lock);
-}
-
-struct look_work {
-	struct work work;
-	struct file *file; /* a reference */
-};
-
-static void look_run(struct work *work)
-{
-	struct file *file = ((struct look_work *)work)->file;
-	struct lanefs *fs = file->fs;
-
-	look(file);
-	g_free(work);
-	file_unref_later(file);
-	later_end(fs);
-}
-
-/* By a worker.  False where there is none to be had. */
-static bool look_later(struct file *file)
-{
-	struct look_work *later;
-
-	if (!later_begin(file->fs))
-		return false;
-	later = g_new0(struct look_work, 1);
-	later->work.run = look_run;
-	later->file = file_ref(file);
-	if (worker_push(file->fs->worker, &later->work))
-		return true;
-	g_free(later);
-	file_unref_later(file);
-	later_end(file->fs);
-	return false;
-}
-
-/* Looks at the file when that was too long ago: where others may have to be asked, on another thread. */
-static void check_version(struct file *file, int64_t now)
-{
-	bool local = file->inode->key.dev == file->fs->inodes.backing.local_dev;
-	struct window_set *set = file->reader->set;
-	bool due;
-
-	g_mutex_lock(&set->lock);
-	due = now - set->checked > WINDOW_CHECK_US && !set->looking;
-	/* A worker's look counts once it is done: until then what is known is as old as it was. */
-	if (due && local)
-		set->checked = now;
-	if (due)
-		set->looking = !local;
-	g_mutex_unlock(&set->lock);
-	if (due && (local || !look_later(file)))
-		look(file);
-}
-
-/* With set->lock held: whether nobody can tell what was read ahead from what is there now. */
-static bool is_unknown(const struct window_set *set, int64_t now)
-{
-	return set->blocked || (set->looking && now - set->checked > 2 * WINDOW_CHECK_US);
-}
-
 /* With set->lock held: what the stream has passed, and no other one of the file is still to read. */
 static void note_passed(struct window_reader *reader, struct window_request *request,
 			struct stream *stream, int64_t now)
@@ -443,7 +368,7 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	note_passed(reader, request, stream, now);
 	set->used = now;
 	window_set_asked(set, request->size);
-	if (is_unknown(set, now))
+	if (window_set_is_unknown(set, now))
 		return OUTCOME_READ;
 	if (proved)
 		atomic_add(set->windows->active, 1);
@@ -488,7 +413,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 		return;
 	}
 	now = g_get_monotonic_time();
-	check_version(file, now);
+	window_check(file, now);
 	request.file = file_ref(file);
 	request.req = req;
 	request.queue = queue;
