@@ -68,10 +68,12 @@ int64_t locks_grace(struct inode_mode *mode)
 static void count_closing(struct file *file)
 {
 	int64_t until = file->unflushed ? INT64_MAX : g_get_monotonic_time() + RELEASE_LATE_US;
+	int64_t known = atomic_read(file->mode->flocks_until);
 
-	/* Of two at once the later may be lost, which is by as little. */
-	if (until > atomic_read(file->mode->flocks_until))
-		atomic_write(file->mode->flocks_until, until);
+	while (until > known &&
+	       !__atomic_compare_exchange_n(&file->mode->flocks_until, &known, until, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED))
+		;
 	if (!__atomic_exchange_n(&file->closing, true, __ATOMIC_RELAXED))
 		atomic_add(file->mode->flocks_closing, 1);
 }
@@ -185,15 +187,11 @@ void locks_closing(struct file *file)
 void locks_closed(struct file *file)
 {
 	int fd = __atomic_load_n(&file->fd, __ATOMIC_ACQUIRE);
-	struct inode_mode *mode;
 
 	locks_drop_owners(file);
 	/* Requests in flight may hold the file a little longer; the lock goes now. */
 	if (fd >= 0 && atomic_read(file->flocked))
 		flock(fd, LOCK_UN);
-	if (!atomic_read(file->closing))
-		return;
-	mode = inode_mode(file->fs, file->inode);
-	if (!atomic_sub(mode->flocks_closing, 1))
-		atomic_write(mode->flocks_until, 0);
+	if (atomic_read(file->closing))
+		atomic_sub(inode_mode(file->fs, file->inode)->flocks_closing, 1);
 }
