@@ -63,8 +63,9 @@ def test_file_that_is_replaced_very_often(m):
             except OSError as error:
                 assert error.errno == errno.ESTALE
                 stale += 1
-        # One in some thousands, see README, Limits; it was up to three in a hundred.
-        assert stale <= 1 + opens / 1000, (stale, opens)
+        # In direct one in some thousands was seen, see README, Limits; it was up to three in a hundred.
+        most = 1 + opens / 1000 if "lane=direct" in m.options else 0
+        assert stale <= most, (stale, opens)
 
     write_file(m.backing("f"), b"data")
     with Child(replace) as one, Child(read) as two, Child(read) as three:
