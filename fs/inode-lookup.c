@@ -70,9 +70,13 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 			inode = g_steal_pointer(&fresh);
 			g_hash_table_add(inodes->by_key, inode);
 			inode_index_locked(inodes, inode);
-			inode_set_fd_locked(inodes, inode, fd);
-			close_fd = -1;
 		}
+	}
+	if (inode && inode->fd < 0) {
+		inode_set_fd_locked(inodes, inode, fd);
+		if (fresh)
+			inode_renew_handle_locked(inode);
+		close_fd = -1;
 	}
 	if (inode) {
 		first = inode_count_lookup_locked(inode);
@@ -111,7 +115,11 @@ int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, 
 	return *out ? 0 : -ENOMEM;
 }
 
-/* Counts a lookup of an inode that is already known by key; NULL when it is not. */
+/*
+ * Counts a lookup of an inode that is already known by key; NULL when it is not.  Nor one that the kernel had
+ * forgotten, with its descriptor: what is looked up is about to be used, and stays what it is when the name
+ * becomes another file meanwhile.
+ */
 static struct inode *lookup_known(struct inodes *inodes, struct inode *parent, const char *name,
 				  const struct backing_key *key, struct stat *attr)
 {
@@ -120,6 +128,8 @@ static struct inode *lookup_known(struct inodes *inodes, struct inode *parent, c
 
 	g_mutex_lock(&inodes->lock);
 	inode = inodes_find_locked(inodes, key);
+	if (inode && !inode->nlookup && inode->fd < 0 && inode != inodes->root)
+		inode = NULL;
 	if (inode) {
 		inode_revive_locked(inodes, inode);
 		first = inode_count_lookup_locked(inode);

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A read that starts after a write returned sees it, between lanes, processes and from outside."""
 import contextlib
-import errno
 import mmap
 import os
 import random
@@ -55,17 +54,8 @@ def test_file_that_is_replaced_very_often(m):
 
     def read():
         until = clock() + 1
-        opens = stale = 0
         while clock() < until:
-            opens += 1
-            try:
-                assert read_file(m.join("f")) == b"data"
-            except OSError as error:
-                assert error.errno == errno.ESTALE
-                stale += 1
-        # In direct one in some thousands was seen, see README, Limits; it was up to three in a hundred.
-        most = 1 + opens / 1000 if "lane=direct" in m.options else 0
-        assert stale <= most, (stale, opens)
+            assert read_file(m.join("f")) == b"data"
 
     write_file(m.backing("f"), b"data")
     with Child(replace) as one, Child(read) as two, Child(read) as three:
