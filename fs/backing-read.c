@@ -32,12 +32,12 @@ static void backing_read_drop_work(struct work *work)
 static void backing_read_end(struct backing_read *read, int err)
 {
 	/* Dirty pages are there: the filesystem may wait before it starts to write them out. */
-	if (read->buffered && read->done && !err) {
+	if (read->buffered && read->done && !err && !read->keeps) {
 		read->ring.work.run = backing_read_drop_work;
 		if (worker_push(read->file->fs->worker, &read->ring.work))
 			return;
 	}
-	if (read->how == FILE_READ_BUFFERED && read->done && !read->file->keeps_cache)
+	if (read->how == FILE_READ_BUFFERED && read->done && !read->keeps)
 		backing_read_drop(read);
 	read->ended(read, err);
 }

@@ -17,6 +17,7 @@ struct backing_read {
 	size_t done;               /* bytes read so far */
 	enum file_read how;
 	bool buffered;             /* through the page cache: O_DIRECT has failed, cannot do it, or it is there */
+	bool keeps;                /* and what comes stays there */
 	/*
 	 * Once, on the ring's thread or, when nothing could be submitted, on the caller's, with no
 	 * lock held.  err: 0, or -errno of what came after done bytes.  done < length without an
@@ -25,5 +26,5 @@ struct backing_read {
 	void (*ended)(struct backing_read *read, int err);
 };
 
-/* Any thread.  file, buffer, length, offset, buffered and ended are filled in, done is 0. */
+/* Any thread.  file, buffer, length, offset, buffered, keeps and ended are filled in, done is 0. */
 void backing_read_start(struct backing_read *read);

@@ -195,7 +195,7 @@ static uint64_t look_at_group(struct lanefs *fs, struct facts *facts)
 	return group.available;
 }
 
-static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *facts, uint64_t room)
+static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *facts)
 {
 	double resident = facts->policy.resident, gone;
 
@@ -219,8 +219,8 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 	 * it would be in the mount's pages, not the backing file's.
 	 */
 	gone = resident < 0 || facts->policy.no_passthrough ? -1 : 1 - MIN(resident, 1);
-	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, room, gone, facts->opening,
-		   &facts->policy);
+	adapt_look(fs->adapt, &facts->key, facts_id(inode), facts->policy.size, facts->room, gone,
+		   facts->opening, &facts->policy);
 	if (facts->supposed)
 		facts->policy.heat = (struct heat_view){ 0 };
 }
@@ -229,14 +229,14 @@ static void look_learned(struct lanefs *fs, struct inode *inode, struct facts *f
 static void look(struct lanefs *fs, struct inode *inode, struct facts *facts)
 {
 	struct policy_decision decision;
-	uint64_t room = look_at_group(fs, facts);
 
+	facts->room = look_at_group(fs, facts);
 	policy_decide(facts->live->config, &facts->policy, &decision, NULL);
 	if (decision.rule != RULE_LARGE &&
 	    (decision.rule != RULE_LARGE_WRITE || !may_read(facts)))
 		return;
 	look_resident(fs, inode, facts);
-	look_learned(fs, inode, facts, room);
+	look_learned(fs, inode, facts);
 }
 
 void facts_decide(struct lanefs *fs, struct inode *inode, struct facts *facts,

@@ -21,6 +21,7 @@ struct facts {
 	bool supposed;              /* program, size and access are not the caller's */
 	bool moving;                /* the file is open, and may go from one lane to another */
 	bool asked;                 /* what the program did before was looked at */
+	uint64_t room;              /* bytes of page cache the opener may have, once that was looked at */
 	struct learn_key key;       /* of the kind of file, once it was */
 };
 

@@ -67,6 +67,7 @@ struct file {
 	struct observed *observed;  /* fixed after open, NULL: not followed; see observe.h */
 	uint64_t read_ahead;        /* fixed after open, bytes, the largest window */
 	uint64_t stream_window;     /* fixed after open, bytes that may stay in memory */
+	uint64_t room;              /* fixed after open, bytes of page cache its opener may have */
 	uint64_t from, until;       /* fixed after open, bytes, see struct policy_decision */
 	bool keep;                  /* fixed after open, nothing of it is dropped */
 	uint64_t brings;            /* atomic, of the contents its first READ gets for the kernel, 0: none */

@@ -32,6 +32,7 @@ struct io {
 	bool for_pages;               /* a READ of the kernel's own pages */
 	bool of_pages;                /* a WRITE of them, which wait for it */
 	bool last;                    /* a READ of the last block that offsets reach */
+	bool hot;                     /* a READ of what is kept in SOURCE's page cache: residency_keeps() */
 	struct append_part append;    /* a WRITE's, where direct and to the end */
 	bool appends;                 /* it has its turn there */
 	int ended;                    /* -errno of what ended a WRITE before its length, or 0 */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io-internal.h"
+#include "residency-watch.h"
 #include "window.h"
 
 #include <errno.h>
@@ -184,7 +185,8 @@ static void read_start(struct io *io)
 		.buffer = io->buffer,
 		.length = io->length,
 		.offset = io->offset - (off_t)io->skip,
-		.buffered = io->last || io->file->own_pages,
+		.buffered = io->last || io->hot || io->file->own_pages,
+		.keeps = io->hot || io->file->keeps_cache,
 		.ended = read_ended,
 	};
 	backing_read_start(&io->read);
@@ -229,8 +231,9 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 		return;
 	}
 	io->length = size;
+	io->hot = residency_keeps(file);
 	/* What is not aligned of an application that opened with O_DIRECT, is for the backing to refuse. */
-	if (!atomic_read(file->app_direct) && !file->keeps_cache) {
+	if (!atomic_read(file->app_direct) && !file->keeps_cache && !io->hot) {
 		io->skip = (size_t)offset & (file->align - 1);
 		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
 		io->last = (uint64_t)offset - io->skip + io->length > INT64_MAX;
@@ -244,7 +247,7 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 	 * What the page cache is copied to may be the transport's own.  But that is of single pages, and
 	 * O_DIRECT into these takes up to twice as long as into a huge one and a copy from there.
 	 */
-	if (!io->skip && how != FILE_READ_DIRECT && !atomic_read(file->app_direct))
+	if (!io->skip && (io->hot || how != FILE_READ_DIRECT) && !atomic_read(file->app_direct))
 		io->buffer = payload_of(req, io->length);
 	if (io->buffer) {
 		read_start(io);

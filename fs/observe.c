@@ -5,6 +5,7 @@
 #include "caller.h"
 #include "live.h"
 #include "observer.h"
+#include "residency-watch.h"
 #include "residency-sample.h"
 #include "strewn.h"
 #include "trace.h"
@@ -67,6 +68,7 @@ struct observed {
 	bool looked;               /* the next is known */
 	struct caller_io since;    /* the open */
 	uint64_t reads, bytes, small, sequential, paged, next; /* atomic */
+	uint64_t over;             /* atomic, bytes: when so many were read it is read over and over; 0: never */
 };
 
 static void count_would(struct observer *observer, const struct policy_decision *decision,
@@ -114,6 +116,8 @@ static void follow(struct file *file, const struct facts *facts,
 	observed->lane = decision->lane;
 	observed->seen = decision->lane == LANE_DIRECT;
 	observed->cached = decision->would == LANE_CACHED;
+	if (observed->seen && observed->learns && !file->writable)
+		observed->over = RESIDENCY_OVER * size;
 	if (facts->policy.resident > 0)
 		observed->resident = (uint64_t)(facts->policy.resident * (double)size);
 	if (!observed->seen)
@@ -163,6 +167,17 @@ static void note_early(struct lanefs *fs, struct observed *observed)
 		     (uint8_t)adapt_note_early(fs->adapt, &observed->key, &sample));
 }
 
+/* As often again, and it is looked at once more: there may be room by then. */
+static void note_over(struct file *file, struct observed *observed, uint64_t bytes)
+{
+	uint64_t over = atomic_read(observed->over);
+
+	if (over && bytes >= over &&
+	    __atomic_compare_exchange_n(&observed->over, &over, bytes + RESIDENCY_OVER * observed->size,
+					false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		residency_read_over(file);
+}
+
 void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 {
 	struct observed *observed = file->observed;
@@ -173,7 +188,7 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 	expected = __atomic_exchange_n(&observed->next, begin + size, __ATOMIC_RELAXED);
 	if (begin + NEAR >= expected && begin <= expected + NEAR && atomic_read(observed->reads))
 		atomic_add(observed->sequential, 1);
-	atomic_add(observed->bytes, size);
+	note_over(file, observed, atomic_add(observed->bytes, size));
 	if (size < LEARN_SMALL_PIECE)
 		atomic_add(observed->small, 1);
 	if (by_cache)
@@ -183,9 +198,10 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache)
 		note_early(file->fs, observed);
 }
 
-uint64_t observe_hot(struct lanefs *fs, const struct inode *inode, uint64_t size, uint64_t least)
+uint64_t observe_hot(struct lanefs *fs, const struct inode *inode, uint64_t size, uint64_t room,
+		     uint64_t least)
 {
-	return adapt_find_hot(fs->adapt, facts_id(inode), size) ? MAX(size, least) : least;
+	return adapt_find_hot(fs->adapt, facts_id(inode), size, room) ? MAX(size, least) : least;
 }
 
 /* now is what came since before; false when it is less: somebody else has that number. */

@@ -39,9 +39,10 @@ void observe_read(struct file *file, size_t size, off_t offset, bool by_cache);
 
 /*
  * The open file, of that size, was found hot, and may fill least bytes of memory; what it may fill
- * where there is a place for all of it.
+ * where there is a place for all of it in room, see adapt_find_hot().
  */
-uint64_t observe_hot(struct lanefs *fs, const struct inode *inode, uint64_t size, uint64_t least);
+uint64_t observe_hot(struct lanefs *fs, const struct inode *inode, uint64_t size, uint64_t room,
+		     uint64_t least);
 
 /* FLUSH, before it is answered: after it a process that ends may be gone. */
 void observe_flush(struct file *file);

@@ -290,6 +290,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	note_open(file, decision.lane, id);
 	file->read_ahead = decision.read_ahead;
 	file->stream_window = decision.stream_window;
+	file->room = facts.room;
 	file->from = decision.from;
 	file->until = decision.until;
 	file->keep = decision.keep;

@@ -58,7 +58,8 @@ struct watch {
 	unsigned int readers;       /* lock, of files */
 	unsigned int writers;       /* lock to change, of files */
 	enum lane lane;             /* lock, of the shared ones */
-	bool hot;                   /* lock, what is dropped is wanted again: nothing is to be */
+	bool hot;                   /* atomic, lock to change, what is dropped is wanted again: nothing is to be */
+	bool over;                  /* atomic, it was read over and over past the page cache */
 	bool leaves;                /* lock, closed, and what it left is to be dropped */
 	bool detached;              /* lock, a new open gets a new watch */
 	int open_flags;             /* lock, of the last open */
@@ -67,6 +68,7 @@ struct watch {
 	GArray *openers;            /* lock, of pid_t: who opened it since out.mapped was told */
 	bool asked;                 /* lock, since the last close: whether it is mapped on */
 	uint64_t window;            /* lock, bytes that may stay in memory */
+	uint64_t room;              /* lock, bytes of page cache who opened it last may have */
 	uint64_t cut;               /* lock, the least size since the last look, UINT64_MAX: none */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
 	uint64_t from, until;       /* lock, bytes, of the last decision: see struct policy_decision */
@@ -95,6 +97,7 @@ struct watch {
 	uint64_t pages;             /* in the page cache then that are not kept */
 	uint64_t ahead;             /* bytes of the kernel's read-ahead that are in front of a reader */
 	uint64_t hot_fetched;       /* bytes that had come when it became hot */
+	uint64_t over_fetched;      /* when it was last asked whether they come over and over */
 	unsigned int caution;       /* how often it was hot for nothing */
 	int64_t looked, interval;   /* us */
 	int64_t scanned, scan_took; /* us, when all of it was last asked about, and how long that took */
@@ -128,6 +131,18 @@ struct residency {
 	void *nowhere;              /* fixed, RESIDENCY_WRITE_BYTES that cannot be written to */
 	GHashTable *read_ahead;     /* lock, device -> struct read_ahead */
 	GArray *found, *before, *drop, *out; /* thread only: of blocks, of ranges */
+};
+
+/* What one look at a watch is about, taken with its lock held. */
+struct look {
+	struct plan_limits limits;
+	bool trimmed, closed, hot, forced;
+	bool asked;        /* whether somebody maps it on after the last close */
+	bool grows;        /* it may become a stream by its size */
+	bool writers;      /* there are some */
+	uint64_t room;     /* bytes of page cache a hot file may have beside limits.memory */
+	uint64_t until;    /* bytes, a file that grows to them is decided anew */
+	unsigned int sampled; /* files that are looked at */
 };
 
 /* --- residency-watch.c --- */
@@ -208,6 +223,17 @@ int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, const GArray *b
 
 /* Pages that are not kept.  False without cachestat(2).  With trim_lock held. */
 bool trim_count(struct watch *watch, struct residency_counts *counts);
+
+/* --- residency-hot.c, on the thread, with trim_lock held --- */
+
+/* Of what was dropped, or of the whole file, so much has come again that it is hot from now on. */
+void hot_find(struct watch *watch, const struct look *look);
+
+/* The same of what is read past the page cache, where nothing comes; look says so. */
+void hot_find_over(struct watch *watch, struct look *look);
+
+/* A hot file of which more and more comes does not fit: it ends. */
+void hot_cool(struct watch *watch, const struct look *look);
 
 /* --- residency-drop.c --- */
 

@@ -269,7 +269,7 @@ void record_take(struct watch *watch, bool soon)
 	}
 	residency_plan_keep(&watch->plan, kept);
 	watch->size = (uint64_t)attr.st_size;
-	watch->pages = watch->hot_fetched = 0;
+	watch->pages = watch->hot_fetched = watch->over_fetched = 0;
 	watch->changed = g_get_monotonic_time();
 	watch->record++;
 	__atomic_store_n(&watch->recorded, true, __ATOMIC_RELEASE);

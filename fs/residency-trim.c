@@ -48,16 +48,6 @@
 /* What a hot file may fill: so many windows, and this share of memory. */
 #define HOT_WINDOWS 8
 #define HOT_MEMORY_SHARE 16
-/* What a sample is about, taken with watch->lock held. */
-struct look {
-	struct plan_limits limits;
-	bool trimmed, closed, hot, forced;
-	bool asked;        /* whether somebody maps it on after the last close */
-	bool grows;        /* it may become a stream by its size */
-	bool writers;      /* there are some */
-	uint64_t until;    /* bytes, a file that grows to them is decided anew */
-	unsigned int sampled; /* files that are looked at */
-};
 
 int trim_scan(struct watch *watch, uint64_t begin, uint64_t end, const GArray *before,
 	      GArray *found)
@@ -84,6 +74,8 @@ static void look_init(struct watch *watch, struct look *look)
 		.grows = watch->shared && watch->writers,
 		.writers = watch->writers,
 		.until = watch->until,
+		/* What is read past the kernel's own reading is the daemon's. */
+		.room = watch->direct ? MIN(watch->room, fs->memory_limit) : watch->room,
 	};
 	g_mutex_unlock(&watch->lock);
 	look->limits.memory = MIN(look->limits.window * HOT_WINDOWS,
@@ -256,43 +248,6 @@ static bool look_size(struct watch *watch, const struct look *look, int64_t now)
 	return true;
 }
 
-static void look_hot(struct watch *watch, const struct look *look)
-{
-	bool hot;
-
-	if (look->forced || look->closed || look->hot ||
-	    !residency_plan_is_hot(&watch->plan, &look->limits, watch->caution))
-		return;
-	g_mutex_lock(&watch->lock);
-	hot = watch->files.length && watch_is_trimmed(watch);
-	if (hot && watch->shared)
-		watch_move(watch, LANE_CACHED);
-	watch->hot = watch->hot || hot;
-	g_mutex_unlock(&watch->lock);
-	if (!hot)
-		return;
-	watch->hot_fetched = watch->plan.fetched;
-	observe_hot(watch->residency->fs, watch->inode, watch->size, 0);
-	watch->plan.recent = watch->plan.again = 0;
-}
-
-/* A hot file that goes on growing does not fit. */
-static void look_cooled(struct watch *watch, const struct look *look, int64_t now)
-{
-	scan(watch, look, now);
-	if (watch->plan.fetched - watch->hot_fetched <= 2 * look->limits.memory)
-		return;
-	if (watch->plan.fetched - watch->hot_fetched <=
-	    2 * observe_hot(watch->residency->fs, watch->inode, watch->size, look->limits.memory))
-		return;
-	watch->caution++;
-	g_mutex_lock(&watch->lock);
-	if (watch->shared && watch->hot)
-		watch_move(watch, LANE_STREAM);
-	watch->hot = false;
-	g_mutex_unlock(&watch->lock);
-}
-
 static void trim(struct watch *watch, struct look *look, int64_t now)
 {
 	struct residency *residency = watch->residency;
@@ -315,7 +270,7 @@ static void trim(struct watch *watch, struct look *look, int64_t now)
 		       look->closed ? 0 : residency_plan_hold(&watch->plan, &look->limits),
 		       look->limits.window))
 		residency_plan_unwritten(&watch->plan);
-	look_hot(watch, look);
+	hot_find(watch, look);
 }
 
 /*
@@ -414,6 +369,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (record_open(watch) < 0)
 		return look->closed ? 0 : QUIET_LONG_US;
 	look_init(watch, look);
+	hot_find_over(watch, look);
 	/* Counting the pages of a file that may only grow into a stream is for nothing. */
 	if (!look->closed && !look->hot && (!look->trimmed || watch->memory)) {
 		watch->took = worked() - started;
@@ -431,10 +387,12 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	fetched = watch->plan.fetched;
 	trims = look->trimmed && !watch->memory &&
 		(!counted || is_worth(watch, look, &counts, now));
-	if (look->hot)
-		look_cooled(watch, look, now);
-	else if (trims)
+	if (look->hot) {
+		scan(watch, look, now);
+		hot_cool(watch, look);
+	} else if (trims) {
 		trim(watch, look, now);
+	}
 	/* The count does not tell, either, while a worker makes pages fewer. */
 	growth = MAX(growth, watch->plan.fetched - fetched);
 	/* What came before the close is counted, as far as it was read. */

@@ -75,7 +75,7 @@ void watch_move(struct watch *watch, enum lane lane)
 			count_move(file, lane);
 	}
 	if (lane == LANE_STREAM)
-		watch->hot = false;
+		atomic_write(watch->hot, false);
 }
 
 /* With the lock held: who may map it.  The last ones, where there are many. */
@@ -114,6 +114,7 @@ static struct watch *watch_join(struct file *file)
 	watch->pid = file->pid;
 	watch->uid = file->uid;
 	watch->window = file->stream_window;
+	watch->room = file->room;
 	watch->from = file->from;
 	watch->until = file->until;
 	watch->anew = false;
@@ -180,6 +181,21 @@ void residency_open(struct file *file)
 				  (atomic_read(watch->recorded) ? FIRST_LOOK_US : 0));
 }
 
+void residency_read_over(struct file *file)
+{
+	struct watch *watch = file->watch;
+
+	if (!watch || file->flags & O_DIRECT)
+		return;
+	atomic_write(watch->over, true);
+	residency_schedule(watch, g_get_monotonic_time());
+}
+
+bool residency_keeps(const struct file *file)
+{
+	return file->watch && !file->shared && !(file->flags & O_DIRECT) && atomic_read(file->watch->hot);
+}
+
 /* With mode->lock and watch->lock held: a reference for the caller to drop. */
 static void watch_detach(struct inode_mode *mode, struct watch *watch)
 {
@@ -233,7 +249,8 @@ void residency_close(struct file *file)
 	trimmed = watch_is_trimmed(watch);
 	if (watch->files.length == 1) {
 		leaves = watch->leaves = trimmed;
-		watch->hot = watch->asked = false;
+		watch->asked = false;
+		atomic_write(watch->hot, false);
 	}
 	g_queue_unlink(&watch->files, &file->watch_link);
 	watch->shared -= file->shared;

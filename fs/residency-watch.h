@@ -29,6 +29,16 @@ void residency_free(struct residency *residency); /* NULL is fine; no file is op
  */
 void residency_open(struct file *file);
 
+/*
+ * The file, open in `direct`, was read over and over, so many times all of it: from now on it is kept in
+ * memory and read from there, where there is room.
+ */
+#define RESIDENCY_OVER 2
+void residency_read_over(struct file *file);
+
+/* Whether it is; not for who has opened it with O_DIRECT.  Any thread. */
+bool residency_keeps(const struct file *file);
+
 /* Its last request is over.  Any thread; nothing to do when it was not opened so. */
 void residency_close(struct file *file);
 

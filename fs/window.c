@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "drop-behind.h"
 #include "io.h"
+#include "residency-watch.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -408,7 +409,8 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 	enum outcome outcome;
 	int64_t now;
 
-	if (!file->reader || !size) {
+	/* What is in the page cache is not copied to the pool as well. */
+	if (!file->reader || !size || residency_keeps(file)) {
 		io_read(file, req, size, offset, for_pages);
 		return;
 	}

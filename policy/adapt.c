@@ -137,11 +137,11 @@ void adapt_suppose(struct adapt *adapt, struct learn_key *key, bool any_user)
 	g_mutex_unlock(&adapt->lock);
 }
 
-bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size)
+bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t room)
 {
 	bool found;
 
-	if (is_frozen(adapt))
+	if (is_frozen(adapt) || (double)size > (double)room * HEAT_SHARE)
 		return false;
 	g_mutex_lock(&adapt->lock);
 	found = heat_find(adapt->heat, id, size);

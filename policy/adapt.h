@@ -45,9 +45,9 @@ void adapt_close(struct adapt *adapt, const struct learn_key *key, uint64_t id, 
 
 /*
  * File id, of that size, is open and read again and again: whether memory has a place for it, which it
- * then takes.
+ * then takes.  room: bytes of page cache it may have beside that, UINT64_MAX: no other limit.
  */
-bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size);
+bool adapt_find_hot(struct adapt *adapt, uint64_t id, uint64_t size, uint64_t room);
 
 /* --- the replaying thread --- */
 

@@ -56,6 +56,7 @@ def test_file_that_is_replaced_very_often(m):
         until = clock() + 1
         while clock() < until:
             assert read_file(m.join("f")) == b"data"
+            assert os.stat(m.join("f")).st_size == 4
 
     write_file(m.backing("f"), b"data")
     with Child(replace) as one, Child(read) as two, Child(read) as three:

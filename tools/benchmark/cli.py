@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 
 from . import (check, condition, contenders, device, instructions, markdown, presets, report,
@@ -73,6 +74,13 @@ def counts(value):
     return [positive(word) for word in value.split(",")]
 
 
+def regex(value):
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"not a regular expression: {value!r}: {error}") from None
+
+
 def _list(title, entries):
     return f"{title}:\n" + "\n".join(f"  {name:13} {what}" for name, what in entries.items())
 
@@ -94,7 +102,7 @@ def parser():
                       help="contenders: native, odirect, fio; lanes, with mount options after "
                            "colons (direct:transport=dev); passthrough_hp, passthrough_ll, "
                            "bindfs, mergerfs, each also with +direct. Each suite has its own")
-    what.add_argument("--cases", metavar="REGEX",
+    what.add_argument("--cases", type=regex, metavar="REGEX",
                       help="only those whose suite, condition and name match")
     what.add_argument("--conditions", type=words(condition.NAMES), metavar="LIST",
                       default=list(condition.NAMES), help="of memory: fresh,steady")

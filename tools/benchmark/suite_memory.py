@@ -17,12 +17,12 @@ def describe(inodes):
 
 
 def make_files(source, count):
-    for number in range(max(1, count // PER_DIRECTORY)):
+    for number in range(-(-count // PER_DIRECTORY)):
         path = os.path.join(source, "tree", f"{number:04}")
         os.makedirs(path)
         at = os.open(path, os.O_RDONLY)
         try:
-            for name in range(min(count, PER_DIRECTORY)):
+            for name in range(min(count - number * PER_DIRECTORY, PER_DIRECTORY)):
                 os.close(os.open(f"{name:05}", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=at))
         finally:
             os.close(at)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Writing a large file: write(2), cp and rsync, until it is on the disk."""
+import contextlib
 import os
 import shutil
 import time
@@ -26,6 +27,12 @@ def synced(path):
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def remove(path):
+    """Also where nothing was written: why not is being raised."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 class Writing:
@@ -57,7 +64,7 @@ class Writing:
             try:
                 return self._write(at)
             finally:
-                os.unlink(os.path.join(self.source, "target"))
+                remove(os.path.join(self.source, "target"))
 
     def footprint(self, contender):
         """Of what is written: what a copy reads, natively, does not count."""
@@ -68,7 +75,7 @@ class Writing:
                 with left.watch():
                     self._write(at)
             finally:
-                os.unlink(os.path.join(self.source, "target"))
+                remove(os.path.join(self.source, "target"))
             return {"peak": left.peak, "after": left.after, "series": left.series,
                     "extra": {"dirty peak MiB": left.dirty / (1 << 20)}}
 

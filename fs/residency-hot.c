@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Which watched files are to stay in memory, as they are read again and again while they are open. */
+#include "residency-internal.h"
+#include "observe.h"
+
+static uint64_t find_hot(struct watch *watch, const struct look *look, uint64_t least)
+{
+	return observe_hot(watch->residency->fs, watch->inode, watch->size, look->room, least);
+}
+
+/* Whether it is still to be trimmed, and is from now on hot instead. */
+static bool become_hot(struct watch *watch)
+{
+	bool hot;
+
+	g_mutex_lock(&watch->lock);
+	hot = watch->files.length && watch_is_trimmed(watch);
+	if (hot && watch->shared)
+		watch_move(watch, LANE_CACHED);
+	if (hot)
+		atomic_write(watch->hot, true);
+	g_mutex_unlock(&watch->lock);
+	if (!hot)
+		return false;
+	watch->hot_fetched = watch->plan.fetched;
+	watch->plan.recent = watch->plan.again = 0;
+	return true;
+}
+
+/*
+ * All of it has come so often while it was open, and there is room for it.  Each time it was for nothing
+ * it has to come twice as often.
+ */
+static bool comes_over(struct watch *watch, const struct look *look)
+{
+	uint64_t came = watch->plan.fetched - watch->over_fetched;
+	bool over = watch->size && came >> MIN(watch->caution, 16) >= RESIDENCY_OVER * watch->size;
+
+	/* What is written comes, too. */
+	if (!over && !look->writers)
+		return false;
+	watch->over_fetched = watch->plan.fetched;
+	return over && !look->writers && find_hot(watch, look, 0);
+}
+
+void hot_find(struct watch *watch, const struct look *look)
+{
+	if (look->forced || look->closed || look->hot)
+		return;
+	if (residency_plan_is_hot(&watch->plan, &look->limits, watch->caution)) {
+		if (become_hot(watch))
+			find_hot(watch, look, 0);
+	} else if (comes_over(watch, look)) {
+		become_hot(watch);
+	}
+}
+
+void hot_find_over(struct watch *watch, struct look *look)
+{
+	if (!__atomic_exchange_n(&watch->over, false, __ATOMIC_RELAXED) || look->forced || look->closed ||
+	    look->hot || !find_hot(watch, look, 0))
+		return;
+	look->hot = become_hot(watch);
+	look->trimmed = look->trimmed && !look->hot;
+}
+
+void hot_cool(struct watch *watch, const struct look *look)
+{
+	if (watch->plan.fetched - watch->hot_fetched <= 2 * look->limits.memory)
+		return;
+	if (watch->plan.fetched - watch->hot_fetched <= 2 * find_hot(watch, look, look->limits.memory))
+		return;
+	watch->caution++;
+	g_mutex_lock(&watch->lock);
+	if (watch->shared && watch->hot)
+		watch_move(watch, LANE_STREAM);
+	atomic_write(watch->hot, false);
+	g_mutex_unlock(&watch->lock);
+}
