@@ -27,7 +27,6 @@ struct append_part {
 	 */
 	void (*start)(struct append_part *part, int err);
 	off_t offset;     /* as the kernel has it */
-	size_t length;
 	GList link;       /* append.c's */
 	int64_t due;      /* the same */
 };

@@ -21,7 +21,6 @@ struct chunk {
 	struct backing_read read;   /* its length, buffer and file; of the ring until ready */
 	uint64_t offset;            /* fixed, a multiple of BUFPOOL_ALIGN, as is length */
 	size_t length;              /* fixed, bytes wanted */
-	struct lanefs *fs;          /* fixed */
 	struct window_set *set;     /* fixed; alive while the chunk is in it or a file reads it */
 	int refs;                   /* atomic */
 	size_t valid;               /* set->lock, bytes that were there to read; fixed once ready */

@@ -200,7 +200,6 @@ static void write_append(struct io *io)
 {
 	io->append.start = append_start;
 	io->append.offset = io->offset;
-	io->append.length = io->length;
 	append_add(io->file, io->ring.fd, &io->append);
 }
 

@@ -65,7 +65,6 @@ struct window_set {
 	int64_t checked;          /* us, when the last look at it that is done was begun */
 	bool looking;             /* a worker is at it, see look_later() */
 	int64_t failed;           /* us, when a read ahead last met an error, 0: never */
-	int64_t used;             /* us, the last read or close */
 	int64_t closed;           /* us, the last close, when nobody else had it open */
 	uint64_t asked, wasted;   /* bytes read by applications, and read ahead for nobody, of late */
 	uint64_t doubtful;        /* bytes read ahead for who last read, perhaps for nobody */

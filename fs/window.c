@@ -367,7 +367,6 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 					     &proved);
 
 	note_passed(reader, request, stream, now);
-	set->used = now;
 	window_set_asked(set, request->size);
 	if (window_set_is_unknown(set, now))
 		return OUTCOME_READ;

@@ -184,7 +184,6 @@ int window_open(struct file *file)
 void window_close(struct file *file)
 {
 	struct window_reader *reader = g_steal_pointer(&file->reader);
-	int64_t now = g_get_monotonic_time();
 	struct window_set *set;
 	bool last;
 
@@ -193,11 +192,10 @@ void window_close(struct file *file)
 	set = reader->set;
 	g_mutex_lock(&set->lock);
 	g_queue_unlink(&set->readers, &reader->link);
-	set->used = now;
 	/* What it had read ahead goes with the next sweep: each close would look at it for all other readers. */
 	last = !set->readers.length;
 	if (last)
-		set->closed = now;
+		set->closed = g_get_monotonic_time();
 	g_mutex_unlock(&set->lock);
 	g_free(reader);
 	if (last && !inode_mode_is_cached(file->fs, file->inode))

@@ -134,7 +134,6 @@ static void fixture_set_up(struct fixture *f, const void *slabs)
 	g_mutex_init(&f->windows.lock);
 	f->set = window_set_new(&f->windows, false);
 	f->set->size = 1000 * M + 5;
-	f->set->used = 1;
 	f->reader.link.data = &f->reader;
 	f->reader.set = f->set;
 	f->reader.most = 16 * M;
