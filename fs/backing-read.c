@@ -4,11 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 
-/* Kernel 6.14; older headers lack it. */
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE 0x00000080
-#endif
-
 /* Whether what is missing starts where O_DIRECT can go on. */
 static bool can_go_on(const struct backing_read *read)
 {

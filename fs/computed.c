@@ -14,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define XATTR_PREFIX "user.lanefs."
-
 /* The decision an open for reading would get now. */
 static char *compute_decision(struct lanefs *fs, struct inode *inode, struct facts *facts,
 			      const char *name)

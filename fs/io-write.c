@@ -7,12 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/uio.h>
-
-/* Kernel 6.14; older headers lack it. */
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE 0x00000080
-#endif
 
 /* Bytes of a write that is worth a write-out of its own. */
 #define UNCACHED_LEAST (64 << 10)
