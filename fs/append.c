@@ -3,7 +3,6 @@
 #include "file.h"
 #include "worker.h"
 
-#include <errno.h>
 #include <fcntl.h>
 
 /*

@@ -13,7 +13,6 @@
 #include "locks.h"
 #include "residency-watch.h"
 
-#include <errno.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>
 

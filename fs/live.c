@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #define G_LOG_DOMAIN "lanefs"
 
+#include "policy/adapt.h"
 #include "live.h"
 #include "memory.h"
 #include "residency-watch.h"
-#include "observe.h"
 
 void live_unref(struct live *live)
 {

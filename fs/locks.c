@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 /* How long a lock that was refused is tried again while its holder's RELEASE is on its way. */
 #define RELEASE_GRACE_US (50 * G_TIME_SPAN_MILLISECOND)

@@ -2,7 +2,6 @@
 #include "mode.h"
 #include "append.h"
 #include "fs.h"
-#include "locks.h"
 #include "passthrough.h"
 #include "reaper.h"
 #include "window.h"

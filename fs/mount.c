@@ -9,7 +9,6 @@
 #include <linux/limits.h>
 #include <linux/openat2.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What has changed outside, until the kernel and the windows are told. */
 #include "notify-internal.h"
-#include "attr.h"
 #include "policy-store.h"
 #include "window.h"
 

@@ -3,7 +3,6 @@
 
 #include "observe.h"
 #include "caller.h"
-#include "live.h"
 #include "observer.h"
 #include "residency-watch.h"
 #include "residency-sample.h"

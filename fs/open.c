@@ -15,9 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /*
  * Attributes by the name the inode was last seen under, which also tells whether that name is

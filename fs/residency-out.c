@@ -6,7 +6,6 @@
 #include "residency-internal.h"
 #include "caps.h"
 
-#include <errno.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <glib.h>
 #include <liburing.h>
-#include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
 

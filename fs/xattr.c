@@ -6,7 +6,6 @@
 #include "residency-watch.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <linux/limits.h>
 #include <linux/xattr.h>

@@ -9,7 +9,6 @@
 #include "policy/glob.h"
 
 #include <glib.h>
-#include <string.h>
 
 /* One character; a byte that is not UTF-8 is a character of its own. */
 static gunichar next_char(const char **p)

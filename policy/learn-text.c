@@ -4,7 +4,6 @@
 #include "policy/text.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 static char *count_at(JsonObject *object, const char *path)
 {

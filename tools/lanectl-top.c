@@ -9,9 +9,7 @@
 #include "lanectl.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #define INTERVAL 2.0
