@@ -77,7 +77,10 @@ struct backing {
 	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */
-	/* A mount is met, for the first time or again: before attributes below are relied on. */
+	/*
+	 * A mount is met, for the first time or again: before attributes below are relied on.  With lock
+	 * held.
+	 */
 	void (*met)(void *data, unsigned int index, int fd); /* fixed before requests, or NULL */
 	void *met_data;     /* fixed before requests */
 	GMutex lock;

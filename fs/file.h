@@ -35,13 +35,13 @@ struct file {
 	uint64_t id;                /* fixed */
 	struct inode *inode;        /* fixed, a reference */
 	const struct lane_ops *ops; /* fixed after open */
-	enum lane lane;             /* fixed after open, but for those that may move: see residency-watch.h */
+	enum lane lane;             /* fixed after open; while it has a watch by watch->lock, as it may move */
 	int flags;                  /* fixed, as the application opened */
 	bool writable;              /* fixed */
 	bool keeps_cache;           /* fixed after open, what is read buffered stays in SOURCE's page cache */
 	bool direct_io;             /* fixed after open, FOPEN_DIRECT_IO: read(2) and write(2) come here */
 	int refs;                   /* atomic */
-	GMutex lock;                /* protects opening of fd, read_fd and page_fd */
+	GMutex lock;                /* of the opening of fd, read_fd and page_fd, of fd_direct and lock_owners */
 	int fd;                     /* atomic, -1 until needed, then fixed */
 	int read_fd;                /* atomic, O_DIRECT, -1 until needed, then fixed */
 	int page_fd;                /* atomic, without O_DIRECT where fd has it, -1 until needed, then fixed */

@@ -72,8 +72,9 @@ struct lanefs {
 	bool sync, dirsync;             /* fixed, what is written, and names, are on the disk at once */
 	bool log_opens;                 /* fixed, one debug line per open */
 	char *no_io_uring;              /* fixed, why io_uring is not the transport, "" when it is asked for */
-	bool passthrough;               /* atomic, fixed by the first request: kernel and configuration allow it */
-	const char *no_passthrough;     /* fixed, why not, NULL when they do; static */
+	/* Fixed by INIT; the observer's thread, which runs before that, reads it atomically. */
+	bool passthrough;               /* kernel and configuration allow it */
+	const char *no_passthrough;     /* why not, NULL when they do; static */
 	bool writes_past_pages;         /* fixed, what is written without passthrough is, see kernel-pages.h */
 	unsigned int dropping;          /* atomic, writes that wait until pages are dropped */
 	const char *no_direct_map;      /* fixed, why direct files cannot be mapped, NULL: they can; static */

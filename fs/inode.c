@@ -187,7 +187,7 @@ void inode_set_name_locked(struct inode *inode, uint64_t parent, const char *nam
 	inode->parent = parent;
 }
 
-/* Drops n references; what is left to free is freed by finish_unref(). */
+/* What a dropped reference leaves to be closed and freed, without the lock: finish_unref() does it. */
 struct unref {
 	struct inode *free;
 	struct inode_mode *free_mode;

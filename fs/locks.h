@@ -22,7 +22,7 @@ struct lock_waits;
 
 struct lock_waits *lock_waits_new(void);
 
-/* Ends every wait with EINTR, so that the worker can be stopped. */
+/* Ends every wait, with ENOTCONN, so that the worker can be stopped. */
 void lock_waits_stop(struct lock_waits *waits);
 void lock_waits_free(struct lock_waits *waits);
 

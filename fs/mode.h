@@ -8,8 +8,8 @@
  * A mode object exists once an inode was opened, and is freed with the inode or when
  * the inode is retired.  It is also where counters of the file are kept.
  *
- * Locks: mode->lock protects every field marked "M".  It is held over the ioctl that
- * registers or drops a backing id, never over I/O.
+ * Locks: mode->lock protects every field marked "M".  It is held while the first open registers its
+ * backing id, which may open the backing file anew; never while one is dropped, nor over I/O.
  */
 #pragma once
 
@@ -71,9 +71,10 @@ struct inode_mode {
 	bool paged, watched;        /* atomic, see kernel-pages.h */
 	bool dropping;              /* atomic, all pages of it are about to be, see drop-behind.h */
 	bool has_pages;             /* atomic, the kernel may keep pages of it, or has; only set */
-	uint64_t pages_version;     /* kernel-pages.c only, what the kernel's pages are of, 0: unknown */
-	bool size_due;              /* the same, the kernel may believe in a smaller size */
-	unsigned int unchanged;     /* the same, looks since it last had changed */
+	/* Set by kernel-pages.c before watched is, with its lock held; from then on its thread's alone. */
+	uint64_t pages_version;     /* what the kernel's pages are of, 0: unknown */
+	bool size_due;              /* the kernel may believe in a smaller size */
+	unsigned int unchanged;     /* looks since it last had changed */
 	struct window_set *windows; /* M to set, then fixed; NULL: never read through a window */
 	struct watch *watch;        /* M, see residency-watch.h; NULL: not watched */
 	struct lane_counts lanes[LANE_COUNT];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests on open files whose system call may wait for the disk: done by the
- * ring or the worker, answered from there.
+ * ring or the worker, answered from there.  But for ioctl, which is done at once.
  */
 #pragma once
 
@@ -18,7 +18,7 @@ void slow_seek(struct file *file, fuse_req_t req, off_t offset, int whence);
 
 /*
  * The file attribute ioctls (chattr, lsattr, project ids) on fd, of inode; ENOTTY
- * for others.  Replies now.
+ * for others.  Replies now: setting them may wait for a journal.
  */
 void slow_ioctl(struct lanefs *fs, fuse_req_t req, struct inode *inode, int fd, unsigned int cmd,
 		const void *in, size_t in_size, size_t out_size);

@@ -36,7 +36,7 @@ enum policy_mode {
 	POLICY_STREAM,
 };
 
-/* The rules in the order in which they are tried (DESIGN.md, section 3). */
+/* The rules in the order in which they are tried (README.md, "How a lane is chosen"). */
 enum policy_rule {
 	RULE_FORCED,        /* lane= on the mount */
 	RULE_O_DIRECT,      /* the application opened with O_DIRECT */
