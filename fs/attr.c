@@ -102,12 +102,6 @@ uint64_t attr_version_settled(const struct stat *attr)
 	return attr_version_of(attr);
 }
 
-/* On the monotonic clock, never 0. */
-static uint32_t seconds_now(void)
-{
-	return (uint32_t)(g_get_monotonic_time() / G_USEC_PER_SEC) + 1;
-}
-
 static void note_told(struct inode *inode, const struct stat *attr)
 {
 	uint64_t before = atomic_read(inode->told), version = attr_version_of(attr);
@@ -115,7 +109,7 @@ static void note_told(struct inode *inode, const struct stat *attr)
 	if (before == version)
 		return;
 	if (before)
-		atomic_write(inode->told_since, seconds_now());
+		atomic_write(inode->told_since, inode_seconds());
 	atomic_write(inode->told_size, (uint64_t)attr->st_size);
 	__atomic_store_n(&inode->told, version, __ATOMIC_RELEASE);
 }
@@ -127,7 +121,7 @@ bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct s
 	if (__atomic_load_n(&inode->told, __ATOMIC_ACQUIRE) != attr_version_of(attr))
 		return true;
 	since = atomic_read(inode->told_since);
-	return since && seconds_now() - since < fs->config->attr_timeout + 2;
+	return since && inode_seconds() - since < fs->config->attr_timeout + 2;
 }
 
 bool attr_size_is_outrun(const struct inode *inode, const struct stat *attr)

@@ -78,6 +78,12 @@ struct inode {
 	uint8_t handle_data[];   /* fixed, handle_bytes of them */
 };
 
+/* The time for told_since and policy_checked. */
+static inline uint32_t inode_seconds(void)
+{
+	return (uint32_t)(g_get_monotonic_time() / G_USEC_PER_SEC) + 1;
+}
+
 struct inodes {
 	struct backing backing;
 	struct table table;

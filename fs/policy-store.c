@@ -20,12 +20,6 @@ struct stored {
 	uint64_t threshold;
 };
 
-/* Seconds, never 0. */
-static uint32_t now_seconds(void)
-{
-	return (uint32_t)(g_get_monotonic_time() / G_USEC_PER_SEC) + 1;
-}
-
 static ssize_t read_value(int fd, const char *name, char value[static POLICY_VALUE_MAX])
 {
 	char path[BACKING_PROC_PATH_MAX];
@@ -96,7 +90,7 @@ static bool publish(struct inode *inode, const struct stored *stored, uint64_t b
 
 static void refresh(struct lanefs *fs, struct inode *inode, int opened)
 {
-	uint32_t now = now_seconds();
+	uint32_t now = inode_seconds();
 	struct stored stored;
 	int fd = opened, tries = 0;
 	uint64_t before;
