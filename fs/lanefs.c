@@ -34,7 +34,6 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -50,14 +49,6 @@ static unsigned int descriptors_most(void)
 	struct rlimit limit;
 
 	return getrlimit(RLIMIT_NOFILE, &limit) ? 256 : (unsigned int)MIN(limit.rlim_cur, INT_MAX);
-}
-
-static bool has_mount_option(const struct config *config, const char *option)
-{
-	for (guint i = 0; i < config->mount_options->len; i++)
-		if (!strcmp(g_ptr_array_index(config->mount_options, i), option))
-			return true;
-	return false;
 }
 
 /* Before the mount, which may be put over the state's directory. */
@@ -95,10 +86,10 @@ struct lanefs *lanefs_new(struct config *config, int source_fd, const char *sour
 	fs->memory_limit = memory_limit();
 	fs->started = g_get_monotonic_time();
 	fs->root_daemon = geteuid() == 0 && caps_have(CAP_SETUID) && caps_have(CAP_SETGID);
-	fs->noatime = has_mount_option(config, "noatime");
-	fs->nodiratime = fs->noatime || has_mount_option(config, "nodiratime");
-	fs->sync = has_mount_option(config, "sync");
-	fs->dirsync = fs->sync || has_mount_option(config, "dirsync");
+	fs->noatime = config_has_mount_option(config, "noatime");
+	fs->nodiratime = fs->noatime || config_has_mount_option(config, "nodiratime");
+	fs->sync = config_has_mount_option(config, "sync");
+	fs->dirsync = fs->sync || config_has_mount_option(config, "dirsync");
 	fs->log_opens = !g_log_writer_default_would_drop(G_LOG_LEVEL_DEBUG, "lanefs-open");
 	g_mutex_init(&fs->reload_lock);
 	g_mutex_init(&fs->live_lock);

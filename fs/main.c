@@ -14,7 +14,6 @@
 #include "options.h"
 #include "probe.h"
 #include "session.h"
-#include "session-args.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -99,7 +98,7 @@ static bool main_is_read_only(const struct options *options, const struct mount 
 {
 	struct statvfs info;
 
-	if (session_has_option(options->config, "ro"))
+	if (config_has_mount_option(options->config, "ro"))
 		return true;
 	/* Over itself it is only the mount that can be asked. */
 	return g_strcmp0(mount->source, mount->mountpoint) != 0 && !statvfs(mount->source, &info) &&

@@ -4,23 +4,8 @@
 
 #include <fuse_opt.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-bool session_has_option(const struct config *config, const char *name)
-{
-	size_t length = strlen(name);
-
-	for (unsigned int i = 0; i < config->mount_options->len; i++) {
-		const char *option = g_ptr_array_index(config->mount_options, i);
-
-		if (strncmp(option, name, length) == 0 &&
-		    (option[length] == '\0' || option[length] == '='))
-			return true;
-	}
-	return false;
-}
 
 static void add(char **list, const char *option)
 {
@@ -30,7 +15,7 @@ static void add(char **list, const char *option)
 
 static void add_missing(char **list, const struct config *config, const char *option)
 {
-	if (!session_has_option(config, option))
+	if (!config_has_mount_option(config, option))
 		add(list, option);
 }
 
@@ -44,9 +29,9 @@ static void add_as_source(char **list, const struct config *config, int source_f
 
 	if (fstatvfs(source_fd, &info))
 		return;
-	if (info.f_flag & ST_NOEXEC && !session_has_option(config, "exec"))
+	if (info.f_flag & ST_NOEXEC && !config_has_mount_option(config, "exec"))
 		add_missing(list, config, "noexec");
-	if (info.f_flag & ST_RDONLY && !session_has_option(config, "rw"))
+	if (info.f_flag & ST_RDONLY && !config_has_mount_option(config, "rw"))
 		add_missing(list, config, "ro");
 }
 
@@ -65,7 +50,7 @@ struct fuse_args session_args(const struct config *config, const struct mount *m
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	char *list = NULL;
 
-	if (!session_has_option(config, "fsname"))
+	if (!config_has_mount_option(config, "fsname"))
 		add(&list, fsname);
 	add(&list, "subtype=lanefs");
 	add_missing(&list, config, "default_permissions");

@@ -8,9 +8,6 @@
 #include <fuse_lowlevel.h>
 #include <stdbool.h>
 
-/* Whether the mount has that option, with a value or without. */
-bool session_has_option(const struct config *config, const char *name);
-
 /* For fuse_session_new(); to be freed with fuse_opt_free_args(). */
 struct fuse_args session_args(const struct config *config, const struct mount *mount,
 			      bool io_uring);

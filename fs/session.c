@@ -166,7 +166,7 @@ static bool session_mount_at_point(const struct session *session, int *result)
 	g_autofree char *path = NULL;
 	int point;
 
-	if (!caps_have(CAP_SYS_ADMIN) || session_has_option(setup->config, "auto_unmount"))
+	if (!caps_have(CAP_SYS_ADMIN) || config_has_mount_option(setup->config, "auto_unmount"))
 		return false;
 	point = mount_open_canonical(setup->mount->mountpoint, O_PATH);
 	if (point < 0) {
@@ -214,7 +214,8 @@ static bool session_mount_as_usual(const struct session *session)
  */
 static bool session_root_counts(const struct config *config)
 {
-	return session_has_option(config, "auto_unmount") || session_has_option(config, "rootcontext");
+	return config_has_mount_option(config, "auto_unmount") ||
+	       config_has_mount_option(config, "rootcontext");
 }
 
 /* False: mount it as usual. */

@@ -144,6 +144,20 @@ bool config_knows(const char *name)
 	return config_key_find(name) || mount_option_find(name);
 }
 
+bool config_has_mount_option(const struct config *config, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (unsigned int i = 0; i < config->mount_options->len; i++) {
+		const char *option = g_ptr_array_index(config->mount_options, i);
+
+		if (strncmp(option, name, length) == 0 &&
+		    (option[length] == '\0' || option[length] == '='))
+			return true;
+	}
+	return false;
+}
+
 static bool is_default(const struct config *config, const char *key)
 {
 	return g_strcmp0(g_hash_table_lookup(config->sources, key), SOURCE_DEFAULT) == 0;

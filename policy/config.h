@@ -129,6 +129,9 @@ bool config_set(struct config *config, const char *option, GError **error);
 /* Whether there is an option of that name at all: a bad value of one is no unknown option. */
 bool config_knows(const char *name);
 
+/* Whether the mount has that one of mount_options, with a value or without. */
+bool config_has_mount_option(const struct config *config, const char *name);
+
 /*
  * After everything is loaded: the profile's values where nothing else was said, and
  * its rules behind all others.
