@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Bytes in the machine. */
+/* Bytes in the machine, UINT64_MAX when the kernel does not say. */
 uint64_t memory_total(void);
 
 /*

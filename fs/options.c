@@ -3,7 +3,7 @@
 
 #include "options.h"
 
-#include "probe.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -252,7 +252,7 @@ static bool load_config(struct config *config, const struct options *options, GE
 				  options->sloppy, error))
 			return false;
 	return config_apply_profile(config, error) &&
-	       config_validate(config, probe_memory(), error);
+	       config_validate(config, memory_total(), error);
 }
 
 /* The daemon works in "/". */

@@ -164,11 +164,3 @@ bool probe_threads(bool io_uring, GError **error)
 		    "(ulimit -u, pids.max, TasksMax=)", count, wanted);
 	return false;
 }
-
-uint64_t probe_memory(void)
-{
-	long pages = sysconf(_SC_PHYS_PAGES);
-	long size = sysconf(_SC_PAGESIZE);
-
-	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
-}

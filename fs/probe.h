@@ -6,7 +6,6 @@
 
 #include <glib.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 /* /dev/fuse can be opened; the error says what is missing and the remedy. */
 bool probe_device(GError **error);
@@ -23,6 +22,3 @@ bool probe_uring(enum config_transport wanted, bool *use, char **reason, GError 
  * the error says what limits them.
  */
 bool probe_threads(bool io_uring, GError **error);
-
-/* Bytes of memory of this machine, 0: unknown. */
-uint64_t probe_memory(void);

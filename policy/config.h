@@ -143,7 +143,7 @@ void config_keep_mount(struct config *config, const struct config *mounted);
 
 /*
  * Checks across values after everything is loaded: pool holds at least one
- * window, and is at most a quarter of memory (bytes, 0: unknown).  The default
+ * window, and is at most a quarter of memory (bytes; 0: not to be looked at).  The default
  * pool is not held against memory: it is for the pool itself to be smaller on a
  * small machine, not for the mount to fail.
  */
