@@ -228,14 +228,8 @@ static int set_times(int fd, const struct stat *attr, int to_set)
 		time_to_set(&attr->st_atim, to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
 		time_to_set(&attr->st_mtim, to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW),
 	};
-	char path[BACKING_PROC_PATH_MAX];
 
-	/* AT_EMPTY_PATH needs kernel 5.8. */
-	if (!utimensat(fd, "", times, AT_EMPTY_PATH))
-		return 0;
-	if (errno != EINVAL && errno != ENOENT)
-		return -errno;
-	return utimensat(AT_FDCWD, backing_proc_path(fd, path), times, 0) ? -errno : 0;
+	return utimensat(fd, "", times, AT_EMPTY_PATH) ? -errno : 0;
 }
 
 #define SET_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)

@@ -101,7 +101,7 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev);
 
 /*
  * Whether another filesystem is mounted on name, a directory in dir_fd.  That one is not asked, as it may
- * hang (NFS).  False before Linux 5.6, and as long as none was met.
+ * hang (NFS).  False as long as none was met.
  */
 bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name);
 

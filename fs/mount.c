@@ -159,7 +159,7 @@ int mount_open_canonical(const char *path, int flags)
 	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_NO_SYMLINKS };
 	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 
-	/* Before Linux 5.6, or where a filter of system calls does not know it. */
+	/* A filter of system calls may not know it. */
 	return fd < 0 && (errno == ENOSYS || errno == EPERM) ? open(path, flags | O_CLOEXEC) : fd;
 }
 

@@ -6,8 +6,8 @@
  * Pattern: any thread submits, under a lock; one thread reaps and calls done().  A queue's thread of
  * the transport submits with the queue's own ring and reaps itself (transport_get_sqe()): a wait for a
  * disk wakes two threads less then, which is half of what it costs.
- * Needs kernel 5.6 (IORING_OP_READ); where io_uring is not to be had (old kernel,
- * kernel.io_uring_disabled, seccomp) the same calls run on the worker's threads.
+ * Where io_uring is not to be had (kernel.io_uring_disabled, seccomp) the same calls run on the
+ * worker's threads.
  *
  * Every request that is submitted ends in its done(), exactly once, whatever
  * fails.
