@@ -16,12 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void add_int(JsonBuilder *builder, const char *name, uint64_t value)
-{
-	json_builder_set_member_name(builder, name);
-	json_builder_add_int_value(builder, (gint64)value);
-}
-
 static void begin_object(JsonBuilder *builder, const char *name)
 {
 	json_builder_set_member_name(builder, name);
@@ -44,8 +38,8 @@ static void add_lanes(JsonBuilder *builder, struct lane_counts lanes[static LANE
 	begin_object(builder, "lanes");
 	for (int lane = 0; lane < LANE_COUNT; lane++) {
 		begin_object(builder, lane_name((enum lane)lane));
-		add_int(builder, "opens", atomic_read(lanes[lane].opens));
-		add_int(builder, "open", atomic_read(lanes[lane].open));
+		json_add_int(builder, "opens", atomic_read(lanes[lane].opens));
+		json_add_int(builder, "open", atomic_read(lanes[lane].open));
 		json_builder_end_object(builder);
 	}
 	json_builder_end_object(builder);
@@ -54,16 +48,16 @@ static void add_lanes(JsonBuilder *builder, struct lane_counts lanes[static LANE
 static void add_io(JsonBuilder *builder, struct io_counts *io)
 {
 	begin_object(builder, "reads");
-	add_int(builder, "requests", atomic_read(io->read_requests));
-	add_int(builder, "bytes", atomic_read(io->read_bytes));
-	add_int(builder, "backing_bytes", atomic_read(io->backing_bytes));
-	add_int(builder, "errors", atomic_read(io->read_errors));
-	add_int(builder, "in_flight", atomic_read(io->reads_in_flight));
+	json_add_int(builder, "requests", atomic_read(io->read_requests));
+	json_add_int(builder, "bytes", atomic_read(io->read_bytes));
+	json_add_int(builder, "backing_bytes", atomic_read(io->backing_bytes));
+	json_add_int(builder, "errors", atomic_read(io->read_errors));
+	json_add_int(builder, "in_flight", atomic_read(io->reads_in_flight));
 	json_builder_end_object(builder);
 	begin_object(builder, "writes");
-	add_int(builder, "requests", atomic_read(io->write_requests));
-	add_int(builder, "bytes", atomic_read(io->write_bytes));
-	add_int(builder, "errors", atomic_read(io->write_errors));
+	json_add_int(builder, "requests", atomic_read(io->write_requests));
+	json_add_int(builder, "bytes", atomic_read(io->write_bytes));
+	json_add_int(builder, "errors", atomic_read(io->write_errors));
 	json_builder_end_object(builder);
 }
 
@@ -78,17 +72,17 @@ static void add_latencies(JsonBuilder *builder, const char *name, const uint64_t
 	for (unsigned int i = 0; i < count; i++)
 		json_builder_add_int_value(builder, (gint64)atomic_read(counts[i]));
 	json_builder_end_array(builder);
-	add_int(builder, name_of_sum, sum);
+	json_add_int(builder, name_of_sum, sum);
 }
 
 static void add_window(JsonBuilder *builder, struct window_counts *window)
 {
 	begin_object(builder, "window");
-	add_int(builder, "hits", atomic_read(window->hits));
-	add_int(builder, "waits", atomic_read(window->waits));
-	add_int(builder, "over_read", atomic_read(window->over_read));
-	add_int(builder, "chunks_unused", atomic_read(window->chunks_unused));
-	add_int(builder, "dropped_behind", atomic_read(window->dropped_behind));
+	json_add_int(builder, "hits", atomic_read(window->hits));
+	json_add_int(builder, "waits", atomic_read(window->waits));
+	json_add_int(builder, "over_read", atomic_read(window->over_read));
+	json_add_int(builder, "chunks_unused", atomic_read(window->chunks_unused));
+	json_add_int(builder, "dropped_behind", atomic_read(window->dropped_behind));
 	json_builder_end_object(builder);
 	add_latencies(builder, "read_latency", window->latency, WINDOW_LATENCIES,
 		      atomic_read(window->latency_sum));
@@ -102,12 +96,12 @@ static void add_notify(JsonBuilder *builder, struct notify *notify)
 	json_add_text(builder, "means", notify_means(notify));
 	json_add_text(builder, "reason", notify_reason(notify));
 	if (counts) {
-		add_int(builder, "events", atomic_read(counts->events));
-		add_int(builder, "own", atomic_read(counts->own));
-		add_int(builder, "invalidations", atomic_read(counts->invalidations));
-		add_int(builder, "overflows", atomic_read(counts->overflows));
-		add_int(builder, "watches", atomic_read(counts->watches));
-		add_int(builder, "unwatched", atomic_read(counts->unwatched));
+		json_add_int(builder, "events", atomic_read(counts->events));
+		json_add_int(builder, "own", atomic_read(counts->own));
+		json_add_int(builder, "invalidations", atomic_read(counts->invalidations));
+		json_add_int(builder, "overflows", atomic_read(counts->overflows));
+		json_add_int(builder, "watches", atomic_read(counts->watches));
+		json_add_int(builder, "unwatched", atomic_read(counts->unwatched));
 	}
 	json_builder_end_object(builder);
 }
@@ -118,20 +112,20 @@ static void add_pool(JsonBuilder *builder, struct bufpool *pool)
 
 	bufpool_count(pool, &counts);
 	begin_object(builder, "pool");
-	add_int(builder, "size", counts.size);
-	add_int(builder, "in_use", counts.in_use);
-	add_int(builder, "beside", counts.beside);
-	add_int(builder, "resident", counts.resident);
+	json_add_int(builder, "size", counts.size);
+	json_add_int(builder, "in_use", counts.in_use);
+	json_add_int(builder, "beside", counts.beside);
+	json_add_int(builder, "resident", counts.resident);
 	json_builder_end_object(builder);
 }
 
 static void add_residency(JsonBuilder *builder, struct residency_totals *counts)
 {
 	begin_object(builder, "residency");
-	add_int(builder, "dropped", atomic_read(counts->dropped));
-	add_int(builder, "paged_out", atomic_read(counts->paged_out));
-	add_int(builder, "written_out", atomic_read(counts->written));
-	add_int(builder, "moves", atomic_read(counts->moves));
+	json_add_int(builder, "dropped", atomic_read(counts->dropped));
+	json_add_int(builder, "paged_out", atomic_read(counts->paged_out));
+	json_add_int(builder, "written_out", atomic_read(counts->written));
+	json_add_int(builder, "moves", atomic_read(counts->moves));
 	json_builder_end_object(builder);
 }
 
@@ -145,11 +139,10 @@ static void add_threshold(JsonBuilder *builder, struct lanefs *fs)
 	live_unref(live);
 	adapt_view(fs->adapt, &view);
 	begin_object(builder, "threshold");
-	add_int(builder, "bytes", fixed == THRESHOLD_AUTO ? view.bytes : fixed);
+	json_add_int(builder, "bytes", fixed == THRESHOLD_AUTO ? view.bytes : fixed);
 	json_builder_set_member_name(builder, "auto");
 	json_builder_add_boolean_value(builder, fixed == THRESHOLD_AUTO);
-	json_builder_set_member_name(builder, "pressure");
-	json_builder_add_double_value(builder, view.pressure);
+	json_add_double(builder, "pressure", view.pressure);
 	json_builder_end_object(builder);
 }
 
@@ -159,9 +152,9 @@ static void add_inodes(JsonBuilder *builder, struct lanefs *fs)
 
 	inodes_count(&fs->inodes, &counts);
 	begin_object(builder, "inodes");
-	add_int(builder, "known", counts.known);
-	add_int(builder, "retained", counts.retained);
-	add_int(builder, "descriptors", counts.descriptors);
+	json_add_int(builder, "known", counts.known);
+	json_add_int(builder, "retained", counts.retained);
+	json_add_int(builder, "descriptors", counts.descriptors);
 	json_builder_end_object(builder);
 }
 
@@ -181,10 +174,9 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	json_add_text(builder, "version", LANEFS_VERSION);
 	json_add_path(builder, "source", fs->source);
 	json_add_path(builder, "mountpoint", fs->mountpoint);
-	add_int(builder, "pid", (uint64_t)getpid());
-	json_builder_set_member_name(builder, "uptime");
-	json_builder_add_double_value(builder, (double)(g_get_monotonic_time() - fs->started) /
-					       G_USEC_PER_SEC);
+	json_add_int(builder, "pid", (uint64_t)getpid());
+	json_add_double(builder, "uptime",
+			(double)(g_get_monotonic_time() - fs->started) / G_USEC_PER_SEC);
 	begin_object(builder, "transport");
 	json_add_text(builder, "name", io_uring ? "io_uring" : "dev");
 	json_add_text(builder, "reason", io_uring ? "" : no_io_uring(fs));
@@ -199,14 +191,14 @@ char *stats_mount(struct lanefs *fs, bool io_uring)
 	add_notify(builder, fs->notify);
 	add_inodes(builder, fs);
 	begin_object(builder, "files");
-	add_int(builder, "open", table_count(&fs->files));
+	json_add_int(builder, "open", table_count(&fs->files));
 	json_builder_end_object(builder);
 	begin_object(builder, "directories");
-	add_int(builder, "open", table_count(&fs->dirs));
-	add_int(builder, "listings_kept", listings_kept(fs->listings));
+	json_add_int(builder, "open", table_count(&fs->dirs));
+	json_add_int(builder, "listings_kept", listings_kept(fs->listings));
 	json_builder_end_object(builder);
 	add_threshold(builder, fs);
-	add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
+	json_add_int(builder, "backing_ids", atomic_read(fs->backing_ids));
 	add_lanes(builder, fs->lanes);
 	add_latencies(builder, "decision_latency", fs->decisions, DECISION_LATENCIES,
 		      atomic_read(fs->decisions_sum));

@@ -157,16 +157,10 @@ static gint by_rate(gconstpointer a, gconstpointer b)
 	return one->inode->id < other->inode->id ? -1 : one->inode->id > other->inode->id;
 }
 
-static void add_int(JsonBuilder *json, const char *name, uint64_t value)
-{
-	json_builder_set_member_name(json, name);
-	json_builder_add_int_value(json, (gint64)MIN(value, INT64_MAX));
-}
-
 static void add_done(JsonBuilder *json, struct done done)
 {
-	add_int(json, "served", done.served);
-	add_int(json, "fetched", done.fetched);
+	json_add_int(json, "served", done.served);
+	json_add_int(json, "fetched", done.fetched);
 }
 
 static void add_path(JsonBuilder *json, struct lanefs *fs, struct inode *inode)
@@ -189,21 +183,20 @@ static void add_opener(JsonBuilder *json, struct lanefs *fs, const struct entry 
 	pid_t process = lives ? caller_process(fs->callers, entry->pid) : 0;
 	g_autofree char *program = lives ? caller_program(fs->callers, entry->pid) : NULL;
 
-	add_int(json, "pid", (uint64_t)(process > 0 ? process : entry->pid));
+	json_add_int(json, "pid", (uint64_t)(process > 0 ? process : entry->pid));
 	if (program) {
 		json_add_text(json, "program", program);
 	} else {
 		json_builder_set_member_name(json, "program");
 		json_builder_add_null_value(json);
 	}
-	add_int(json, "uid", entry->uid);
+	json_add_int(json, "uid", entry->uid);
 }
 
 /* Of the mount, at that time in us on the monotonic clock. */
 static void add_uptime(JsonBuilder *json, const struct lanefs *fs, int64_t time)
 {
-	json_builder_set_member_name(json, "uptime");
-	json_builder_add_double_value(json, (double)(time - fs->started) / G_USEC_PER_SEC);
+	json_add_double(json, "uptime", (double)(time - fs->started) / G_USEC_PER_SEC);
 }
 
 static char *entry_text(struct lanefs *fs, struct entry *entry)
@@ -212,11 +205,11 @@ static char *entry_text(struct lanefs *fs, struct entry *entry)
 	struct stat attr;
 
 	json_builder_begin_object(json);
-	add_int(json, "id", entry->inode->id);
+	json_add_int(json, "id", entry->inode->id);
 	json_add_text(json, "lane", lane_name(entry->lane));
 	json_builder_set_member_name(json, "passthrough");
 	json_builder_add_boolean_value(json, entry->passthrough);
-	add_int(json, "opens", entry->opens);
+	json_add_int(json, "opens", entry->opens);
 	add_opener(json, fs, entry);
 	add_done(json, entry->now);
 	json_builder_set_member_name(json, "at_open");
@@ -225,11 +218,11 @@ static char *entry_text(struct lanefs *fs, struct entry *entry)
 	add_uptime(json, fs, entry->first);
 	json_builder_end_object(json);
 	if (entry->seen.watched) {
-		add_int(json, "resident", entry->seen.resident);
-		add_int(json, "dropped", entry->seen.dropped);
+		json_add_int(json, "resident", entry->seen.resident);
+		json_add_int(json, "dropped", entry->seen.dropped);
 	}
 	if (!attr_get(fs, entry->inode, &attr))
-		add_int(json, "size", (uint64_t)attr.st_size);
+		json_add_int(json, "size", (uint64_t)attr.st_size);
 	add_path(json, fs, entry->inode);
 	json_builder_end_object(json);
 	return json_finish_text(json);
@@ -273,10 +266,10 @@ static char *tail_text(struct lanefs *fs, const struct done *lanes, GPtrArray *l
 		}
 		json_builder_set_member_name(json, lane_name((enum lane)lane));
 		json_builder_begin_object(json);
-		add_int(json, "files", files);
-		add_int(json, "opens", opens);
+		json_add_int(json, "files", files);
+		json_add_int(json, "opens", opens);
 		add_done(json, lanes[lane]);
-		add_int(json, "resident", resident);
+		json_add_int(json, "resident", resident);
 		json_builder_end_object(json);
 	}
 	json_builder_end_object(json);

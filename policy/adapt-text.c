@@ -121,18 +121,6 @@ bool adapt_restore(struct adapt *adapt, const char *text, const char **problem)
 	return true;
 }
 
-static void add_int(JsonBuilder *json, const char *name, uint64_t value)
-{
-	json_builder_set_member_name(json, name);
-	json_builder_add_int_value(json, (gint64)MIN(value, INT64_MAX));
-}
-
-static void add_double(JsonBuilder *json, const char *name, double value)
-{
-	json_builder_set_member_name(json, name);
-	json_builder_add_double_value(json, value);
-}
-
 static void add_threshold(JsonBuilder *json, struct adapt *adapt)
 {
 	g_autoptr(GString) text = g_string_new(NULL);
@@ -142,8 +130,8 @@ static void add_threshold(JsonBuilder *json, struct adapt *adapt)
 	threshold_say(&view, adapt->memory, text);
 	json_builder_set_member_name(json, "threshold");
 	json_builder_begin_object(json);
-	add_int(json, "bytes", view.bytes);
-	add_double(json, "pressure", view.pressure);
+	json_add_int(json, "bytes", view.bytes);
+	json_add_double(json, "pressure", view.pressure);
 	json_add_text(json, "text", text->str);
 	json_builder_end_object(json);
 }
@@ -155,16 +143,16 @@ static void add_replay(JsonBuilder *json, struct adapt *adapt)
 	adapt_costs(adapt, &costs);
 	json_builder_set_member_name(json, "disk_bytes");
 	json_builder_begin_object(json);
-	add_int(json, "asked", costs.asked);
-	add_int(json, "cached", costs.caches[GHOST_CACHES - 1]);
-	add_int(json, "policy", costs.spent);
+	json_add_int(json, "asked", costs.asked);
+	json_add_int(json, "cached", costs.caches[GHOST_CACHES - 1]);
+	json_add_int(json, "policy", costs.spent);
 	json_builder_end_object(json);
 	json_builder_set_member_name(json, "replay");
 	json_builder_begin_array(json);
 	for (unsigned int i = 0; i < GHOST_CACHES; i++) {
 		json_builder_begin_object(json);
-		add_int(json, "threshold", ghost_thresholds[i]);
-		add_int(json, "disk_bytes", costs.caches[i]);
+		json_add_int(json, "threshold", ghost_thresholds[i]);
+		json_add_int(json, "disk_bytes", costs.caches[i]);
 		json_builder_end_object(json);
 	}
 	json_builder_end_array(json);
@@ -189,15 +177,15 @@ static void add_known(const struct learn_key *key, const struct learn_view *view
 	learn_say(view, key->program, text);
 	json_builder_begin_object(json);
 	json_add_text(json, "program", key->program);
-	add_int(json, "uid", key->uid);
+	json_add_int(json, "uid", key->uid);
 	json_add_text(json, "group", key->group);
 	json_add_text(json, "extension", key->extension);
 	json_add_text(json, "sizes", sizes);
 	json_add_text(json, "shape", learn_shape_name(view->shape));
 	json_add_text(json, "lane", lane_name(view->lane));
-	add_int(json, "opens", view->opens);
-	add_int(json, "alike", view->alike);
-	add_int(json, "piece", view->piece);
+	json_add_int(json, "opens", view->opens);
+	json_add_int(json, "alike", view->alike);
+	json_add_int(json, "piece", view->piece);
 	json_add_text(json, "text", text->str);
 	json_builder_end_object(json);
 }
@@ -217,12 +205,12 @@ char *adapt_report(struct adapt *adapt)
 	json_builder_end_array(json);
 	json_builder_set_member_name(json, "hot");
 	json_builder_begin_object(json);
-	add_int(json, "files", heat_count(adapt->heat));
-	add_int(json, "bytes", heat_bytes(adapt->heat));
-	add_int(json, "room", heat_room(adapt->heat));
+	json_add_int(json, "files", heat_count(adapt->heat));
+	json_add_int(json, "bytes", heat_bytes(adapt->heat));
+	json_add_int(json, "room", heat_room(adapt->heat));
 	json_builder_end_object(json);
 	g_mutex_unlock(&adapt->lock);
-	add_int(json, "memory", adapt_footprint(adapt));
+	json_add_int(json, "memory", adapt_footprint(adapt));
 	json_builder_end_object(json);
 	return json_finish_text(json);
 }

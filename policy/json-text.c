@@ -25,6 +25,18 @@ void json_add_path(JsonBuilder *json, const char *name, const char *path)
 	json_add_text(json, whole, base64);
 }
 
+void json_add_int(JsonBuilder *json, const char *name, uint64_t value)
+{
+	json_builder_set_member_name(json, name);
+	json_builder_add_int_value(json, (gint64)MIN(value, INT64_MAX));
+}
+
+void json_add_double(JsonBuilder *json, const char *name, double value)
+{
+	json_builder_set_member_name(json, name);
+	json_builder_add_double_value(json, value);
+}
+
 char *json_finish_text(JsonBuilder *json)
 {
 	g_autoptr(JsonNode) root = json_builder_get_root(json);
