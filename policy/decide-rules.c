@@ -10,18 +10,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-G_GNUC_PRINTF(2, 3)
-static void say(GString *text, const char *format, ...)
-{
-	va_list args;
-
-	if (!text)
-		return;
-	va_start(args, format);
-	g_string_append_vprintf(text, format, args);
-	va_end(args);
-}
-
 static enum lane mode_lane(enum policy_mode mode)
 {
 	switch (mode) {

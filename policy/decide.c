@@ -29,18 +29,6 @@ void inquiry_init(struct inquiry *inquiry, const struct config *config,
 			threshold_auto(facts->memory);
 }
 
-G_GNUC_PRINTF(2, 3)
-static void say(GString *text, const char *format, ...)
-{
-	va_list args;
-
-	if (!text)
-		return;
-	va_start(args, format);
-	g_string_append_vprintf(text, format, args);
-	va_end(args);
-}
-
 /* Why the open cannot be direct, NULL when it can. */
 static const char *why_no_direct(const struct inquiry *inquiry, enum policy_rule rule,
 				 enum lane wanted)

@@ -33,6 +33,19 @@ extern const struct decide_rule decide_rules[RULE_COUNT];
 /* The stored or configured threshold that applies, THRESHOLD_AUTO included. */
 uint64_t inquiry_threshold_said(const struct inquiry *inquiry);
 
+/* Appends to text, unless it is NULL: nobody wants to know the reason. */
+G_GNUC_PRINTF(2, 3)
+static inline void say(GString *text, const char *format, ...)
+{
+	va_list args;
+
+	if (!text)
+		return;
+	va_start(args, format);
+	g_string_append_vprintf(text, format, args);
+	va_end(args);
+}
+
 /* config and facts are borrowed as long as the inquiry is used. */
 void inquiry_init(struct inquiry *inquiry, const struct config *config,
 		  const struct policy_facts *facts);
