@@ -79,13 +79,9 @@ int backing_stat_known(int fd, struct stat *attr)
 	return err;
 }
 
-bool backing_is_local(int fd)
+static bool is_local(const struct statfs *info)
 {
-	struct statfs info;
-
-	if (fstatfs(fd, &info))
-		return false;
-	switch ((unsigned long)info.f_type) {
+	switch ((unsigned long)info->f_type) {
 	case EXT4_SUPER_MAGIC:
 	case XFS_SUPER_MAGIC:
 	case BTRFS_SUPER_MAGIC:
@@ -97,11 +93,11 @@ bool backing_is_local(int fd)
 	}
 }
 
-static uint64_t local_dev(int fd)
+bool backing_is_local(int fd)
 {
-	struct stat attr;
+	struct statfs info;
 
-	return backing_is_local(fd) && !backing_stat(fd, "", &attr) ? attr.st_dev : 0;
+	return !fstatfs(fd, &info) && is_local(&info);
 }
 
 const char *backing_proc_path(int fd, char path[static BACKING_PROC_PATH_MAX])
@@ -254,10 +250,9 @@ void backing_identify(struct backing *backing, int fd, const struct stat *attr,
 static int backing_probe_handles(struct backing *backing)
 {
 	union handle_buffer buffer;
-	struct statfs info;
 	int mount_id, err, fd;
 
-	if (!fstatfs(backing->root_fd, &info) && !handles_last(&info))
+	if (backing->weak)
 		return -EOPNOTSUPP;
 	err = backing_read_handle(backing->root_fd, &buffer, &mount_id);
 	if (err)
@@ -391,15 +386,17 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	backing->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (backing->proc_fd < 0)
 		return -errno;
-	backing->local_dev = local_dev(backing->root_fd);
-	backing->on_disk = backing->local_dev && !fstatfs(backing->root_fd, &info) &&
-			   info.f_type != TMPFS_MAGIC;
+	/* One that does not say is none of those that are told apart. */
+	if (fstatfs(backing->root_fd, &info))
+		info = (struct statfs){ 0 };
 	err = backing_stat(backing->root_fd, "", &attr);
 	if (err)
 		return err;
 	backing->source_dev = attr.st_dev;
-	backing->overlay = !fstatfs(backing->root_fd, &info) && info.f_type == OVERLAYFS_SUPER_MAGIC;
-	backing->weak = !fstatfs(backing->root_fd, &info) && !handles_last(&info);
+	backing->local_dev = is_local(&info) ? attr.st_dev : 0;
+	backing->on_disk = backing->local_dev && info.f_type != TMPFS_MAGIC;
+	backing->overlay = info.f_type == OVERLAYFS_SUPER_MAGIC;
+	backing->weak = !handles_last(&info);
 	err = backing_probe_handles(backing);
 	backing->handles = !err;
 	if (err == -EPERM)
