@@ -191,10 +191,8 @@ uint64_t drop_behind_step(struct drop_behind *drop, uint64_t margin)
 	return MAX(MIN(STEP_ALL / direct_opens(drop), STEP_MOST), 2 * margin);
 }
 
-void drop_behind_look(void *data)
+void drop_behind_look(struct drop_behind *drop)
 {
-	struct drop_behind *drop = data;
-
 	g_mutex_lock(&drop->lock);
 	drop->look = true;
 	g_cond_signal(&drop->wake);

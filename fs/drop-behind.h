@@ -29,8 +29,8 @@ struct drop_behind *drop_behind_new(struct lanefs *fs);
 bool drop_behind_stop(struct drop_behind *drop, int64_t timeout);
 void drop_behind_free(struct drop_behind *drop); /* NULL is fine */
 
-/* kernel_pages_look() is wanted at once; data: the struct drop_behind.  Any thread. */
-void drop_behind_look(void *data);
+/* kernel_pages_look() is wanted at once.  Any thread. */
+void drop_behind_look(struct drop_behind *drop);
 
 /*
  * A direct file is about to be read: sets how far the kernel will read ahead of it, the less the more

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel-pages.h"
 #include "attr.h"
+#include "drop-behind.h"
 #include "file.h"
 
 #include <errno.h>
@@ -16,8 +17,6 @@
 
 struct kernel_pages {
 	struct lanefs *fs;          /* fixed */
-	void (*wake)(void *data);   /* fixed */
-	void *data;                 /* fixed */
 	GMutex lock;                /* before mode->lock */
 	GQueue watched;             /* lock, of struct inode with a reference */
 	GQueue paged;               /* lock, the same: of those with an unseen writer, which have pages */
@@ -26,13 +25,11 @@ struct kernel_pages {
 	unsigned int looks;         /* so often; the same */
 };
 
-struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data)
+struct kernel_pages *kernel_pages_new(struct lanefs *fs)
 {
 	struct kernel_pages *pages = g_new0(struct kernel_pages, 1);
 
 	pages->fs = fs;
-	pages->wake = wake;
-	pages->data = data;
 	g_mutex_init(&pages->lock);
 	return pages;
 }
@@ -67,7 +64,7 @@ static void watch(struct kernel_pages *pages, struct file *file, const struct st
 	}
 	g_mutex_unlock(&pages->lock);
 	if (wake)
-		pages->wake(pages->data);
+		drop_behind_look(pages->fs->drop_behind);
 }
 
 bool kernel_pages_send(int flags, const struct fuse_file_info *fi)
@@ -111,7 +108,7 @@ void kernel_pages_note(struct kernel_pages *pages, struct file *file)
 	g_mutex_lock(&pages->lock);
 	g_queue_push_tail(&pages->paged, inode_ref(&pages->fs->inodes, file->inode));
 	g_mutex_unlock(&pages->lock);
-	pages->wake(pages->data);
+	drop_behind_look(pages->fs->drop_behind);
 }
 
 bool kernel_pages_are_passed(struct file *file)

@@ -33,8 +33,8 @@ struct kernel_pages;
 struct lanefs;
 struct stat;
 
-/* wake(data), on any thread: kernel_pages_look() is wanted at once. */
-struct kernel_pages *kernel_pages_new(struct lanefs *fs, void (*wake)(void *data), void *data);
+/* fs->drop_behind is there. */
+struct kernel_pages *kernel_pages_new(struct lanefs *fs);
 void kernel_pages_free(struct kernel_pages *pages); /* NULL is fine */
 
 /* Whether sendfile(2) of what is opened so goes by the kernel's pages of the FUSE inode. */

@@ -202,7 +202,7 @@ int lanefs_start(struct lanefs *fs, struct fuse_session *se, uint64_t dev, const
 	fs->lock_waits = lock_waits_new();
 	fs->reaper = reaper_new(fs);
 	fs->drop_behind = drop_behind_new(fs);
-	fs->kernel_pages = kernel_pages_new(fs, drop_behind_look, fs->drop_behind);
+	fs->kernel_pages = kernel_pages_new(fs);
 	fs->residency = residency_new(fs);
 	fs->windows = windows_new(fs);
 	fs->observer = observer_new(fs);
