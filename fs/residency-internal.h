@@ -147,6 +147,8 @@ struct look {
 
 /* --- residency-watch.c --- */
 
+/* The watch of inode, with a reference, NULL: it has none. */
+struct watch *watch_get(struct lanefs *fs, struct inode *inode);
 void watch_unref(struct watch *watch);
 
 /* Whether pages of it are to be dropped.  With watch->lock held. */

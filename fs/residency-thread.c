@@ -176,8 +176,7 @@ static void *residency_run(void *data)
 void residency_reconsider(struct lanefs *fs, struct inode *inode)
 {
 	struct residency *residency = fs->residency;
-	struct inode_mode *mode = inode ? inode_mode_peek(fs, inode) : NULL;
-	struct watch *watch = NULL;
+	struct watch *watch;
 
 	if (!inode) {
 		g_mutex_lock(&residency->lock);
@@ -186,13 +185,7 @@ void residency_reconsider(struct lanefs *fs, struct inode *inode)
 		g_mutex_unlock(&residency->lock);
 		return;
 	}
-	if (!mode)
-		return;
-	g_mutex_lock(&mode->lock);
-	watch = mode->watch;
-	if (watch)
-		atomic_add(watch->refs, 1);
-	g_mutex_unlock(&mode->lock);
+	watch = watch_get(fs, inode);
 	if (watch)
 		decide(watch);
 }

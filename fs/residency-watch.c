@@ -281,18 +281,25 @@ void residency_close(struct file *file)
 	watch_unref(watch);
 }
 
-void residency_unlinked(struct lanefs *fs, struct inode *inode)
+struct watch *watch_get(struct lanefs *fs, struct inode *inode)
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
 	struct watch *watch;
 
 	if (!mode)
-		return;
+		return NULL;
 	g_mutex_lock(&mode->lock);
 	watch = mode->watch;
 	if (watch)
 		atomic_add(watch->refs, 1);
 	g_mutex_unlock(&mode->lock);
+	return watch;
+}
+
+void residency_unlinked(struct lanefs *fs, struct inode *inode)
+{
+	struct watch *watch = watch_get(fs, inode);
+
 	if (!watch)
 		return;
 	residency_schedule(watch, g_get_monotonic_time());
