@@ -259,17 +259,89 @@ bool inode_mode_expire(struct lanefs *fs, struct inode *inode, int64_t idle)
 	return over;
 }
 
-bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode)
+/* Whether that holds of inode now; false of one that was never opened. */
+static bool ask(struct lanefs *fs, struct inode *inode, bool (*holds)(const struct inode_mode *mode))
 {
 	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool has;
+	bool does;
 
 	if (!mode)
 		return false;
 	g_mutex_lock(&mode->lock);
-	has = mode_table_is_unseen(&mode->opens);
+	does = holds(mode);
 	g_mutex_unlock(&mode->lock);
-	return has;
+	return does;
+}
+
+static bool is_unseen(const struct inode_mode *mode)
+{
+	return mode_table_is_unseen(&mode->opens);
+}
+
+bool inode_mode_has_unseen_writer(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, is_unseen);
+}
+
+static bool denies_direct(const struct inode_mode *mode)
+{
+	return mode_table_denies_direct(&mode->opens);
+}
+
+const char *inode_mode_denies_direct(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, denies_direct) ? "the file is being written in passthrough" : NULL;
+}
+
+static bool is_passthrough(const struct inode_mode *mode)
+{
+	return mode->opens.kind == IO_MODE_PASSTHROUGH;
+}
+
+bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, is_passthrough);
+}
+
+/* With passthrough the lane `cached` has its pages in the backing file. */
+static bool is_cached(const struct inode_mode *mode)
+{
+	return mode->opens.kind == IO_MODE_FUSE && atomic_read(mode->lanes[LANE_CACHED].open);
+}
+
+bool inode_mode_is_cached(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, is_cached);
+}
+
+static bool may_hold_stores(const struct inode_mode *mode)
+{
+	return mode->opens.kind == IO_MODE_FUSE && mode->writable;
+}
+
+bool inode_mode_may_hold_stores(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, may_hold_stores);
+}
+
+static bool is_writable(const struct inode_mode *mode)
+{
+	return mode->writable;
+}
+
+bool inode_mode_is_writable(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, is_writable);
+}
+
+static bool is_open(const struct inode_mode *mode)
+{
+	return mode->opens.count;
+}
+
+bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
+{
+	return ask(fs, inode, is_open);
 }
 
 const char *inode_mode_refused(struct lanefs *fs, struct inode *inode)
@@ -283,83 +355,4 @@ const char *inode_mode_refused(struct lanefs *fs, struct inode *inode)
 	refused = mode->refused;
 	g_mutex_unlock(&mode->lock);
 	return refused;
-}
-
-const char *inode_mode_denies_direct(struct lanefs *fs, struct inode *inode)
-{
-	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool denied;
-
-	if (!mode)
-		return NULL;
-	g_mutex_lock(&mode->lock);
-	denied = mode_table_denies_direct(&mode->opens);
-	g_mutex_unlock(&mode->lock);
-	return denied ? "the file is being written in passthrough" : NULL;
-}
-
-bool inode_mode_is_passthrough(struct lanefs *fs, struct inode *inode)
-{
-	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool passthrough;
-
-	if (!mode)
-		return false;
-	g_mutex_lock(&mode->lock);
-	passthrough = mode->opens.kind == IO_MODE_PASSTHROUGH;
-	g_mutex_unlock(&mode->lock);
-	return passthrough;
-}
-
-bool inode_mode_is_cached(struct lanefs *fs, struct inode *inode)
-{
-	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool cached;
-
-	if (!mode)
-		return false;
-	g_mutex_lock(&mode->lock);
-	/* With passthrough the lane `cached` has its pages in the backing file. */
-	cached = mode->opens.kind == IO_MODE_FUSE && atomic_read(mode->lanes[LANE_CACHED].open);
-	g_mutex_unlock(&mode->lock);
-	return cached;
-}
-
-bool inode_mode_may_hold_stores(struct lanefs *fs, struct inode *inode)
-{
-	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool may;
-
-	if (!mode)
-		return false;
-	g_mutex_lock(&mode->lock);
-	may = mode->opens.kind == IO_MODE_FUSE && mode->writable;
-	g_mutex_unlock(&mode->lock);
-	return may;
-}
-
-bool inode_mode_is_writable(struct lanefs *fs, struct inode *inode)
-{
-	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool writable;
-
-	if (!mode)
-		return false;
-	g_mutex_lock(&mode->lock);
-	writable = mode->writable > 0;
-	g_mutex_unlock(&mode->lock);
-	return writable;
-}
-
-bool inode_mode_is_open(struct lanefs *fs, struct inode *inode)
-{
-	struct inode_mode *mode = inode_mode_peek(fs, inode);
-	bool open;
-
-	if (!mode)
-		return false;
-	g_mutex_lock(&mode->lock);
-	open = mode->opens.count > 0;
-	g_mutex_unlock(&mode->lock);
-	return open;
 }
