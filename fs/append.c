@@ -96,19 +96,15 @@ static void wait_run(struct work *work)
 /* Some wait, and nobody is at work who would start them: somebody is to look after them. */
 static void watch_over(struct file *file)
 {
+	struct append_wait *wait = g_new0(struct append_wait, 1);
 	struct append_part *part;
-	struct append_wait *wait;
 
-	if (later_begin(file->fs)) {
-		wait = g_new0(struct append_wait, 1);
-		wait->work.run = wait_run;
-		wait->file = file_ref(file);
-		if (worker_push(file->fs->worker, &wait->work))
-			return;
-		g_free(wait);
-		file_unref_later(file);
-		later_end(file->fs);
-	}
+	wait->work.run = wait_run;
+	wait->file = file_ref(file);
+	if (later_push(file->fs, &wait->work))
+		return;
+	g_free(wait);
+	file_unref_later(file);
 	g_mutex_lock(&file->mode->lock);
 	part = take(file->mode->append, true);
 	g_mutex_unlock(&file->mode->lock);

@@ -137,17 +137,13 @@ static void worker_run(struct work *work)
 
 static bool start_worker(struct residency *residency)
 {
-	struct out_worker *worker;
+	struct out_worker *worker = g_new0(struct out_worker, 1);
 
-	if (!later_begin(residency->fs))
-		return false;
-	worker = g_new0(struct out_worker, 1);
 	worker->work.run = worker_run;
 	worker->residency = residency;
-	if (worker_push(residency->fs->worker, &worker->work))
+	if (later_push(residency->fs, &worker->work))
 		return true;
 	g_free(worker);
-	later_end(residency->fs);
 	return false;
 }
 

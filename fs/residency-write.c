@@ -150,7 +150,7 @@ bool write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t 
 
 	if (atomic_read(watch->residency->writes[closed]) >= writes_most[closed])
 		return false;
-	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE) || !later_begin(fs))
+	if (__atomic_load_n(&watch->writing, __ATOMIC_ACQUIRE))
 		return false;
 	*write = (struct watch_write){
 		.work.run = write_run,
@@ -166,13 +166,12 @@ bool write_out(struct watch *watch, const GArray *ranges, bool closed, uint64_t 
 	atomic_write(watch->writing, true);
 	atomic_add(watch->refs, 1);
 	atomic_add(watch->residency->writes[closed], 1);
-	if (worker_push(fs->worker, &write->work))
+	if (later_push(fs, &write->work))
 		return true;
-	/* No thread can be had: the kernel writes in its own time. */
+	/* No thread can be had, or the mount ends: the kernel writes in its own time. */
 	g_array_unref(write->ranges);
 	atomic_sub(watch->residency->writes[closed], 1);
 	atomic_write(watch->writing, false);
 	watch_unref(watch);
-	later_end(fs);
 	return false;
 }

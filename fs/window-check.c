@@ -41,18 +41,14 @@ static void look_run(struct work *work)
 /* By a worker.  False where there is none to be had. */
 static bool look_later(struct file *file)
 {
-	struct look_work *later;
+	struct look_work *later = g_new0(struct look_work, 1);
 
-	if (!later_begin(file->fs))
-		return false;
-	later = g_new0(struct look_work, 1);
 	later->work.run = look_run;
 	later->file = file_ref(file);
-	if (worker_push(file->fs->worker, &later->work))
+	if (later_push(file->fs, &later->work))
 		return true;
 	g_free(later);
 	file_unref_later(file);
-	later_end(file->fs);
 	return false;
 }
 

@@ -111,6 +111,16 @@ bool worker_push(struct worker *worker, struct work *work)
 	return room;
 }
 
+bool later_push(struct lanefs *fs, struct work *work)
+{
+	if (!later_begin(fs))
+		return false;
+	if (worker_push(fs->worker, work))
+		return true;
+	later_end(fs);
+	return false;
+}
+
 struct worker_line {
 	struct work work;       /* of the thread that carries out the queue */
 	struct worker *worker;  /* fixed */

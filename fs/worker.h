@@ -34,6 +34,12 @@ void worker_free(struct worker *worker);
 /* Any thread; never blocks.  False, with nothing done, when no thread can be started. */
 bool worker_push(struct worker *worker, struct work *work);
 
+/*
+ * As worker_push(), of work that the end of the mount waits for: run() ends with later_end(), last of all.
+ * False also once the mount is stopping.
+ */
+bool later_push(struct lanefs *fs, struct work *work);
+
 /* Work that one thread at a time carries out, in the order in which it was pushed. */
 struct worker_line;
 
