@@ -136,15 +136,23 @@ struct expiry {
 	char *name;
 };
 
+/*
+ * Expired, a name that is still right stays as it is; invalidated, as before Linux 6.2, a directory
+ * that somebody works in would seem to be deleted.
+ */
+void names_expire(struct lanefs *fs, fuse_ino_t dir, const char *name)
+{
+	size_t length = strlen(name);
+
+	if (fuse_lowlevel_notify_expire_entry(fs->se, dir, name, length) == -ENOSYS)
+		fuse_lowlevel_notify_inval_entry(fs->se, dir, name, length);
+}
+
 static void expire_run(struct work *work)
 {
 	struct expiry *expiry = (struct expiry *)work;
-	struct fuse_session *se = expiry->fs->se;
-	size_t length = strlen(expiry->name);
 
-	/* Before Linux 6.2 a name cannot expire, only go. */
-	if (fuse_lowlevel_notify_expire_entry(se, expiry->dir, expiry->name, length) == -ENOSYS)
-		fuse_lowlevel_notify_inval_entry(se, expiry->dir, expiry->name, length);
+	names_expire(expiry->fs, expiry->dir, expiry->name);
 	later_end(expiry->fs);
 	g_free(expiry->name);
 	g_free(expiry);

@@ -29,6 +29,12 @@ int names_rename(struct lanefs *fs, fuse_req_t req, struct inode *old_parent, co
  */
 int names_sync(struct lanefs *fs, struct inode *dir);
 
+/*
+ * The kernel looks name in dir, by the id that it has of that, up again when it is used next; before Linux
+ * 6.2 it forgets it.  Waits for the directory's lock: never on a thread that serves requests.
+ */
+void names_expire(struct lanefs *fs, fuse_ino_t dir, const char *name);
+
 /* The target of a symlink, NUL-terminated, in a buffer of PATH_MAX + 1. */
 int names_readlink(struct lanefs *fs, struct inode *inode, char *target);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What has changed outside, until the kernel and the windows are told. */
 #include "notify-internal.h"
+#include "names.h"
 #include "policy-store.h"
 #include "window.h"
 
@@ -97,17 +98,10 @@ static bool tell_inode(struct notify *notify, struct inode *inode, enum notify_w
 	return fuse_lowlevel_notify_inval_inode(se, inode_nodeid(&notify->fs->inodes, inode), contents ? 0 : -1, 0) != -ENOENT;
 }
 
-/*
- * Expired, a name that is still right stays as it is; invalidated, as before Linux 6.2, a directory
- * that somebody works in would seem to be deleted.
- */
 static void tell_entry(struct notify *notify, uint64_t dir, const char *name)
 {
-	struct fuse_session *se = notify->fs->se;
-
 	atomic_add(notify->counts.invalidations, 1);
-	if (fuse_lowlevel_notify_expire_entry(se, dir, name, strlen(name)) == -ENOSYS)
-		fuse_lowlevel_notify_inval_entry(se, dir, name, strlen(name));
+	names_expire(notify->fs, dir, name);
 }
 
 /* Takes over a reference. */
