@@ -364,11 +364,36 @@ static void posix_wait_abandon(struct posix_wait *posix)
 	g_free(posix);
 }
 
+/* owner: a reference, taken over; until: as in struct posix_wait. */
+static void posix_wait_begin(struct file *file, fuse_req_t req, uint64_t id, struct owner *owner,
+			     const struct flock *lock, int64_t until)
+{
+	struct posix_wait *posix = g_new0(struct posix_wait, 1);
+	int err;
+
+	posix->file = posix->deferred.file = file_ref(file);
+	posix->deferred.waits = true;
+	posix->id = id;
+	posix->owner = owner;
+	posix->lock = *lock;
+	posix->until = until;
+	posix->wait.attempt = posix_attempt;
+	posix->wait.blocker = until ? NULL : posix_blocker;
+	posix->wait.local = file->inode->key.dev == file->fs->inodes.backing.local_dev;
+	posix->wait.owner = id;
+	err = lock_wait_enter(file->fs->lock_waits, &posix->wait, req);
+	if (err) {
+		posix_wait_abandon(posix);
+		fuse_reply_err(req, -err);
+		return;
+	}
+	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
+}
+
 void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct flock *lock, bool wait)
 {
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
 	struct flock ofd = *lock;
-	struct posix_wait *posix;
 	struct owner *owner;
 	int64_t until;
 	bool again;
@@ -403,26 +428,7 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 		fuse_reply_err(req, err);
 		return;
 	}
-	posix = g_new0(struct posix_wait, 1);
-	posix->file = posix->deferred.file = file_ref(file);
-	posix->deferred.waits = true;
-	posix->id = id;
-	posix->owner = owner;
-	posix->lock = ofd;
-	posix->wait.attempt = posix_attempt;
-	posix->wait.local = file->inode->key.dev == file->fs->inodes.backing.local_dev;
-	if (wait)
-		posix->wait.blocker = posix_blocker;
-	else
-		posix->until = until;
-	posix->wait.owner = id;
-	err = lock_wait_enter(file->fs->lock_waits, &posix->wait, req);
-	if (err) {
-		posix_wait_abandon(posix);
-		fuse_reply_err(req, -err);
-		return;
-	}
-	deferred_push(file->fs, &posix->deferred, req, posix_wait_run);
+	posix_wait_begin(file, req, id, owner, &ofd, wait ? 0 : until);
 }
 
 /* by: only when that open file was the last to lock, 0: whichever was. */
