@@ -37,6 +37,37 @@ static bool is_another(const struct inode *inode, const struct backing_handle *h
 }
 
 /*
+ * With the lock held: the inode of key, which is known or becomes *fresh; that is NULL then.  *gone: one that
+ * had the key before, to be freed after unlocking.  NULL when there are no more numbers.
+ */
+static struct inode *find_or_add_locked(struct inodes *inodes, const struct backing_key *key,
+					const struct backing_handle *handle, struct inode **fresh,
+					struct inode **gone)
+{
+	struct inode *inode = inodes_find_locked(inodes, key);
+
+	if (inode && !is_another(inode, handle)) {
+		inode_revive_locked(inodes, inode);
+		return inode;
+	}
+	if (inode)
+		*gone = inode_displace_locked(inodes, inode);
+	inode = *fresh;
+	/* Its handle counts only beside another that looks the same. */
+	if (key->handle & BACKING_KEY_WEAK && !inodes_find_alone_locked(inodes, key)) {
+		inode->alone = key->handle;
+		inode->key.handle = 0;
+	}
+	inode->id = table_add(&inodes->table, inode);
+	if (!inode->id)
+		return NULL;
+	*fresh = NULL;
+	g_hash_table_add(inodes->by_key, inode);
+	inode_index_locked(inodes, inode);
+	return inode;
+}
+
+/*
  * Enters fd's object into the tables, or finds that another thread has.  Takes
  * fd over.  parent NULL: nothing is said of its name.
  */
@@ -52,26 +83,7 @@ static struct inode *enter(struct inodes *inodes, struct inode *parent, const ch
 	backing_identify(&inodes->backing, fd, attr, &handle);
 	fresh = inode_new(key, attr->st_mode, &handle);
 	g_mutex_lock(&inodes->lock);
-	inode = inodes_find_locked(inodes, key);
-	if (inode && is_another(inode, &handle)) {
-		gone = inode_displace_locked(inodes, inode);
-		inode = NULL;
-	}
-	if (inode) {
-		inode_revive_locked(inodes, inode);
-	} else {
-		/* Its handle counts only beside another that looks the same. */
-		if (key->handle & BACKING_KEY_WEAK && !inodes_find_alone_locked(inodes, key)) {
-			fresh->alone = key->handle;
-			fresh->key.handle = 0;
-		}
-		fresh->id = table_add(&inodes->table, fresh);
-		if (fresh->id) {
-			inode = g_steal_pointer(&fresh);
-			g_hash_table_add(inodes->by_key, inode);
-			inode_index_locked(inodes, inode);
-		}
-	}
+	inode = find_or_add_locked(inodes, key, &handle, &fresh, &gone);
 	if (inode && inode->fd < 0) {
 		inode_set_fd_locked(inodes, inode, fd);
 		if (fresh)
