@@ -400,9 +400,18 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	return OUTCOME_WAITS;
 }
 
+/* Where the kernel has never read for its pages there are none. */
+static void drop_passed(struct file *file, const struct window_request *request)
+{
+	if (!request->drop_end || !atomic_read(file->mode->watched) ||
+	    inode_mode_is_cached(file->fs, file->inode))
+		return;
+	COUNT_WINDOW(file, dropped_behind, request->drop_end - request->drop_begin);
+	drop_behind(file->fs->drop_behind, file->inode, request->drop_begin, request->drop_end);
+}
+
 void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages)
 {
-	struct transport_queue *queue = transport_current();
 	struct window_request request;
 	struct chunk *made = NULL;
 	enum outcome outcome;
@@ -415,9 +424,10 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 	}
 	now = g_get_monotonic_time();
 	window_check(file, now);
+	/* One by one, as the hooks need no zeros. */
 	request.file = file_ref(file);
 	request.req = req;
-	request.queue = queue;
+	request.queue = transport_current();
 	request.started = now;
 	request.size = size;
 	request.offset = offset;
@@ -434,12 +444,7 @@ void window_read(struct file *file, fuse_req_t req, size_t size, off_t offset, b
 	}
 	g_mutex_unlock(&file->reader->set->lock);
 	chunks_submit(file, made, outcome == OUTCOME_READY);
-	/* Where the kernel has never read for its pages there are none. */
-	if (request.drop_end && atomic_read(file->mode->watched) &&
-	    !inode_mode_is_cached(file->fs, file->inode)) {
-		COUNT_WINDOW(file, dropped_behind, request.drop_end - request.drop_begin);
-		drop_behind(file->fs->drop_behind, file->inode, request.drop_begin, request.drop_end);
-	}
+	drop_passed(file, &request);
 	if (outcome == OUTCOME_READY)
 		COUNT_WINDOW(file, hits, 1);
 	if (outcome == OUTCOME_READ)
