@@ -119,7 +119,7 @@ uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino);
  */
 int backing_stat(int dir_fd, const char *name, struct stat *attr);
 
-/* Of fd, as they are known on this machine: a filesystem that would have to ask somebody does not. */
+/* Attributes of fd as this machine knows them: a network filesystem does not ask its server. */
 int backing_stat_known(int fd, struct stat *attr);
 int backing_stat_key(struct backing *backing, int dir_fd, const char *name, struct stat *attr,
 		     struct backing_key *key);

@@ -28,8 +28,8 @@ char *caller_program(struct callers *callers, pid_t pid);
 pid_t caller_process(struct callers *callers, pid_t pid);
 
 /*
- * Whether who has that number now may have had it at that time (us on the monotonic clock): numbers
- * are used again.  No thread has to wait for its OPEN.
+ * Whether the thread that has this number now is old enough to have had it at that time (us on the monotonic
+ * clock): numbers are used again.  For any thread, also one that waits for no OPEN.
  */
 bool caller_lived(pid_t pid, int64_t when);
 

@@ -42,12 +42,12 @@ struct residency_totals {               /* all atomic */
 #define DECISION_LATENCIES 32
 
 /*
- * What waits for different things: inodes and directories to be read, what is known to be opened and closed,
- * a journal to have room.
+ * Requests for metadata by what they wait for on a slow filesystem: inodes and directories to be read, known
+ * files to be opened and closed, a journal to have room.
  */
 enum call_kind { CALL_FOR_NAMES, CALL_FOR_FILES, CALL_FOR_CHANGES, CALL_KINDS };
 
-/* Of more calls at the same time some are not counted, and one that hangs may not be seen. */
+/* Calls of a kind whose beginnings are noted; among more, one that hangs may not be seen. */
 #define CALL_THREADS 64
 
 /* Of the requests for metadata of a kind, see call.c.  All atomic; times in us on the monotonic clock. */

@@ -58,7 +58,7 @@ int64_t locks_grace(struct inode_mode *mode)
 {
 	int64_t now = g_get_monotonic_time();
 
-	/* Who has inherited the file and closed it was not the last, it seems, where no RELEASE has come. */
+	/* When no RELEASE has come for so long, the file was closed by one of several processes that share it. */
 	if (atomic_read(mode->flocks_closing) && now < atomic_read(mode->flocks_until))
 		return now + RELEASE_GRACE_US;
 	return atomic_read(mode->owners_until);

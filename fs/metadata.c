@@ -100,8 +100,8 @@ static bool is_root_again(const struct call *call)
 }
 
 /*
- * What was looked up is about to be opened, whatever comes to be there meanwhile (stale.h): a descriptor of it
- * stays for that moment.  err: of the look-up, which is made again when it is gone before that.
+ * What is looked up after an ESTALE will be opened even if the name is replaced again (stale.h), and so needs a
+ * descriptor now.  When it is gone before it has one, the name is looked up again.  err: of the look-up so far.
  */
 static int find_to_open(struct lanefs *fs, struct inode *parent, const char *name, pid_t pid, int err,
 			struct inode **inode, struct stat *attr)

@@ -17,7 +17,7 @@
 /* What open(2) is given on creation; the lane decides about O_DIRECT. */
 #define CREATE_FLAGS (O_ACCMODE | O_SYNC | O_DSYNC | O_EXCL | O_TRUNC | O_LARGEFILE)
 
-/* Whether what was made just now cannot be looked at for want of memory, descriptors or a disk that reads. */
+/* Whether an object was made but not found after, for want of memory, descriptors or a disk that reads. */
 static bool is_without_means(int err)
 {
 	return err == -ENOMEM || err == -EMFILE || err == -ENFILE || err == -EIO;
@@ -82,7 +82,7 @@ static mode_t masked_mode(struct lanefs *fs, fuse_req_t req, int dir_fd, mode_t 
 	return mode & ~(fuse_req_ctx(req)->umask & 0777);
 }
 
-/* Of what is there under the name now and may be by somebody else: only what nothing is lost with. */
+/* Takes back what has that name now, which may be somebody else's: only if nothing is lost with it. */
 static void unmake_empty(int dir_fd, const char *name, mode_t mode)
 {
 	struct stat attr;

@@ -20,8 +20,8 @@
 #define FEW_PAGES (256 << 10)
 
 /*
- * So many reads of an open that goes on say what it does where nothing is known: by the page cache, and by
- * itself, which may be of a header at first.
+ * After so many READs the shape of an open that goes on is noted, where nothing is known of such files: of the
+ * page cache's (sendfile, mmap), and of its own, the first of which may only be of a header.
  */
 #define EARLY_PAGED 8
 #define EARLY_READS 128

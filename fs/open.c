@@ -199,7 +199,10 @@ static void log_open(struct file *file, const GString *why)
 	g_debug("open %s: %s", quoted ? quoted : "(no name)", why->str);
 }
 
-/* Only for whom there is room is it held in case it is deleted: very many open files are as many descriptors. */
+/*
+ * Holds the inode's descriptor while the file is open, so that it is found after it was deleted in SOURCE.  Not
+ * when half of the descriptors for files are in use: then it would halve how many files can be open.
+ */
 static bool hold_inode_fd(struct file *file)
 {
 	struct inodes *inodes = &file->fs->inodes;

@@ -70,7 +70,7 @@ uint64_t residency_plan_block(uint64_t size, uint64_t read_ahead);
 /* Folios are at most so large on most machines, bytes: what a range ends within cannot be dropped. */
 #define RESIDENCY_FOLIO ((uint64_t)2 << 20)
 
-/* What is not dropped of what is in front of one reader, and what it is at: bytes. */
+/* Bytes that one reader keeps in memory: what is read ahead of it, in whole blocks, and the block it is at. */
 uint64_t residency_plan_reader(uint64_t ahead, uint64_t block);
 
 /* These ranges were there before the stream began; taken over. */

@@ -17,7 +17,7 @@
 #define QUIET_LONG_US ((int64_t)100000)
 #define QUIET_LONG_AFTER_US ((int64_t)10 * G_USEC_PER_SEC)
 #define QUIET_EACH_US ((int64_t)100)
-/* So long after the last change it is looked at as seldom, and where there are many as much more seldom still. */
+/* After so long without a change a file is looked at every REST_US, or, of many, REST_MANY times less often. */
 #define REST_AFTER_US ((int64_t)60 * G_USEC_PER_SEC)
 #define REST_US ((int64_t)400000)
 #define REST_MANY 3

@@ -84,13 +84,16 @@ struct transport_guest {
 struct io_uring_sqe;
 
 /*
- * NULL on other threads, and where the ring has no room for more.  Who gets one has to prepare it and
- * then to set the guest.
+ * An SQE of the queue's ring; NULL on other threads, and where the ring has no room.  The caller prepares it
+ * and then sets its guest.
  */
 struct io_uring_sqe *transport_get_sqe(void);
 void transport_set_guest(struct io_uring_sqe *sqe, struct transport_guest *guest);
 
-/* After those that somebody waits for: where more requests are at hand they do not wait for the replies. */
+/*
+ * All SQEs of the request at hand are prepared.  They go with the replies of the round, or at once where more
+ * requests of the round might hold them up.
+ */
 void transport_guests_ready(void);
 
 /*

@@ -4,9 +4,9 @@
 
 /* Over-read is paid from what was read: when it is more than a sixteenth, windows open slowly. */
 #define WASTE_SHARE 16
-/* So far behind a read are looked at what it may have been the last to want, bytes. */
+/* How far behind a read chunks are looked at, bytes: it may have been the last to want them. */
 #define PASSED ((uint64_t)4 << 20)
-/* Looking for a reader that wants what others have read takes time for each: not more often, us for each. */
+/* A look at a chunk asks each reader of the file: for each of them so many us lie between two looks. */
 #define LOOK_EACH_US 10
 /* What is told of over-read is of the last so many bytes, about. */
 #define ASKED_MOST ((uint64_t)256 << 20)

@@ -9,11 +9,11 @@
 /* More than this share of it, and a sample tells whether it is in memory. */
 #define TOLD_SHARE 8
 
-/* Opens a file is not hot for when memory did not keep it, doubled each time, up to ... */
+/* For so many opens a file that memory did not keep is not hot; twice as many each time, and these at most. */
 #define PENALTY_FIRST 4
 #define PENALTY_MOST 64
 
-/* Gaps beyond so many times the room are no return. */
+/* Gaps beyond so many times the room are no return; with HEAT_SHARE in adapt.c, 1.8 times all memory. */
 #define REACH 3
 #define FAR UINT64_MAX
 
@@ -159,8 +159,8 @@ static void count_return(const struct heat *heat, struct heat_file *file)
 }
 
 /*
- * Little is there of what would be if memory had kept it: who reads only a part leaves no more.  Of less than
- * that share a sample of some places tells nothing.
+ * Whether memory did not keep it: less than half is there of the most that one open has read.  When that was
+ * less than TOLD_SHARE of the file, a sample of a few places tells nothing.
  */
 static bool is_absent(const struct heat_file *file, const struct heat_open *open)
 {

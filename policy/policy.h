@@ -152,7 +152,7 @@ struct policy_decision {
 	enum lane would;     /* what it would get if it were not for shadow=on */
 	enum policy_rule rule;
 	uint64_t threshold;  /* bytes, the one that applied */
-	uint64_t from, until; /* bytes: of a file of from to until - 1 the same rule speaks */
+	uint64_t from, until; /* bytes: for a size in [from, until) the same rule decides */
 	bool window;         /* the open is direct and may read ahead (not for O_DIRECT opens) */
 	bool keep;           /* what is read of it is never dropped from memory */
 	uint64_t read_ahead; /* bytes, the largest window */
