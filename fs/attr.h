@@ -16,6 +16,7 @@ struct file;
 /* Attributes of inode now.  0 or -errno. */
 int attr_get(struct lanefs *fs, struct inode *inode, struct stat *attr);
 
+/* As fstatvfs(3) of the filesystem that inode is on.  0 or -errno. */
 int attr_statfs(struct lanefs *fs, struct inode *inode, struct statvfs *result);
 
 /* The same as attr_get() with mask and flags as for statx(2). */

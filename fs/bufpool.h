@@ -41,6 +41,7 @@ void *bufpool_get(struct bufpool *pool, size_t size);
 void *bufpool_take(struct bufpool *pool, size_t size);
 void bufpool_populate(struct bufpool *pool, void *buffer);
 
+/* A buffer of the pool's.  Serves nobody who waits, see bufpool_serve(). */
 void bufpool_put(struct bufpool *pool, void *buffer);
 
 /* --- with memory of its own when the pool has none --- */

@@ -18,6 +18,7 @@
  */
 bool creds_have_umask(void);
 
+/* Around what makes a file, on one thread, with nothing else in between; they do not nest. */
 void creds_enter(struct lanefs *fs, fuse_req_t req);
 void creds_leave(struct lanefs *fs, fuse_req_t req);
 

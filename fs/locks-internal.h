@@ -24,5 +24,5 @@ int64_t locks_grace(struct inode_mode *mode);
 /* Whether somebody has locked through file, other than by flock, and not flushed it since. */
 bool locks_has_owners(struct file *file);
 
-/* Their locks go. */
+/* RELEASE: their locks go.  Nobody else uses file's owners any more. */
 void locks_drop_owners(struct file *file);

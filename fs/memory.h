@@ -14,14 +14,12 @@ uint64_t memory_total(void);
  */
 uint64_t memory_limit(void);
 
-/*
- * With less than these (memory_limit()), what is kept for speed is small, and nothing is fetched
- * ahead or learned.
- */
-#define MEMORY_SMALL (UINT64_C(64) << 20)
-#define MEMORY_TINY (UINT64_C(32) << 20)
-/* With less than this requests are small: each that is under way has a buffer of the largest one. */
+/* With less (memory_limit()) requests are small: each that is under way has a buffer of the largest one. */
 #define MEMORY_SMALL_REQUESTS (UINT64_C(256) << 20)
+/* With less the queues of io_uring are short, and memory that is freed goes back to the system. */
+#define MEMORY_SMALL (UINT64_C(64) << 20)
+/* With less nothing is read ahead or learned. */
+#define MEMORY_TINY (UINT64_C(32) << 20)
 
 /* Bytes that are free or easily freed (MemAvailable), UINT64_MAX when the kernel does not say. */
 uint64_t memory_available(void);

@@ -10,7 +10,10 @@
 #include <string.h>
 #include <sys/uio.h>
 
-/* Chunks a request may be answered from; one that needs more goes its own way. */
+/*
+ * Chunks a request may be answered from; one that needs more goes its own way.  Enough for the largest one,
+ * 1 MiB, over chunks of 64 KiB (stream_step()).
+ */
 #define SPAN_MAX 20
 
 /* A READ and the chunks it is answered from, in order. */

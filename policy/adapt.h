@@ -17,6 +17,7 @@ struct adapt;
 struct adapt *adapt_new(uint64_t memory, bool frozen);
 void adapt_free(struct adapt *adapt); /* NULL is fine */
 
+/* As frozen in adapt_new(), from now on.  Any thread. */
 void adapt_freeze(struct adapt *adapt, bool frozen);
 
 /* The threshold now: for every open. */

@@ -79,6 +79,7 @@ void learn_suppose(const struct learn *learn, struct learn_key *key, bool any_us
 /* Whether such files are read here and there. */
 bool learn_is_strewn(const struct learn *learn, const struct learn_key *key);
 
+/* An open is over: what it did, and how fast its lane was, goes into the entry of key. */
 void learn_note(struct learn *learn, const struct learn_key *key,
 		const struct learn_sample *sample);
 
