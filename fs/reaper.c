@@ -19,7 +19,7 @@ struct reaper {
 	bool look;        /* by lock, do not wait for the next round */
 };
 
-/* With the lock held: the inodes that are due, or all of them. */
+/* With the lock held: all that wait, due or not. */
 static GList *reaper_take(struct reaper *reaper)
 {
 	GList *taken = reaper->waiting.head;

@@ -91,7 +91,7 @@ static void note_opener(struct watch *watch, const struct file *file)
 	g_array_append_val(watch->openers, file->pid);
 }
 
-/* The watch of the file's inode, with it in it. */
+/* Adds file to the watch of its inode, made if need be.  That, with watch->lock held. */
 static struct watch *watch_join(struct file *file)
 {
 	struct inode_mode *mode = inode_mode(file->fs, file->inode);
