@@ -365,7 +365,7 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 	struct window_set *set = reader->set;
 	uint64_t offset = (uint64_t)request->offset;
 	enum stream_place place;
-	bool proved, found;
+	bool proved, found, ready;
 	struct stream *stream = streams_note(&reader->streams, offset, request->size, now, &place,
 					     &proved);
 
@@ -387,12 +387,11 @@ static enum outcome window_lookup(struct window_reader *reader, struct window_re
 		window_set_advance(reader, stream, offset, request->size, !found, made);
 		found = found || request_pin(set, request);
 	}
-	if (found)
-		found = request_use(request);
-	else
+	if (!found)
 		return OUTCOME_READ;
+	ready = request_use(request);
 	window_set_pass(set, stream->next, now);
-	if (found)
+	if (ready)
 		return OUTCOME_READY;
 	/* From now on others may answer it. */
 	if (!later_begin(request->file->fs)) {

@@ -322,5 +322,6 @@ uint64_t heat_room(const struct heat *heat)
 
 uint64_t heat_footprint(const struct heat *heat)
 {
+	/* As learn_footprint() has it. */
 	return sizeof(*heat) + heat->files.length * (sizeof(struct heat_file) + 40);
 }
