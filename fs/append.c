@@ -41,10 +41,11 @@ static void insert(struct append *append, struct append_part *part)
 }
 
 /*
- * Whether a write(2) may begin there, and nothing of it before: where the kernel has the end of the
- * file.  That is the size, or, where the file has changed from outside and the kernel has not asked
- * since, the end of the last append.  When these are some requests apart, the part at the larger may be
- * one of a write that began at the smaller; the first request may lack a part of a page.
+ * Whether the first part of a write(2) may be there: where the kernel believes that the file ends.  That is
+ * its size or, where the file has changed from outside and the kernel has not asked since, the end of the last
+ * append.  The smaller of the two always may be; the larger not when it is whole requests behind that: then it
+ * may be a later part of a write that began at the smaller.  Pages are rounded up, as the first request may
+ * lack a part of one.
  */
 static bool begins_at(const struct append *append, off_t offset)
 {

@@ -33,15 +33,15 @@ uint64_t attr_version_of(const struct stat *attr);
 uint64_t attr_version_settled(const struct stat *attr);
 
 /*
- * Whether the kernel may believe something else of the file than attr, which is as it is now.  Of two
- * answers under way at once it takes the first (fi->attr_version in fs/fuse/inode.c), so that what it
- * was told last counts once what it believed before has run out.
+ * Whether the kernel may believe other attributes than attr, which the file has now: it was told others last,
+ * or so lately that they may still count.  For of two answers under way at once it takes the first
+ * (fi->attr_version in fs/fuse/inode.c): what it was told last is sure only once all before has timed out.
  */
 bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct stat *attr);
 
 /*
- * The same of the size alone, which counts where nobody asks for it (sendfile): what the kernel was told,
- * or knows from writes that came by.  Where in doubt, as of a writer in passthrough, true.
+ * The same of the size alone, for those who do not ask for it (sendfile): whether it is another than the
+ * kernel was told, or knows from WRITEs.  In doubt, as of a writer in passthrough, true.
  */
 bool attr_size_is_outrun(const struct inode *inode, const struct stat *attr);
 

@@ -19,15 +19,17 @@
 #define BACKING_MOUNTS_MAX 1024
 
 /*
- * What makes an object the same object: btime tells a reused inode number from its predecessor.  An
- * overlay's is that of the copy once an object was copied up, dev and ino stay: there it does not count.
+ * The identity of an object: equal keys are of one object.
  *
- * Of other filesystems than SOURCE's, and of a SOURCE that is not local, the handle counts, too: one
- * that passes through what lies on several shows the same numbers for different files, and btrfs
- * soon gives the number of a deleted snapshot to the next one, which has the same files.  And the
- * names of a file in an overlay's lower layer that has several, and no handles, count each as a file of its
- * own: without an index (Documentation/filesystems/overlayfs.rst, "index=off") that is what they become when
- * one is written.
+ * btime tells a reused inode number from its predecessor.  Not on an overlay, where it changes when the
+ * object is copied up while dev and ino stay.
+ *
+ * handle is for where these three are not enough: on filesystems other than SOURCE's, and on a SOURCE that is
+ * not local.  One that passes several others through shows the same numbers for different files, and btrfs
+ * gives the number of a deleted snapshot to the next one, which has the same files in it.  On an overlay
+ * without file handles it is made of directory and name instead, for a file of a lower layer that has several
+ * names: without an index (Documentation/filesystems/overlayfs.rst, "index=off") each of them becomes a file
+ * of its own when one is written.
  */
 struct backing_key {
 	uint64_t dev;
@@ -37,8 +39,9 @@ struct backing_key {
 };
 
 /*
- * In handle: it is of directory and name, so that 0 means the same file once it was known when it had no
- * other name; or of a handle that lasts only as long as a descriptor of the object (fs/fuse/inode.c).
+ * Bits of handle.  NAME: it is made of directory and name; a key with 0 instead is of the same file, from when
+ * it had no other name.  WEAK: the filesystem's handles last only while the object is in memory
+ * (fs/fuse/inode.c), so that another handle may be of the same object.
  */
 #define BACKING_KEY_NAME 1
 #define BACKING_KEY_WEAK 2

@@ -22,9 +22,10 @@ static const int slow_times[CALL_KINDS] = {
 #define SLOW_MOST_US (1 * G_USEC_PER_SEC)
 
 /*
- * A thread that is alone on its processor waits for its own request whoever carries that out, and is
- * spared the switches; unless who comes meanwhile would have to wait for long, or another call does,
- * and may hang.  How long is long: of who comes every so often, at most that part of it.
+ * While one thread alone sends requests to a queue, nobody else waits for the queue's thread, and a worker
+ * would only cost two switches.  But somebody else may come, and is not to wait for long: for more than that
+ * part of the time since anybody else came, or than the most.  Nor is the queue's thread to be risked while
+ * some call has been under way for so long that it may hang.
  */
 #define ALONE_US (50 * 1000)
 #define ALONE_PART 25

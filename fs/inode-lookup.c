@@ -128,9 +128,9 @@ int inodes_adopt(struct inodes *inodes, struct inode *parent, const char *name, 
 }
 
 /*
- * Counts a lookup of an inode that is already known by key; NULL when it is not.  Nor one that the kernel had
- * forgotten, with its descriptor: what is looked up is about to be used, and stays what it is when the name
- * becomes another file meanwhile.
+ * Counts a lookup of an inode that is already known by key; NULL when it is not.  NULL also for one that the
+ * kernel had forgotten and that has no descriptor: enter() gives it one, so that what is about to be used is
+ * found when the name becomes another file meanwhile.
  */
 static struct inode *lookup_known(struct inodes *inodes, struct inode *parent, const char *name,
 				  const struct backing_key *key, struct stat *attr)

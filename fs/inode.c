@@ -122,8 +122,9 @@ struct inode *inodes_find_alone_locked(struct inodes *inodes, const struct backi
 }
 
 /*
- * Of an inode whose handle does not count: that is as it was when a descriptor was last opened for as long as
- * that or an open file holds it.  After that it may have another, and the same object be another inode.
+ * Whether inode, whose key leaves a weak handle out, is the object of key.  For certain only while a
+ * descriptor keeps it in memory: then the handle is that of when this was opened, or what it has now.  Later
+ * the object may have another handle, and is taken for another inode.
  */
 static bool has_handle_locked(const struct inode *inode, const struct backing_key *key)
 {

@@ -25,7 +25,7 @@ static bool is_direct(const struct io *io)
 	return !io->of_pages && atomic_read(io->file->app_direct);
 }
 
-/* Before it begins: behind what is known of the file, unless that is made smaller from outside just now. */
+/* The first byte that the write may change.  An append's goes behind the end, which may have been shortened. */
 static off_t changes_from(const struct io *io)
 {
 	struct stat attr;

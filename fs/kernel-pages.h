@@ -9,14 +9,15 @@
  * a file is open that has such pages, its version is looked at twice a second; and where there may be
  * a mapping that is written, they go within milliseconds.
  *
- * WRITEs of FOPEN_DIRECT_IO go around them.  The kernel drops them before it sends such a one, but what is
- * read while it is under way may be of before it: so they are dropped before it is answered.
+ * WRITEs of an open with FOPEN_DIRECT_IO go around them.  The kernel drops the pages before it sends such a
+ * WRITE, but a READ for pages that is served meanwhile may bring the old data back: so they are dropped once
+ * more before the WRITE is answered.
  *
- * What is written by way of them is not safe from that: the kernel unlocks such pages before it sends them,
- * and when they are dropped meanwhile, for another open or for new times of the file, a READ that is served
- * before the WRITE brings back what was there before, to stay (fs/fuse/file.c, fuse_fill_write_pages()).  So
- * where a file is written without passthrough that is done with FOPEN_DIRECT_IO, if the kernel maps such as
- * others (Linux 6.9).  Not with parallel writes: a mapping waits for those with a lock that they may need.
+ * WRITEs of the pages themselves could be lost to such a drop: the kernel unlocks the pages before it sends
+ * them, and if they are dropped then (another open, new times of the file), a READ that is served before the
+ * WRITE brings the old data back, to stay (fs/fuse/file.c, fuse_fill_write_pages()).  So without passthrough
+ * files are written with FOPEN_DIRECT_IO, where the kernel can map such opens properly (Linux 6.9).  Not with
+ * parallel writes: a mapping waits for those while it holds a lock that they may need.
  *
  * The looking is done on the thread of drop-behind.h, which serves no requests.
  */

@@ -6,8 +6,9 @@
  * has them (READDIRPLUS), which the kernel asks for while they are used, and for the first names always.
  * So it keeps only large directories that it mostly asked for without.
  *
- * What it was given a part of when the directory changed, it can neither finish nor begin anew
- * (fuse_add_dirent_to_cache() in fs/fuse/readdir.c), and asks on until it has forgotten the inode.
+ * When a directory changes of which the kernel has kept only a part, it can neither go on with that listing
+ * nor begin another (fuse_add_dirent_to_cache() in fs/fuse/readdir.c), and asks each time until it has
+ * forgotten the inode.
  *
  * Any thread.
  */
@@ -23,10 +24,10 @@ void listings_free(struct listings *listings); /* NULL is fine */
 
 /* What the kernel is to do with what it has, and gets, of a directory that is being opened. */
 enum listing_use {
-	LISTING_PASS, /* nothing */
-	LISTING_FILL, /* forget it, and keep what is read now */
-	LISTING_GO_ON, /* the same, behind what it has: it goes on with a part, and never begins anew */
-	LISTING_KEEP, /* go by it */
+	LISTING_PASS,  /* ask each time, and keep nothing */
+	LISTING_FILL,  /* forget what it has, and keep what is read now */
+	LISTING_GO_ON, /* keep what it has, which is a part, and what is read behind that now */
+	LISTING_KEEP,  /* use what it has */
 };
 
 /* id: the inode's; version: attr_version_settled() of it, now; size: its st_size. */

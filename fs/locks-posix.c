@@ -472,9 +472,9 @@ bool locks_has_owners(struct file *file)
 }
 
 /*
- * Those of processes were dropped by their FLUSH, but where there was none.  What has locked under the
- * same number by another open file since keeps all of it until that is closed: the kernel's number of an
- * open file may be another's by now, which has locked before the RELEASE of this one came.
+ * Locks of processes were dropped by their FLUSH, unless there was none; those of open files go now.  Not
+ * those of an owner that has locked through another open file since: the kernel makes owners' numbers of
+ * addresses, so that this one may be another open file's by now, whose locks go with its own RELEASE.
  */
 void locks_drop_owners(struct file *file)
 {

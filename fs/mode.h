@@ -91,10 +91,11 @@ struct inode_mode *inode_mode_peek(struct lanefs *fs, struct inode *inode);
 /* Only when nothing can reach it; NULL is fine.  The backing id must be gone. */
 void inode_mode_free(struct inode_mode *mode);
 
+/* What is open already decides; the wish counts for the first. */
 enum mode_wish {
 	MODE_WISH_NONE,        /* no passthrough */
-	MODE_WISH_NEVER,       /* the same, and -EPERM where others have it */
-	MODE_WISH_OWN_PAGES,   /* none, unless the file may be mapped and changed past the daemon */
+	MODE_WISH_NEVER,       /* the same, and -EPERM when the inode is open in passthrough */
+	MODE_WISH_OWN_PAGES,   /* none, unless a mapping that was left may still change the file unseen */
 	MODE_WISH_PASSTHROUGH,
 };
 

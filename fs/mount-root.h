@@ -11,8 +11,9 @@
  * For that the filesystem is first mounted where nobody sees it, in the mount namespace of a process forked
  * for this.  There the entry is looked up once requests are served (a thread of this process may not wait
  * for that, see supervisor.h), and comes back as a mount that is nowhere yet.  So MOUNTPOINT has
- * either the mount that answers, or none.  Meanwhile mounts of others that are not shared cannot be got rid
- * of, as by umount(8) with a device that is then busy: for as long as SOURCE takes to answer.
+ * either the mount that answers, or none.  Meanwhile the child's namespace has copies of all other mounts:
+ * those that are not shared stay there, and their devices busy, when somebody unmounts them, until the child
+ * has ended, which it does as soon as SOURCE has answered.
  */
 #pragma once
 

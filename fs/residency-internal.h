@@ -42,7 +42,7 @@ struct watch_out {
 	GArray *ranges;             /* of struct residency_range, owned while it runs: to be dropped */
 	GArray *pages;              /* the same, what of them may be taken out of mappings */
 	struct mapped mapped;       /* by its worker while it runs, zeros until the first has */
-	unsigned int record;        /* the same, which the ranges are by */
+	unsigned int record;        /* the same, watch->record when the ranges were chosen */
 	int64_t until;              /* atomic, us: it is worth waiting for until then; 0: it is queued */
 	int64_t asked;              /* us, thread only: when it was last wanted */
 	bool running;               /* atomic, it waits for a worker, or one is at it */
@@ -66,13 +66,13 @@ struct watch {
 	pid_t pid;                  /* lock, that opened it */
 	uid_t uid;                  /* lock, the same */
 	GArray *openers;            /* lock, of pid_t: who opened it since out.mapped was told */
-	bool asked;                 /* lock, since the last close: whether it is mapped on */
+	bool asked;                 /* lock, it was asked since the last close whether somebody maps it on */
 	uint64_t window;            /* lock, bytes that may stay in memory */
 	uint64_t room;              /* lock, bytes of page cache who opened it last may have */
-	uint64_t cut;               /* lock, the least size since the last look, UINT64_MAX: none */
+	uint64_t cut;               /* lock, the least size it was truncated to since the last look, or UINT64_MAX */
 	unsigned int keepers;       /* lock, of files, those that nothing is to be dropped of */
 	uint64_t from, until;       /* lock, bytes, of the last decision: see struct policy_decision */
-	bool anew;                  /* lock, the file was smaller than that since */
+	bool anew;                  /* lock, it was truncated to less than from since that decision */
 	GSequenceIter *place;       /* residency->lock, in due order; NULL: not to be sampled */
 	GList all;                  /* residency->lock, in residency->all */
 	int64_t due;                /* residency->lock, us on the monotonic clock */
@@ -89,7 +89,7 @@ struct watch {
 
 	GMutex trim_lock;           /* protects the rest */
 	struct residency_plan plan;
-	unsigned int record;        /* counts what record_take() has done */
+	unsigned int record;        /* how often record_take() has taken down what to keep */
 	unsigned int expire_next;   /* of plan.keep, modulo their number */
 	int64_t expired;            /* us, when those were looked at */
 	int fd;                     /* for reading, -1: none now */
@@ -98,7 +98,7 @@ struct watch {
 	uint64_t ahead;             /* bytes of the kernel's read-ahead that are in front of a reader */
 	uint64_t hot_fetched;       /* bytes that had come when it became hot */
 	uint64_t over_fetched;      /* when it was last asked whether they come over and over */
-	unsigned int caution;       /* how often it was hot for nothing */
+	unsigned int caution;       /* how often it was taken for hot and did not fit */
 	int64_t looked, interval;   /* us */
 	int64_t scanned, scan_took; /* us, when all of it was last asked about, and how long that took */
 	int64_t took;               /* us, to find the pages */

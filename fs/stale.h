@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads whose open(2) was answered with ESTALE, as the name they came by has become another file in SOURCE.
+ * Threads whose OPEN was answered with ESTALE, as the name they came by has become another file in SOURCE.
  *
- * The kernel then looks the name up once more and opens what it finds (LOOKUP_REVAL), but once only.  When
- * that is replaced in between, the thread gets it all the same: it was there after open(2) had begun.  So does
- * who comes to the same file again without having looked its name up: he opens it without one
- * (/proc/PID/fd, a file handle).
+ * The kernel then looks the name up again and opens what it finds (LOOKUP_REVAL), but only once: another
+ * ESTALE would reach the program.  So the next OPEN of such a thread is granted though the name may have been
+ * replaced again: the file was there after open(2) had begun.  And so is the next OPEN of the same inode
+ * without a LOOKUP before it: it does not come by a name (/proc/PID/fd, a file handle).
  *
- * pid 0 is a thread of another namespace, it may be anybody: such are told apart by the inode.  Any thread.
+ * A thread is marked for two seconds, by its number.  0 is any thread of another pid namespace: these are told
+ * apart by the inode.  Any thread.
  */
 #pragma once
 
@@ -20,20 +21,20 @@ struct stale;
 struct stale *stale_new(void);
 void stale_free(struct stale *stale); /* NULL is fine */
 
-/* pid is told so of the inode of that id; name: by which that is known, NULL: by none. */
+/* OPEN of inode id by pid is answered with ESTALE: marks pid.  name: by which the inode is known, or NULL. */
 void stale_told(struct stale *stale, pid_t pid, uint64_t id, const char *name);
 
 /*
- * Whether it was, and comes for what it has found since, or for the same once more; the next time it is told
- * anew.
+ * OPEN of an inode that its name does not stand for any more.  Whether it is to be granted: pid is marked, and
+ * the inode is what it has found since, or the same again.  Then the mark is gone.
  */
 bool stale_was_told(struct stale *stale, pid_t pid, uint64_t id);
 
-/* It opens an inode that its name stands for: the same. */
+/* OPEN of an inode that its name stands for: the mark is gone. */
 void stale_opened(struct stale *stale, pid_t pid, uint64_t id);
 
-/* Whether it was told, and now looks that name up. */
+/* LOOKUP: whether pid is marked, and for that name. */
 bool stale_looks_up(struct stale *stale, pid_t pid, const char *name);
 
-/* Then: what it has found. */
+/* Then: the inode that it has found. */
 void stale_finds(struct stale *stale, pid_t pid, uint64_t id);

@@ -5,8 +5,9 @@
 #include "fs.h"
 
 /*
- * Whether somebody else's entry, which the kernel has not checked, is by now what name stands for in parent
- * (dir_fd is its descriptor), if that is such a directory: then the kernel is to look again, for which ESTALE
- * is.  Who acts by a capability has been let by what it knows by that name.  Any thread.
+ * Of an entry that is to be removed or renamed: the kernel has checked the owner of what it knows by that
+ * name.  Whether, in such a directory, that has become another object, of somebody else, in SOURCE: then the
+ * answer is ESTALE, so that the kernel looks the name up and checks again.  dir_fd is parent's descriptor.
+ * Any thread.
  */
 bool sticky_is_unchecked(struct lanefs *fs, fuse_req_t req, struct inode *parent, int dir_fd, const char *name);
