@@ -212,6 +212,25 @@ void io_read(struct file *file, fuse_req_t req, size_t size, off_t offset, bool 
 	io_read_for(file, req, transport_current(), size, offset, for_pages);
 }
 
+/* What is to be read around what was asked for, as O_DIRECT wants it aligned. */
+static void read_align(struct io *io)
+{
+	const size_t rest = io->file->align - 1;
+
+	io->length = io->size;
+	/* What is not aligned of an application that opened with O_DIRECT, is for the backing to refuse. */
+	if (atomic_read(io->file->app_direct) || io->file->keeps_cache || io->hot)
+		return;
+	io->skip = (size_t)io->offset & rest;
+	io->length = (io->skip + io->size + rest) & ~rest;
+	/* What O_DIRECT asks for has to end within offsets, too. */
+	io->last = (uint64_t)io->offset - io->skip + io->length > INT64_MAX;
+	if (io->last) {
+		io->skip = 0;
+		io->length = io->size;
+	}
+}
+
 void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queue, size_t size,
 		 off_t offset, bool for_pages)
 {
@@ -230,19 +249,8 @@ void io_read_for(struct file *file, fuse_req_t req, struct transport_queue *queu
 		read_reply(io, fd);
 		return;
 	}
-	io->length = size;
 	io->hot = residency_keeps(file);
-	/* What is not aligned of an application that opened with O_DIRECT, is for the backing to refuse. */
-	if (!atomic_read(file->app_direct) && !file->keeps_cache && !io->hot) {
-		io->skip = (size_t)offset & (file->align - 1);
-		io->length = (io->skip + size + file->align - 1) & ~(size_t)(file->align - 1);
-		io->last = (uint64_t)offset - io->skip + io->length > INT64_MAX;
-	}
-	/* What O_DIRECT asks for has to end there, too. */
-	if (io->last) {
-		io->skip = 0;
-		io->length = size;
-	}
+	read_align(io);
 	/*
 	 * What the page cache is copied to may be the transport's own.  But that is of single pages, and
 	 * O_DIRECT into these takes up to twice as long as into a huge one and a copy from there.
