@@ -25,6 +25,7 @@ struct chunk {
 	int refs;                   /* atomic */
 	size_t valid;               /* set->lock, bytes that were there to read; fixed once ready */
 	bool ready;                 /* set->lock */
+	bool wanted;                /* set->lock, window_set_sweep()'s alone */
 	bool listed;                /* set->lock, in the set */
 	size_t used;                /* set->lock, bytes of it that went to readers, the same one twice
 				     * if two read it */

@@ -94,6 +94,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
 	/* A write's data is wanted in memory, to be handed to the ring. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
+	if (!*fs->no_io_uring)
+		conn->no_interrupt = 1;
 	conn->max_background = MAX_BACKGROUND;
 	if (fs->memory_limit < MEMORY_SMALL_REQUESTS)
 		conn->max_write = *fs->no_io_uring ? SMALL_REQUEST : TRANSPORT_SMALL_REQUEST;

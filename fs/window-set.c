@@ -8,6 +8,8 @@
 #define PASSED ((uint64_t)4 << 20)
 /* A look at a chunk asks each reader of the file: for each of them so many us lie between two looks. */
 #define LOOK_EACH_US 10
+/* ... for each so many chunks of the file's. */
+#define LOOK_CHUNKS 32
 /* What is told of over-read is of the last so many bytes, about. */
 #define ASKED_MOST ((uint64_t)256 << 20)
 /* Records of a fixed stride to read ahead at most. */
@@ -124,10 +126,28 @@ uint64_t window_set_limit(struct window_reader *reader, const struct stream *str
 	return stream_window(stream, limit, (set->wasted + set->doubtful) * WASTE_SHARE > set->asked);
 }
 
-static bool is_wanted(struct window_set *set, const struct chunk *chunk, int64_t now, bool pressure)
+/* How far ahead of the stream is wanted, bytes; false: nobody reads it any more. */
+static bool reads_on(struct window_reader *reader, const struct stream *stream, int64_t now, bool pressure,
+		     uint64_t *reach)
 {
-	bool all_read = chunk->ready && chunk->used >= chunk->valid;
+	if (!stream->size || now - stream->used > (pressure || !stream->proven ? WINDOW_STALLED_US :
+										  WINDOW_IDLE_US))
+		return false;
+	*reach = stream->proven ? window_set_limit(reader, stream) : stream->run;
+	/* What is ahead of a stream was asked for while its limit was larger. */
+	if (!pressure && stream->proven && stream->frontier > stream->next)
+		*reach = MAX(*reach, stream->frontier - stream->next);
+	return true;
+}
 
+static bool stream_wants_chunk(const struct stream *stream, const struct chunk *chunk, uint64_t reach)
+{
+	return stream_wants(stream, chunk->offset, chunk_end(chunk), reach,
+			    chunk->ready && chunk->used >= chunk->valid);
+}
+
+static bool is_wanted(struct window_set *set, const struct chunk *chunk, int64_t now)
+{
 	for (GList *link = set->readers.head; link; link = link->next) {
 		struct window_reader *reader = link->data;
 
@@ -135,20 +155,22 @@ static bool is_wanted(struct window_set *set, const struct chunk *chunk, int64_t
 			const struct stream *stream = &reader->streams.stream[i];
 			uint64_t reach;
 
-			if (!stream->size)
-				continue;
-			reach = stream->proven ? window_set_limit(reader, stream) : stream->run;
-			/* What is ahead of a stream was asked for while its limit was larger. */
-			if (!pressure && stream->proven && stream->frontier > stream->next)
-				reach = MAX(reach, stream->frontier - stream->next);
-			if (now - stream->used > (pressure || !stream->proven ? WINDOW_STALLED_US :
-									      WINDOW_IDLE_US))
-				continue;
-			if (stream_wants(stream, chunk->offset, chunk_end(chunk), reach, all_read))
+			if (reads_on(reader, stream, now, false, &reach) &&
+			    stream_wants_chunk(stream, chunk, reach))
 				return true;
 		}
 	}
 	return false;
+}
+
+/* The chunks that the stream wants: of each reader a few, where all of them for all readers are very many. */
+static void mark_wanted(struct window_set *set, const struct stream *stream, uint64_t reach)
+{
+	unsigned int i = chunks_find(&set->chunks, stream->next > PASSED ? stream->next - PASSED : 0);
+
+	for (; i < set->chunks.count && set->chunks.items[i]->offset < stream->next + reach; i++)
+		set->chunks.items[i]->wanted = set->chunks.items[i]->wanted ||
+					       stream_wants_chunk(stream, set->chunks.items[i], reach);
 }
 
 void window_set_sweep(struct window_set *set, int64_t now, bool pressure)
@@ -156,25 +178,35 @@ void window_set_sweep(struct window_set *set, int64_t now, bool pressure)
 	/* A closed file's window waits for the reopening, and for what is read then. */
 	if (!pressure && set->closed && now - set->closed < WINDOW_TAIL_US)
 		return;
-	for (unsigned int i = set->chunks.count; i-- > 0;) {
-		struct chunk *chunk = set->chunks.items[i];
+	if (!set->chunks.count)
+		return;
+	for (unsigned int i = 0; i < set->chunks.count; i++)
+		set->chunks.items[i]->wanted = !set->chunks.items[i]->ready;
+	for (GList *link = set->readers.head; link; link = link->next) {
+		struct window_reader *reader = link->data;
+		uint64_t reach;
 
-		if (chunk->ready && !is_wanted(set, chunk, now, pressure))
-			window_set_take(set, i);
+		for (int i = 0; i < STREAMS; i++)
+			if (reads_on(reader, &reader->streams.stream[i], now, pressure, &reach))
+				mark_wanted(set, &reader->streams.stream[i], reach);
 	}
+	for (unsigned int i = set->chunks.count; i-- > 0;)
+		if (!set->chunks.items[i]->wanted)
+			window_set_take(set, i);
 }
 
 void window_set_pass(struct window_set *set, uint64_t offset, int64_t now)
 {
 	unsigned int i = chunks_find(&set->chunks, offset);
-	int64_t rest = ((int64_t)MAX(set->readers.length, 1) - 1) * LOOK_EACH_US;
+	int64_t rest = ((int64_t)MAX(set->readers.length, 1) - 1) * LOOK_EACH_US *
+		       (1 + set->chunks.count / LOOK_CHUNKS);
 
 	while (i-- > 0 && chunk_end(set->chunks.items[i]) + PASSED > offset) {
 		struct chunk *chunk = set->chunks.items[i];
 
 		if (!chunk->ready || now - chunk->looked < rest)
 			continue;
-		if (is_wanted(set, chunk, now, false))
+		if (is_wanted(set, chunk, now))
 			chunk->looked = now;
 		else
 			window_set_take(set, i);

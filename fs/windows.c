@@ -78,6 +78,8 @@ void windows_reclaim(struct windows *windows)
 		g_mutex_unlock(&set->lock);
 	}
 	g_mutex_unlock(&windows->lock);
+	/* From its end: with very many readers it takes its time. */
+	atomic_write(windows->reclaimed, g_get_monotonic_time());
 }
 
 struct windows *windows_new(struct lanefs *fs)

@@ -6,6 +6,8 @@ import errno
 import mmap
 import os
 import random
+import resource
+import subprocess
 import threading
 import time
 
@@ -15,6 +17,7 @@ import util_sys
 from util import (Child, clock, idle, pattern, run, sha256, unmount, wait_for, write_file,
                   write_large)
 from util_battery import concurrent_model
+from util_mount import BUILD
 
 pytestmark = pytest.mark.daemon
 
@@ -49,6 +52,32 @@ def over_large(mount, large):
 @pytest.fixture(params=["io_uring", "dev"])
 def reading(request, over_large):
     return over_large("lane=direct", f"transport={request.param}")
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_very_many_readers_of_one_file_hold_nobody_up(over_large, transport):
+    """What they have read, and what they want, is looked for among a thousand of them."""
+    m = over_large("lane=direct", f"transport={transport}")
+    load = subprocess.Popen(
+        [os.path.join(BUILD, "tools", "bench-load"), "read", "--workers=1000", "--spread", "--block=32768",
+         "--seconds=6", m.join("256M")], stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000)))
+    took = []
+    try:
+        wait_for(lambda: m.stats()["lanes"]["direct"]["open"] >= 1000, 10, "all are there")
+        time.sleep(0.5)
+        end = clock() + 3
+        while clock() < end:
+            begin = clock()
+            fd = os.open(m.join("64M"), os.O_RDONLY)
+            os.pread(fd, 64 * K, 0)
+            os.close(fd)
+            took.append(clock() - begin)
+        assert load.wait(30) == 0
+    finally:
+        load.kill()
+        load.wait()
+    assert len(took) >= 20, took
 
 
 def settle(*paths):
