@@ -6,13 +6,14 @@ import json
 import mmap
 import os
 import resource
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import util_sys
-from util import Child, outcome, pattern, read_file, run, sha256, unmount, wait_for, write_file, write_large
+from util import Child, clock, outcome, pattern, read_file, run, sha256, unmount, wait_for, write_file, write_large
 from util_cgroup import memory_cgroup
 from util_mount import sanitized
 from util_stream import without_system_call
@@ -392,6 +393,36 @@ def test_many_readers_of_a_daemon_in_a_small_cgroup(mount, transport):
         report = json.loads(m.attribute("report"))
         assert report["memory"] < 512 << 10 and not report["learn"]
         assert m.close() == []
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_signals_that_meet_requests_take_no_memory(mount, transport):
+    """The kernel tells of each, which over io_uring libfuse remembered for ever."""
+    m = mount("lane=direct", f"transport={transport}")
+
+    def anonymous():
+        with open(f"/proc/{m.process.pid}/status") as stream:
+            return next(int(line.split()[1]) << 10 for line in stream if line.startswith("RssAnon"))
+
+    def load(name, seconds):
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        fd = os.open(m.join(name), os.O_RDWR | os.O_CREAT)
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+        end = clock() + seconds
+        while clock() < end:
+            os.pwrite(fd, bytes(4096), 0)
+            os.fdatasync(fd)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def loads(seconds):
+        children = [Child(load, f"f{number}", seconds) for number in range(4)]
+        for child in children:
+            child.result(60)
+
+    loads(1)
+    before = anonymous()
+    loads(3)
+    assert anonymous() - before < 512 << 10
 
 
 @pytest.mark.parametrize("kind", ["flock", "posix"])
