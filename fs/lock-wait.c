@@ -28,28 +28,51 @@ static void on_wake(int signal)
 	(void)signal;
 }
 
-/* Signals that would end the system call the thread sits in; see proc(5), "status". */
-static bool has_pending_signal(pid_t pid)
+/* Signals of a thread, see proc(5), "status". */
+struct signals {
+	int tgid;
+	unsigned long long thread, process, blocked; /* pending of it and of its process; a bit each */
+};
+
+static bool read_signals(pid_t pid, struct signals *signals)
 {
-	unsigned long long thread = 0, process = 0, blocked = 0;
 	char path[32], line[128];
 	FILE *status;
 
+	*signals = (struct signals){ .tgid = (int)pid };
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	status = fopen(path, "re");
-	/* Gone: nobody waits any more.  Anything else says nothing of it. */
 	if (!status)
-		return errno == ENOENT;
+		return false;
 	while (fgets(line, sizeof(line), status)) {
-		if (!strncmp(line, "SigPnd:", 7))
-			sscanf(line + 7, "%llx", &thread);
+		if (!strncmp(line, "Tgid:", 5))
+			sscanf(line + 5, "%d", &signals->tgid);
+		else if (!strncmp(line, "SigPnd:", 7))
+			sscanf(line + 7, "%llx", &signals->thread);
 		else if (!strncmp(line, "ShdPnd:", 7))
-			sscanf(line + 7, "%llx", &process);
+			sscanf(line + 7, "%llx", &signals->process);
 		else if (!strncmp(line, "SigBlk:", 7))
-			sscanf(line + 7, "%llx", &blocked);
+			sscanf(line + 7, "%llx", &signals->blocked);
 	}
 	fclose(status);
-	return (thread | process) & ~blocked;
+	return true;
+}
+
+/* One that would end the system call the thread sits in; or the thread has gone, and nobody waits any more. */
+static bool has_pending_signal(pid_t pid)
+{
+	struct signals own, first;
+
+	/* Where /proc hides others' processes (hidepid=, another pid namespace) that says nothing of it. */
+	if (!read_signals(pid, &own))
+		return errno == ENOENT && kill(pid, 0) && errno == ESRCH;
+	if (own.thread & ~own.blocked)
+		return true;
+	own.process &= ~own.blocked;
+	/* The process's are the first thread's, unless that has them blocked (complete_signal(), kernel/signal.c). */
+	if (own.process && own.tgid != pid && read_signals(own.tgid, &first))
+		own.process &= first.blocked;
+	return own.process;
 }
 
 static struct lock_wait *find_wait_of(struct lock_waits *waits, uint64_t owner)

@@ -458,6 +458,42 @@ def test_waiting_lock_is_interrupted_by_a_signal(pair, function, args):
     wait_for(lambda: try_lock(other, function, *args) == "taken", 2, "the lock is free")
 
 
+@pytest.mark.parametrize("function, args", [(posix_lock, (WRITE, 0, 0, True)),
+                                            (fcntl.flock, (fcntl.LOCK_EX,))],
+                         ids=["posix", "flock"])
+def test_signal_of_a_process_with_threads_that_wait(pair, function, args):
+    """It is the first thread's; another that waits, too, waits on."""
+    holder, other = pair
+
+    def wait():
+        told, found = [], []
+        signal.signal(signal.SIGUSR1, lambda *_: told.append(1))
+
+        def lock():
+            with open(other, "r+b") as stream:
+                try:
+                    function(stream.fileno(), *args)
+                    found.append("taken")
+                except OSError as error:
+                    found.append(error.errno)
+
+        thread = threading.Thread(target=lock)
+        thread.start()
+        # Only what the first thread is told.
+        lock()
+        thread.join()
+        return told, found
+
+    with open(holder, "r+b") as stream:
+        function(stream.fileno(), *args)
+        with Child(wait) as child:
+            wait_for_waiters(holder, 2)
+            child.signal(signal.SIGUSR1)
+            time.sleep(0.3)
+            function(stream.fileno(), *((fcntl.LOCK_UN,) if function is fcntl.flock else (UNLOCK,)))
+            assert child.result(10) == ([1], ["taken", "taken"])
+
+
 def test_lock_with_threads(m):
     """flock between two descriptors of one process, from two threads."""
     write_file(m.join("f"), b"")
