@@ -4,6 +4,7 @@
 #include "creds.h"
 #include "file.h"
 #include "residency-watch.h"
+#include "stale.h"
 #include "window.h"
 
 #include <errno.h>
@@ -325,10 +326,12 @@ int attr_set(struct lanefs *fs, fuse_req_t req, struct inode *inode, struct file
 	/* It may have been done, all or in part, and the kernel believes that nothing was. */
 	if (err)
 		attr_forget(fs, inode);
-	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats. */
+	/* Deleted or replaced behind the mount: the kernel looks the name up again and repeats, once (stale.h). */
 	if (!err && !result->st_nlink && !inode_is_leaving(&fs->inodes, inode) &&
 	    !inode_mode_is_open(fs, inode))
-		err = -ESTALE;
+		err = stale_was_told(fs->stale, fuse_req_ctx(req)->pid, inode->id) ? 0 : -ESTALE;
+	else if (!err)
+		stale_settled(fs->stale, fuse_req_ctx(req)->pid, inode->id);
 	inode_fd_put(&fs->inodes, inode);
 	return err;
 }

@@ -184,15 +184,31 @@ void metadata_statx(struct call *call)
 	call->deferred.answer = answer_statx;
 }
 
+static void note_stale(struct call *call, struct inode *inode)
+{
+	struct lanefs *fs = fs_of(call);
+	g_autofree char *name = NULL;
+	struct inode *parent;
+
+	if (inode && inode_get_name(&fs->inodes, inode, &parent, &name))
+		inode_unref(&fs->inodes, parent);
+	stale_told(fs->stale, fuse_req_ctx(call->deferred.req)->pid, call->ino, name);
+}
+
 void metadata_setattr(struct call *call)
 {
 	struct inode *inode = inode_of(call, call->ino);
 	struct file *file = call->has_file ? file_get(fs_of(call), call->file.fh) : NULL;
 	const struct stat asked = call->attr;
 
-	if (inode)
-		attr_result(call, attr_set(fs_of(call), call->deferred.req, inode, file, &asked,
-					   call->flags, &call->attr), inode);
+	int err;
+
+	if (!inode)
+		return;
+	err = attr_set(fs_of(call), call->deferred.req, inode, file, &asked, call->flags, &call->attr);
+	attr_result(call, err, inode);
+	if (err == -ESTALE && !file)
+		note_stale(call, inode);
 }
 
 static void answer_readlink(struct deferred *deferred)
@@ -289,17 +305,6 @@ static void open_known(struct call *call, struct inode *inode)
 	if (!call->deferred.result && kernel_pages_send(call->file.flags, &call->file) &&
 	    attr_size_is_outrun(inode, &call->attr))
 		call->then = tell_size;
-}
-
-static void note_stale(struct call *call, struct inode *inode)
-{
-	struct lanefs *fs = fs_of(call);
-	g_autofree char *name = NULL;
-	struct inode *parent;
-
-	if (inode && inode_get_name(&fs->inodes, inode, &parent, &name))
-		inode_unref(&fs->inodes, parent);
-	stale_told(fs->stale, fuse_req_ctx(call->deferred.req)->pid, call->ino, name);
 }
 
 void metadata_open(struct call *call)

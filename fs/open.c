@@ -39,7 +39,7 @@ static int stat_by_name(struct lanefs *fs, struct inode *inode, pid_t opener, st
 	}
 	inode_unref(&fs->inodes, parent);
 	if (!err && inodes_is(&fs->inodes, inode, &key)) {
-		stale_opened(fs->stale, opener, inode->id);
+		stale_settled(fs->stale, opener, inode->id);
 		return 0;
 	}
 	return stale_was_told(fs->stale, opener, inode->id) ? -ENOENT : -ESTALE;

@@ -94,7 +94,7 @@ bool stale_was_told(struct stale *stale, pid_t pid, uint64_t id)
 	return told;
 }
 
-void stale_opened(struct stale *stale, pid_t pid, uint64_t id)
+void stale_settled(struct stale *stale, pid_t pid, uint64_t id)
 {
 	struct mark *mark;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads whose OPEN was answered with ESTALE, as the name they came by has become another file in SOURCE.
+ * Threads whose OPEN (or SETATTR by a path) was answered with ESTALE, as the name they came by has become another file in SOURCE.
  *
  * The kernel then looks the name up again and opens what it finds (LOOKUP_REVAL), but only once: another
  * ESTALE would reach the program.  So the next OPEN of such a thread is granted though the name may have been
@@ -25,13 +25,13 @@ void stale_free(struct stale *stale); /* NULL is fine */
 void stale_told(struct stale *stale, pid_t pid, uint64_t id, const char *name);
 
 /*
- * OPEN of an inode that its name does not stand for any more.  Whether it is to be granted: pid is marked, and
- * the inode is what it has found since, or the same again.  Then the mark is gone.
+ * OPEN of an inode that its name does not stand for any more, or SETATTR.  Whether it is to be granted: pid is
+ * marked, and the inode is what it has found since, or the same again.  Then the mark is gone.
  */
 bool stale_was_told(struct stale *stale, pid_t pid, uint64_t id);
 
-/* OPEN of an inode that its name stands for: the mark is gone. */
-void stale_opened(struct stale *stale, pid_t pid, uint64_t id);
+/* The same of an inode that its name stands for: the mark is gone. */
+void stale_settled(struct stale *stale, pid_t pid, uint64_t id);
 
 /* LOOKUP: whether pid is marked, and for that name. */
 bool stale_looks_up(struct stale *stale, pid_t pid, const char *name);

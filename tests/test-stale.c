@@ -36,9 +36,9 @@ static void test_over(void)
 	struct stale *stale = stale_new();
 
 	stale_told(stale, 10, OLD, "f");
-	stale_opened(stale, 11, NEW);
+	stale_settled(stale, 11, NEW);
 	g_assert_true(stale_looks_up(stale, 10, "f"));
-	stale_opened(stale, 10, NEW);
+	stale_settled(stale, 10, NEW);
 	g_assert_false(stale_looks_up(stale, 10, "f"));
 	g_assert_false(stale_was_told(stale, 10, OLD));
 	stale_told(stale, 10, OLD, "f");
@@ -56,7 +56,7 @@ static void test_anybody(void)
 	stale_told(stale, 0, OLD, "f");
 	stale_told(stale, 0, OTHER, "g");
 	g_assert_false(stale_looks_up(stale, 0, "f"));
-	stale_opened(stale, 0, OLD);
+	stale_settled(stale, 0, OLD);
 	g_assert_false(stale_was_told(stale, 0, OLD));
 	g_assert_true(stale_was_told(stale, 0, OTHER));
 	stale_free(stale);

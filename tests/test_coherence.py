@@ -45,7 +45,7 @@ def test_names_that_are_swapped_outside(m):
 
 
 def test_file_that_is_replaced_very_often(m):
-    """The kernel looks only once more for what was there; one who opens it gets some."""
+    """The kernel looks only once more for what was there; who opens or changes it gets some."""
     def replace():
         until = clock() + 1.5
         while clock() < until:
@@ -57,6 +57,9 @@ def test_file_that_is_replaced_very_often(m):
         while clock() < until:
             assert read_file(m.join("f")) == b"data"
             assert os.stat(m.join("f")).st_size == 4
+            os.chmod(m.join("f"), 0o644)
+            os.utime(m.join("f"))
+            os.truncate(m.join("f"), 4)
 
     write_file(m.backing("f"), b"data")
     with Child(replace) as one, Child(read) as two, Child(read) as three:
