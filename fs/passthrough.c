@@ -2,6 +2,7 @@
 #include "passthrough.h"
 #include "creds.h"
 #include "fs.h"
+#include "mode.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -33,12 +34,37 @@ int passthrough_register(struct lanefs *fs, int fd)
 	return id;
 }
 
-void passthrough_unregister(struct lanefs *fs, int backing_id)
+/* Fails only when the connection, and every id with it, is gone. */
+static void close_id(struct lanefs *fs, int backing_id)
 {
 	uint32_t id = (uint32_t)backing_id;
 
-	/* Fails only when the connection, and every id with it, is gone. */
+	ioctl(fuse_session_fd(fs->se), FUSE_DEV_IOC_BACKING_CLOSE, &id);
+}
+
+void passthrough_unregister(struct lanefs *fs, int backing_id)
+{
 	if (!atomic_read(fs->stopping))
-		ioctl(fuse_session_fd(fs->se), FUSE_DEV_IOC_BACKING_CLOSE, &id);
+		close_id(fs, backing_id);
 	atomic_sub(fs->backing_ids, 1);
+}
+
+void passthrough_end(struct lanefs *fs)
+{
+	g_autoptr(GPtrArray) known = NULL;
+
+	if (!fs->se || !atomic_read(fs->backing_ids))
+		return;
+	known = inodes_known(&fs->inodes);
+	for (guint i = 0; i < known->len; i++) {
+		struct inode_mode *mode = inode_mode_peek(fs, known->pdata[i]);
+
+		if (mode) {
+			g_mutex_lock(&mode->lock);
+			if (mode->backing_id)
+				close_id(fs, mode->backing_id);
+			g_mutex_unlock(&mode->lock);
+		}
+		inode_unref(&fs->inodes, known->pdata[i]);
+	}
 }

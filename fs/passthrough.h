@@ -20,7 +20,14 @@ struct lanefs;
 int passthrough_register(struct lanefs *fs, int fd);
 
 /*
- * Opens that use the id keep their own reference in the kernel.  Once the mount
- * is stopping the ids end with its connection, and nothing is done here.
+ * Opens that use the id keep their own reference in the kernel.  Once the mount is stopping nothing is done
+ * here, see passthrough_end().
  */
 void passthrough_unregister(struct lanefs *fs, int backing_id);
+
+/*
+ * Closes the ids of all inodes, as the mount ends: over io_uring its connection, and with it what they hold
+ * open in SOURCE, ends some time after the process has.  On the main thread, before the session is destroyed
+ * and after its last request.
+ */
+void passthrough_end(struct lanefs *fs);

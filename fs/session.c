@@ -8,6 +8,7 @@
 #include "lanefs.h"
 #include "log.h"
 #include "mount-root.h"
+#include "passthrough.h"
 #include "session-args.h"
 #include "supervisor.h"
 #include "transport.h"
@@ -383,6 +384,8 @@ int session_run(const struct session_setup *setup)
 	else
 		mount_root_cancel(&session.root);
 	mount_detach(setup->mount);
+	if (session.fs)
+		passthrough_end(session.fs);
 	if (session.se)
 		fuse_session_destroy(session.se);
 	if (session.fs)

@@ -30,6 +30,20 @@ def m(request, mount):
     return one
 
 
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_source_is_free_when_the_daemon_has_ended(disk, mount, transport):
+    """Over io_uring the kernel's connection outlives the process."""
+    for _ in range(3):
+        one = disk("ext4")
+        m = mount(f"transport={transport}", source=one.path)
+        for name in range(30):
+            write_file(m.backing(f"f{name}"), b"data")
+            assert read_file(m.join(f"f{name}")) == b"data"
+        util_sys.umount2(m.path, 0)
+        m.wait_end()
+        util_sys.umount2(one.path, 0)
+
+
 def read_for_ever(root):
     """Read whole files by new opens below the mount's root, a descriptor, until an error comes;
     its errno and when it came."""

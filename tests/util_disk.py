@@ -118,5 +118,6 @@ class Disk:
             os.close(device)
 
     def close(self):
-        unmount(self.path)
+        if os.path.ismount(self.path):
+            unmount(self.path)
         os.close(self.image)
