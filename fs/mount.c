@@ -43,7 +43,7 @@ static const char *mount_remedy(int err)
 	switch (err) {
 	case ENOTCONN:
 	case ECONNABORTED:
-		return "a mount without its daemon is in the way: umount it first";
+		return "a mount without its daemon is in the way: umount -l it first";
 	default:
 		return NULL;
 	}
@@ -220,6 +220,16 @@ bool mount_is_of_source(const struct mount *mount, bool read_only)
 			  mount->source);
 }
 
+/* What is mounted over the root directory nobody sees whose root that is already, the daemon included. */
+static bool mount_check_not_root(const struct mount *mount, GError **error)
+{
+	if (strcmp(mount->mountpoint, "/") != 0)
+		return true;
+	g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+		    "/: cannot be mounted over, as processes keep the root they have; name a directory below it");
+	return false;
+}
+
 static bool mount_check_free(const struct mount *mount, GError **error)
 {
 	g_autofree char *source = mount_lanefs_at(mount->mountpoint);
@@ -242,7 +252,8 @@ bool mount_init(struct mount *mount, const char *source, const char *mountpoint,
 	if (!mount->source || !mount_check_directory(mount->source, error))
 		return false;
 	mount->mountpoint = mount_resolve(mountpoint, error);
-	if (!mount->mountpoint || !mount_check_directory(mount->mountpoint, error) ||
+	if (!mount->mountpoint || !mount_check_not_root(mount, error) ||
+	    !mount_check_directory(mount->mountpoint, error) ||
 	    !mount_check_free(mount, error) || !mount_open_source(mount, error) ||
 	    !mount_check_outside(mount, error))
 		return false;

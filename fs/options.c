@@ -340,6 +340,11 @@ static bool is_there_to_stay(const char *file, const char *path)
 
 static bool can_read_again(const struct options *options, GError **error)
 {
+	if (!options->files->len) {
+		g_set_error(error, CONFIG_ERROR, CONFIG_ERROR_FILE,
+			    "there is no configuration file to read again; mount again with -c FILE");
+		return false;
+	}
 	for (unsigned int i = 0; i < options->files->len; i++) {
 		const char *file = g_ptr_array_index(options->files, i);
 

@@ -254,6 +254,14 @@ def private_namespace(script, *argv):
                f"umount -l -a -t fuse.lanefs; {script}", "sh", *argv, check=False)
 
 
+def test_root_directory(ends):
+    """Over it nobody sees what is mounted, and the next setns(2) meets what is left of it."""
+    done = private_namespace('"$@"; code=$?; grep -c "fuse.lanefs" /proc/self/mountinfo; exit $code',
+                             LANEFS, ends[0], "/")
+    assert done.returncode == 1 and done.stdout == "0\n", done
+    assert done.stderr.startswith("lanefs: /: cannot be mounted over"), done.stderr
+
+
 def test_no_dev_fuse(ends, scratch):
     empty = scratch.directory("empty")
     done = private_namespace(f"mount --bind {empty} /dev && exec \"$@\"", LANEFS, *ends)

@@ -73,6 +73,11 @@ def test_reload(mount, config):
     wait_for(lambda: m.lane(path) == "cached", 5, "the new rule")
 
 
+def test_reload_without_a_file(mount):
+    done = ctl("reload", mount().path, check=False)
+    assert done.returncode == 1 and "no configuration file to read again" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("text, message", [
     ("[rule x]\nlane=fast\n", '[rule x] lane: value "fast": accepted: auto, cached'),
     ("[policy]\npool=1M\n", "[policy] pool: belongs in [mount]"),
