@@ -10,7 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE (32 << 10)
+/* Bytes of entries that are read at once: as many as are asked for, within these. */
+#define BUFFER_LEAST (4 << 10)
+#define BUFFER_MOST (32 << 10)
 
 /* How long entries are looked up, in us, on a thread that others wait for. */
 #define BRIEF_US 1000
@@ -27,7 +29,8 @@ struct dir {
 	bool asked;           /* by lock, the kernel has read it */
 	bool begun;           /* by lock, it is read from the first entry on, though some may come twice */
 	unsigned int with, without; /* by lock, entries since then, by whether attributes came along */
-	char buffer[BUFFER_SIZE] __attribute__((aligned(8))); /* by lock */
+	char *buffer;         /* by lock, NULL while nothing is left to be read: very many may be open */
+	size_t room;          /* by lock, bytes in it */
 };
 
 int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
@@ -48,7 +51,8 @@ int dir_open(struct lanefs *fs, struct inode *inode, struct fuse_file_info *fi)
 	dir->inode = inode_ref(&fs->inodes, inode);
 	dir->fd = fd;
 	dir->next = 0;
-	dir->start = dir->end = 0;
+	dir->start = dir->end = dir->room = 0;
+	dir->buffer = NULL;
 	dir->asked = dir->begun = false;
 	/* Before it is read: what changes from here on has another version, where the clock is the same. */
 	if (backing_is_local(fd) && !backing_stat(fd, "", &attr))
@@ -72,6 +76,7 @@ void dir_free(void *data)
 	close(dir->fd);
 	inode_unref(&dir->fs->inodes, dir->inode);
 	g_mutex_clear(&dir->lock);
+	g_free(dir->buffer);
 	g_free(dir);
 }
 
@@ -90,18 +95,37 @@ int dir_fd(struct lanefs *fs, uint64_t id)
 	return ((struct dir *)table_get(&fs->dirs, id))->fd;
 }
 
-/* The next entry, NULL at the end.  0 or -errno.  With dir->lock held. */
-static int peek_entry(struct dir *dir, struct dirent64 **entry)
+/* Reads entries into the empty buffer, for a request of size bytes.  0 or -errno.  With dir->lock held. */
+static int read_entries(struct dir *dir, size_t size)
 {
-	*entry = NULL;
-	if (dir->start == dir->end) {
-		long got = syscall(SYS_getdents64, dir->fd, dir->buffer, BUFFER_SIZE);
+	size_t room = CLAMP(size, BUFFER_LEAST, BUFFER_MOST);
+	long got;
+	int err;
 
-		if (got < 0)
-			return -errno;
-		dir->start = 0;
-		dir->end = (size_t)got;
+	if (dir->room < room) {
+		g_free(dir->buffer);
+		dir->buffer = g_malloc(room);
+		dir->room = room;
 	}
+	got = syscall(SYS_getdents64, dir->fd, dir->buffer, dir->room);
+	err = got < 0 ? -errno : 0;
+	dir->start = 0;
+	dir->end = got > 0 ? (size_t)got : 0;
+	if (!dir->end) {
+		g_clear_pointer(&dir->buffer, g_free);
+		dir->room = 0;
+	}
+	return err;
+}
+
+/* The next entry, NULL at the end.  0 or -errno.  With dir->lock held. */
+static int peek_entry(struct dir *dir, size_t size, struct dirent64 **entry)
+{
+	int err = dir->start == dir->end ? read_entries(dir, size) : 0;
+
+	*entry = NULL;
+	if (err)
+		return err;
 	if (dir->start < dir->end)
 		*entry = (struct dirent64 *)(dir->buffer + dir->start);
 	return 0;
@@ -187,7 +211,7 @@ static ssize_t fill(struct lanefs *fs, fuse_req_t req, struct dir *dir, char *ou
 	size_t used = 0, added;
 	int err = seek_to(dir, offset);
 
-	while (!err && !(err = peek_entry(dir, &entry)) && entry) {
+	while (!err && !(err = peek_entry(dir, size, &entry)) && entry) {
 		added = plus ? add_plus(fs, req, dir, out + used, size - used, entry) :
 			       add_plain(fs, req, dir, out + used, size - used, entry);
 		if (added > size - used)

@@ -414,9 +414,12 @@ void locks_set(struct file *file, fuse_req_t req, uint64_t id, const struct floc
 		g_mutex_unlock(&mode->lock);
 	}
 	ofd.l_pid = 0;
+	/* Before: another thread of the process may get a lock meanwhile, and say so after. */
+	if (lock->l_type == F_UNLCK && !lock->l_start && !lock->l_len)
+		atomic_write(owner->holds, false);
 	err = fcntl(owner->fd, F_OFD_SETLK, &ofd) ? errno : 0;
-	if (!err && (lock->l_type != F_UNLCK || (!lock->l_start && !lock->l_len)))
-		atomic_write(owner->holds, lock->l_type != F_UNLCK);
+	if (lock->l_type == F_UNLCK ? err : !err)
+		atomic_write(owner->holds, true);
 	until = locks_grace(mode);
 	again = (err == EAGAIN || err == EACCES) && (wait || g_get_monotonic_time() < until);
 	if (again && !transport_hold(transport_current())) {

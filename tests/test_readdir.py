@@ -333,3 +333,26 @@ def test_offsets_of_every_backing(mount, backing):
             assert directory.read()[0] == name
     run("rm", "-r", *[m.join(name) for name in names])
     assert os.listdir(m.source) == []
+
+
+@pytest.mark.daemon
+def test_open_directories_take_little_memory(mount):
+    """Of which a few names were read, and which stay open."""
+    m = mount()
+    os.mkdir(m.join("d"))
+    for name in range(300):
+        write_file(m.join(f"d/{name:05}"), b"")
+
+    def anonymous():
+        with open(f"/proc/{m.process.pid}/status") as stream:
+            return next(int(line.split()[1]) << 10 for line in stream if line.startswith("RssAnon"))
+
+    before = anonymous()
+    fds = [os.open(m.join("d"), os.O_RDONLY | os.O_DIRECTORY) for _ in range(700)]
+    try:
+        for fd in fds:
+            assert util_sys.getdents(fd, 512)
+        assert anonymous() - before < 8 << 20
+    finally:
+        for fd in fds:
+            os.close(fd)
