@@ -153,9 +153,9 @@ static void *background_ask(void *data)
 }
 
 /*
- * mount_answers(), but not after the deadline: -ETIMEDOUT, with the daemon
- * ended; without a thread to ask -EAGAIN, the same.  A thread that waits for a daemon's answer waits in the kernel, where
- * no signal reaches it and only the daemon's end does.
+ * mount_answers(), but not after the deadline: -ETIMEDOUT, with the daemon ended; without a thread to ask
+ * -EAGAIN, the same.  A thread that waits for a daemon's answer waits in the kernel, where no signal reaches it
+ * and only the daemon's end does.
  */
 static int background_mount_answers(const struct background *background)
 {

@@ -3,6 +3,21 @@
 #include "residency-internal.h"
 #include "observe.h"
 
+void residency_read_over(struct file *file)
+{
+	struct watch *watch = file->watch;
+
+	if (!watch || file->flags & O_DIRECT)
+		return;
+	atomic_write(watch->over, true);
+	residency_schedule(watch, g_get_monotonic_time());
+}
+
+bool residency_keeps(const struct file *file)
+{
+	return file->watch && !file->shared && !(file->flags & O_DIRECT) && atomic_read(file->watch->hot);
+}
+
 static uint64_t find_hot(struct watch *watch, const struct look *look, uint64_t least)
 {
 	return observe_hot(watch->residency->fs, watch->inode, watch->size, look->room, least);

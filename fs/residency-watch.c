@@ -181,21 +181,6 @@ void residency_open(struct file *file)
 				  (atomic_read(watch->recorded) ? FIRST_LOOK_US : 0));
 }
 
-void residency_read_over(struct file *file)
-{
-	struct watch *watch = file->watch;
-
-	if (!watch || file->flags & O_DIRECT)
-		return;
-	atomic_write(watch->over, true);
-	residency_schedule(watch, g_get_monotonic_time());
-}
-
-bool residency_keeps(const struct file *file)
-{
-	return file->watch && !file->shared && !(file->flags & O_DIRECT) && atomic_read(file->watch->hot);
-}
-
 /* With mode->lock and watch->lock held: a reference for the caller to drop. */
 static void watch_detach(struct inode_mode *mode, struct watch *watch)
 {
