@@ -16,6 +16,7 @@ struct backing_below {
 	uint64_t with;  /* what its inode numbers are mixed with */
 	bool handles;   /* those of it last */
 	bool overlay;
+	bool may_hang;  /* see backing_may_hang() */
 };
 
 static inline uint64_t mix(uint64_t value)

@@ -93,6 +93,25 @@ static bool is_local(const struct statfs *info)
 	}
 }
 
+/* A server answers for it, or a process. */
+static bool is_remote(const struct statfs *info)
+{
+	switch ((unsigned long)info->f_type) {
+	case FUSE_SUPER_MAGIC:
+	case NFS_SUPER_MAGIC:
+	case SMB_SUPER_MAGIC:
+	case CIFS_SUPER_MAGIC:
+	case SMB2_SUPER_MAGIC:
+	case CEPH_SUPER_MAGIC:
+	case V9FS_MAGIC:
+	case AFS_SUPER_MAGIC:
+	case AFS_FS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool backing_is_local(int fd)
 {
 	struct statfs info;
@@ -322,6 +341,7 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 		memcpy(&new.with, &info.f_fsid, sizeof(new.with));
 		new.handles = handles_last(&info);
 		new.overlay = info.f_type == OVERLAYFS_SUPER_MAGIC;
+		new.may_hang = is_remote(&info);
 	}
 	new.with = mix(new.with) & upper;
 	g_mutex_lock(&backing->lock);
@@ -333,6 +353,20 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 				    g_memdup2(&new, sizeof(new)));
 	g_mutex_unlock(&backing->lock);
 	__atomic_store_n(&backing->has_below, true, __ATOMIC_RELAXED);
+}
+
+bool backing_may_hang(struct backing *backing, uint64_t dev)
+{
+	const struct backing_below *below;
+	bool may;
+
+	if (dev == backing->source_dev || !__atomic_load_n(&backing->has_below, __ATOMIC_RELAXED))
+		return false;
+	g_mutex_lock(&backing->lock);
+	below = g_hash_table_lookup(backing->below, &dev);
+	may = below && below->may_hang;
+	g_mutex_unlock(&backing->lock);
+	return may;
 }
 
 bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name)

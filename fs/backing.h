@@ -102,6 +102,9 @@ void backing_finish(struct backing *backing);
 /* fd is of the filesystem dev, which may be another than SOURCE's: before backing_ino() is asked of it. */
 void backing_meet(struct backing *backing, int fd, uint64_t dev);
 
+/* Whether the filesystem of that st_dev, another than SOURCE's, depends on a server or a process.  Any thread. */
+bool backing_may_hang(struct backing *backing, uint64_t dev);
+
 /*
  * Whether another filesystem is mounted on name, a directory in dir_fd.  That one is not asked, as it may
  * hang (NFS).  False as long as none was met.

@@ -207,6 +207,14 @@ static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call
 	deferred_push(fs, &copy->deferred, req, run_there);
 }
 
+/* Of what may not answer for as long as it likes, not even the first is waited for on a queue's thread. */
+static bool may_hang(struct lanefs *fs, const struct call *call)
+{
+	struct inode *inode = inodes_peek(&fs->inodes, call->ino);
+
+	return inode && backing_may_hang(&fs->inodes.backing, inode->key.dev);
+}
+
 void call_do(fuse_req_t req, struct call *call)
 {
 	struct lanefs *fs = fuse_req_userdata(req);
@@ -218,7 +226,7 @@ void call_do(fuse_req_t req, struct call *call)
 	if (!call->nobody)
 		call_beside(req);
 	if (scarce ||
-	    (shared && (call->apart || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
+	    (shared && (call->apart || may_hang(fs, call) || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
 		call->held = scarce;
 		hand_over(fs, req, call, run_elsewhere);
 		goto out;

@@ -110,6 +110,26 @@ def test_one_that_hangs_is_enough(beside_slow):
         os.kill(slow, signal.SIGCONT)
 
 
+@pytest.mark.skipif(not OTHERS, reason="needs two processors")
+def test_first_that_hangs(beside_slow):
+    """On the processor of the others; the filesystem is known to be another."""
+    m, slow = beside_slow
+    assert read_file(m.join("hot")) == b"hot"
+    with open(m.join("cold/0/f"), "rb") as cold:
+        # The kernel has forgotten its attributes by then.
+        time.sleep(1.2)
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            with Child(os.fstat, cold.fileno()) as first:
+                time.sleep(0.3)
+                assert first.poll() is None
+                assert max(read_times(m.join("hot"), 1)) < 0.4
+                os.kill(slow, signal.SIGCONT)
+                first.result()
+        finally:
+            os.kill(slow, signal.SIGCONT)
+
+
 USES = {
     "stat": lambda path: os.stat(f"{path}/f").st_size,
     "read": lambda path: read_file(f"{path}/f"),
