@@ -136,7 +136,7 @@ int backing_reopen(const struct backing *backing, int fd, int flags)
 	return opened < 0 ? -errno : opened;
 }
 
-int backing_open_handle(const struct backing *backing, const struct backing_handle *handle, int flags)
+static int open_handle_at(int mount_fd, const struct backing_handle *handle, int flags)
 {
 	union handle_buffer buffer;
 	int fd;
@@ -145,8 +145,7 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
 	buffer.handle.handle_type = handle->type;
 	memcpy(buffer.handle.f_handle, handle->data, handle->bytes);
 	for (int tries = 0; tries < HANDLE_TRIES; tries++) {
-		fd = open_by_handle_at(backing->mounts[handle->mount].fd, &buffer.handle,
-				       flags | O_CLOEXEC);
+		fd = open_by_handle_at(mount_fd, &buffer.handle, flags | O_CLOEXEC);
 		if (fd >= 0)
 			return fd;
 		if (errno != ENOMEM)
@@ -154,6 +153,18 @@ int backing_open_handle(const struct backing *backing, const struct backing_hand
 		g_usleep(100);
 	}
 	return -ENOMEM;
+}
+
+int backing_open_handle(const struct backing *backing, const struct backing_handle *handle, int flags)
+{
+	return open_handle_at(backing->mounts[handle->mount].fd, handle, flags);
+}
+
+int backing_open_noatime(const struct backing *backing, uint64_t dev, const struct backing_handle *handle)
+{
+	if (backing->noatime_fd < 0 || dev != backing->source_dev || !handle->bytes)
+		return -EOPNOTSUPP;
+	return open_handle_at(backing->noatime_fd, handle, O_RDONLY);
 }
 
 /*
@@ -285,7 +296,8 @@ static int backing_probe_handles(struct backing *backing)
 
 /*
  * A copy of SOURCE's mount, attached nowhere, with noatime: the kernel opens the backing files
- * of passthrough opens by the mount their descriptor came from.
+ * of passthrough opens by the mount their descriptor came from.  For nothing else: what is mounted below
+ * SOURCE later would not be there.
  */
 static int clone_noatime(int source_fd)
 {
@@ -293,15 +305,13 @@ static int clone_noatime(int source_fd)
 		.attr_set = MOUNT_ATTR_NOATIME,
 		.attr_clr = MOUNT_ATTR__ATIME,
 	};
-	int fd = open_tree(source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-					  AT_RECURSIVE);
+	int tree = open_tree(source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH), fd = -1;
 
-	if (fd < 0)
+	if (tree < 0)
 		return -1;
-	if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr))) {
-		close(fd);
-		return -1;
-	}
+	if (!mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)))
+		fd = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close(tree);
 	return fd;
 }
 
@@ -407,14 +417,12 @@ int backing_init(struct backing *backing, int source_fd, bool noatime)
 	struct stat attr;
 	int err;
 
-	*backing = (struct backing){ .tree_fd = -1, .root_fd = -1, .proc_fd = -1 };
+	*backing = (struct backing){ .noatime_fd = -1, .root_fd = -1, .proc_fd = -1 };
 	g_mutex_init(&backing->lock);
 	backing->below = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
 	if (noatime)
-		backing->tree_fd = clone_noatime(source_fd);
-	backing->root_fd = backing->tree_fd < 0 ?
-		fcntl(source_fd, F_DUPFD_CLOEXEC, 0) :
-		openat(backing->tree_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		backing->noatime_fd = clone_noatime(source_fd);
+	backing->root_fd = fcntl(source_fd, F_DUPFD_CLOEXEC, 0);
 	if (backing->root_fd < 0)
 		return -errno;
 	backing->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -449,8 +457,8 @@ void backing_finish(struct backing *backing)
 		close(backing->proc_fd);
 	if (backing->root_fd >= 0)
 		close(backing->root_fd);
-	if (backing->tree_fd >= 0)
-		close(backing->tree_fd);
+	if (backing->noatime_fd >= 0)
+		close(backing->noatime_fd);
 	g_free(backing->no_handles);
 	g_clear_pointer(&backing->below, g_hash_table_unref);
 	g_mutex_clear(&backing->lock);

@@ -67,7 +67,7 @@ struct backing_mount {
 };
 
 struct backing {
-	int tree_fd;        /* the private mount, or -1; fixed */
+	int noatime_fd;     /* SOURCE on a private mount with noatime, or -1; fixed */
 	int root_fd;        /* O_RDONLY, SOURCE; fixed */
 	int proc_fd;        /* O_PATH, /proc/self/fd; fixed */
 	uint64_t own_dev;   /* st_dev of the mount itself, 0: not known yet; fixed before requests */
@@ -153,6 +153,12 @@ void backing_release_mount(struct backing *backing, unsigned int mount);
 
 /* Opens by handle, flags as for open(2) (O_PATH too).  A descriptor or -errno. */
 int backing_open_handle(const struct backing *backing, const struct backing_handle *handle, int flags);
+
+/*
+ * A file of SOURCE's own filesystem by its handle, on a mount with noatime, for reading: a new descriptor, or
+ * -errno; -EOPNOTSUPP where there is no such mount, or no handle.
+ */
+int backing_open_noatime(const struct backing *backing, uint64_t dev, const struct backing_handle *handle);
 
 /* Opens again what fd (O_PATH is enough) refers to.  A descriptor or -errno. */
 int backing_reopen(const struct backing *backing, int fd, int flags);

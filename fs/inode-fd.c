@@ -263,16 +263,30 @@ static int open_by_name(struct inodes *inodes, struct inode *inode)
 	return fd;
 }
 
-static int open_handle(struct inodes *inodes, const struct inode *inode, int flags)
+static void handle_of(const struct inode *inode, struct backing_handle *handle)
 {
-	struct backing_handle handle = {
+	*handle = (struct backing_handle){
 		.bytes = inode->handle_bytes,
 		.mount = inode->handle_mount,
 		.type = inode->handle_type,
 	};
+	memcpy(handle->data, inode->handle_data, inode->handle_bytes);
+}
 
-	memcpy(handle.data, inode->handle_data, inode->handle_bytes);
+static int open_handle(struct inodes *inodes, const struct inode *inode, int flags)
+{
+	struct backing_handle handle;
+
+	handle_of(inode, &handle);
 	return backing_open_handle(&inodes->backing, &handle, flags);
+}
+
+int inode_open_noatime(struct inodes *inodes, struct inode *inode)
+{
+	struct backing_handle handle;
+
+	handle_of(inode, &handle);
+	return backing_open_noatime(&inodes->backing, inode->key.dev, &handle);
 }
 
 int inode_fd_get(struct inodes *inodes, struct inode *inode)

@@ -183,6 +183,9 @@ void inode_fd_put(struct inodes *inodes, struct inode *inode);
  */
 int inode_fd_hold(struct inodes *inodes, struct inode *inode);
 
+/* A new descriptor of inode's file for reading, the caller's, on a mount with noatime.  Or -errno: not to be had. */
+int inode_open_noatime(struct inodes *inodes, struct inode *inode);
+
 /* A new descriptor of inode's file, opened with flags; the caller's.  Or -errno. */
 int inode_open(struct inodes *inodes, struct inode *inode, int flags);
 

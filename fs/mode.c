@@ -75,13 +75,14 @@ static const char *refusal(int err)
  * A kept id must not make the file look open for writing: it could not be
  * executed, nor its filesystem be remounted read-only.
  */
-static int register_read_only(struct lanefs *fs, int fd)
+static int register_read_only(struct lanefs *fs, struct inode *inode, int fd)
 {
-	int read_fd, id;
+	int read_fd = fs->noatime ? inode_open_noatime(&fs->inodes, inode) : -1, id;
 
-	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+	if (read_fd < 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
 		return passthrough_register(fs, fd);
-	read_fd = backing_reopen(&fs->inodes.backing, fd, O_RDONLY);
+	if (read_fd < 0)
+		read_fd = backing_reopen(&fs->inodes.backing, fd, O_RDONLY);
 	if (read_fd < 0)
 		return read_fd;
 	id = passthrough_register(fs, read_fd);
@@ -90,13 +91,13 @@ static int register_read_only(struct lanefs *fs, int fd)
 }
 
 /* With mode->lock held, on a first open: whether it may be in passthrough. */
-static bool get_backing_id(struct lanefs *fs, struct inode_mode *mode, int fd)
+static bool get_backing_id(struct lanefs *fs, struct inode *inode, struct inode_mode *mode, int fd)
 {
 	int id;
 
 	if (mode->backing_id)
 		return true;
-	id = register_read_only(fs, fd);
+	id = register_read_only(fs, inode, fd);
 	if (id < 0) {
 		/* Out of memory or descriptors passes; the others stay as they are. */
 		mode->refused = refusal(id);
@@ -124,7 +125,7 @@ int inode_mode_open(struct lanefs *fs, struct inode *inode, int fd, enum mode_wi
 		return -EAGAIN;
 	}
 	if (!mode->opens.count)
-		passthrough = passthrough && get_backing_id(fs, mode, fd);
+		passthrough = passthrough && get_backing_id(fs, inode, mode, fd);
 	if (mode_table_begin(&mode->opens, passthrough) == IO_MODE_PASSTHROUGH)
 		id = mode->backing_id;
 	g_mutex_unlock(&mode->lock);

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import util_sys
-from util import pattern, read_file, run, sha256, write_file
+from util import pattern, read_file, run, sha256, wait_for, write_file
 
 OLD = (1_000_000_000, 0)
 OLD_NS = OLD[0] * 10**9
@@ -108,6 +108,24 @@ def test_noatime_mount(mount, lane, passthrough):
         with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as view:
             assert view[4096:8192] == pattern(8192)[4096:]
     assert atime(m) == OLD_NS
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("passthrough", ["auto", "off"])
+def test_noatime_mount_sees_what_is_mounted_later(mount, passthrough):
+    m = mount("noatime", f"passthrough={passthrough}")
+    os.mkdir(m.backing("later"))
+    assert os.listdir(m.join("later")) == []
+    run("mount", "-t", "tmpfs", "none", m.backing("later"))
+    try:
+        # The kernel knows the name for attr-timeout.
+        time.sleep(1.2)
+        write_file(m.join("later/f"), b"data")
+        assert read_file(m.backing("later/f")) == b"data"
+        assert read_file(m.join("later/f")) == b"data"
+    finally:
+        util_sys.umount2(m.backing("later"), util_sys.MNT_DETACH)
+    wait_for(lambda: os.listdir(m.join("later")) == [], 5, "what was mounted is not seen any more")
 
 
 @pytest.mark.daemon
