@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "lock-wait.h"
+#include "fs.h"
 #include "locks.h"
 #include "thread.h"
 
@@ -126,9 +127,12 @@ static int64_t end_circles(struct lock_waits *waits)
 /* With waits->lock held. */
 static bool is_over(struct lock_waits *waits, struct lock_wait *wait)
 {
+	const struct lanefs *fs = fuse_req_userdata(wait->req);
+
 	if (waits->stop || wait->cancelled)
 		return true;
-	if (fuse_req_is_uring(wait->req))
+	/* Where io_uring was to be had the kernel does not tell of interrupts, see op_init(). */
+	if (!*fs->no_io_uring)
 		return wait->pid && has_pending_signal(wait->pid);
 	return fuse_req_interrupted(wait->req);
 }

@@ -94,6 +94,10 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_ATOMIC_O_TRUNC);
 	/* A write's data is wanted in memory, to be handed to the ring. */
 	fuse_unset_feature_flag(conn, FUSE_CAP_SPLICE_READ);
+	/*
+	 * The kernel tells by /dev/fuse of interrupts of requests that came by io_uring, which libfuse looks for
+	 * among those of /dev/fuse and then remembers for ever.  lock-wait.c asks /proc instead.
+	 */
 	if (!*fs->no_io_uring)
 		conn->no_interrupt = 1;
 	conn->max_background = MAX_BACKGROUND;
