@@ -139,6 +139,7 @@ class Child:
     back through result()."""
 
     def __init__(self, function, *args, uid=None, gid=None, groups=(), umask=None, nofile=None):
+        self._pipe = None
         read_end, write_end = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -218,6 +219,11 @@ class Child:
             self.wait(10)
             os.close(self._pipe)
             self._pipe = None
+
+    def __del__(self):
+        # Hundreds of them would be inherited by every later one.
+        if self._pipe is not None:
+            os.close(self._pipe)
 
     def __enter__(self):
         return self
