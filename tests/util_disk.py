@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+import util_sys
 from util import need, run, unmount, wait_for
 
 LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LOOP_GET_STATUS64 = 0x4C0A, 0x4C82, 0x4C05
@@ -33,6 +34,7 @@ class Disk:
         size, argv = KINDS[fstype]
         need(argv[0])
         self.fstype = fstype
+        self.gone = False
         self.path = scratch.directory(fstype)
         self.image = os.open(image, os.O_RDWR | os.O_CREAT) if image else \
             os.memfd_create("image", os.MFD_ALLOW_SEALING)
@@ -117,7 +119,12 @@ class Disk:
         finally:
             os.close(device)
 
+    def leave(self):
+        """Unmounts it for good; OSError where it is busy."""
+        util_sys.umount2(self.path, 0)
+        self.gone = True
+
     def close(self):
-        if os.path.ismount(self.path):
+        if not self.gone:
             unmount(self.path)
         os.close(self.image)
