@@ -363,6 +363,8 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 				    g_memdup2(&new, sizeof(new)));
 	g_mutex_unlock(&backing->lock);
 	__atomic_store_n(&backing->has_below, true, __ATOMIC_RELAXED);
+	if (new.may_hang)
+		__atomic_store_n(&backing->has_remote, true, __ATOMIC_RELAXED);
 }
 
 bool backing_may_hang(struct backing *backing, uint64_t dev)
@@ -370,7 +372,7 @@ bool backing_may_hang(struct backing *backing, uint64_t dev)
 	const struct backing_below *below;
 	bool may;
 
-	if (dev == backing->source_dev || !__atomic_load_n(&backing->has_below, __ATOMIC_RELAXED))
+	if (dev == backing->source_dev || !__atomic_load_n(&backing->has_remote, __ATOMIC_RELAXED))
 		return false;
 	g_mutex_lock(&backing->lock);
 	below = g_hash_table_lookup(backing->below, &dev);

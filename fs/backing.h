@@ -77,6 +77,7 @@ struct backing {
 	uint64_t source_dev; /* st_dev of SOURCE; fixed */
 	GHashTable *below;  /* by lock, st_dev of other filesystems -> struct backing_below */
 	bool has_below;     /* atomic, there are such */
+	bool has_remote;    /* atomic, and one of them may hang, see backing_may_hang() */
 	bool overlay;       /* SOURCE is on an overlay, whose files may have several st_dev; fixed */
 	bool handles;       /* file handles work here; fixed after backing_init() */
 	char *no_handles;   /* why they do not, NULL when they do; fixed, owned */

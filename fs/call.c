@@ -207,12 +207,30 @@ static void hand_over(struct lanefs *fs, fuse_req_t req, const struct call *call
 	deferred_push(fs, &copy->deferred, req, run_there);
 }
 
+/* Whether name, in dir, is the place of another filesystem, while any is known that may hang. */
+static bool leaves(struct lanefs *fs, struct inode *dir, const char *name)
+{
+	struct backing *backing = &fs->inodes.backing;
+	bool mounted;
+	int fd;
+
+	if (!atomic_read(backing->has_remote))
+		return false;
+	fd = inode_fd_get(&fs->inodes, dir);
+	if (fd < 0)
+		return false;
+	mounted = backing_is_mounted_on(backing, fd, name);
+	inode_fd_put(&fs->inodes, dir);
+	return mounted;
+}
+
 /* Of what may not answer for as long as it likes, not even the first is waited for on a queue's thread. */
 static bool may_hang(struct lanefs *fs, const struct call *call)
 {
 	struct inode *inode = inodes_peek(&fs->inodes, call->ino);
 
-	return inode && backing_may_hang(&fs->inodes.backing, inode->key.dev);
+	return inode && (backing_may_hang(&fs->inodes.backing, inode->key.dev) ||
+			 (call->enters && leaves(fs, inode, call->name)));
 }
 
 void call_do(fuse_req_t req, struct call *call)

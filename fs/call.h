@@ -44,6 +44,7 @@ struct call {
 	bool plus;
 	bool brief;                    /* others wait for the thread: a part will do */
 	bool apart;                    /* takes long, and others shall not wait for the thread */
+	bool enters;                   /* what name, in ino, leads to, is asked about */
 	bool nobody;                   /* the kernel does not say whose request it is */
 	bool waits;                    /* for others than the backing filesystem, of which that says nothing */
 	bool lost;                     /* the answer did not arrive */

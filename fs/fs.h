@@ -122,6 +122,7 @@ struct lanefs {
 	char *state_text;               /* the same, what the file holds, NULL: unknown */
 	struct notify *notify;          /* fixed, NULL: notify=off */
 	unsigned int backing_ids;       /* atomic */
+	bool backing_ids_ended;         /* atomic, see passthrough_end() */
 	struct lane_counts lanes[LANE_COUNT];
 	struct io_counts io;
 	struct window_counts window;

@@ -75,22 +75,23 @@ struct inode *inodes_find_handle(struct inodes *inodes, const struct backing_han
 	return inode;
 }
 
+static void note_known(void *object, void *known)
+{
+	struct inode *inode = object;
+
+	if (inode->retired)
+		return;
+	inode->refs++;
+	g_ptr_array_add(known, inode);
+}
+
 GPtrArray *inodes_known(struct inodes *inodes)
 {
 	GPtrArray *known = g_ptr_array_new();
-	GHashTableIter iter;
-	void *data;
 
 	g_mutex_lock(&inodes->lock);
-	g_hash_table_iter_init(&iter, inodes->by_key);
-	while (g_hash_table_iter_next(&iter, &data, NULL)) {
-		struct inode *inode = data;
-
-		if (inode->retired)
-			continue;
-		inode->refs++;
-		g_ptr_array_add(known, inode);
-	}
+	/* Not by their keys: what was deleted, and whose number is another's by now, is found by none. */
+	table_visit(&inodes->table, note_known, known);
 	g_mutex_unlock(&inodes->lock);
 	return known;
 }

@@ -32,6 +32,7 @@ static void on_wake(int signal)
 /* Signals of a thread, see proc(5), "status". */
 struct signals {
 	int tgid;
+	char state; /* Z, X: it has ended, and gets no more */
 	unsigned long long thread, process, blocked; /* pending of it and of its process; a bit each */
 };
 
@@ -46,7 +47,9 @@ static bool read_signals(pid_t pid, struct signals *signals)
 	if (!status)
 		return false;
 	while (fgets(line, sizeof(line), status)) {
-		if (!strncmp(line, "Tgid:", 5))
+		if (!strncmp(line, "State:", 6))
+			sscanf(line + 6, " %c", &signals->state);
+		else if (!strncmp(line, "Tgid:", 5))
 			sscanf(line + 5, "%d", &signals->tgid);
 		else if (!strncmp(line, "SigPnd:", 7))
 			sscanf(line + 7, "%llx", &signals->thread);
@@ -71,7 +74,8 @@ static bool has_pending_signal(pid_t pid)
 		return true;
 	own.process &= ~own.blocked;
 	/* The process's are the first thread's, unless that has them blocked (complete_signal(), kernel/signal.c). */
-	if (own.process && own.tgid != pid && read_signals(own.tgid, &first))
+	if (own.process && own.tgid != pid && read_signals(own.tgid, &first) && first.state != 'Z' &&
+	    first.state != 'X')
 		own.process &= first.blocked;
 	return own.process;
 }

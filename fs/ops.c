@@ -31,7 +31,8 @@ static struct file *file_of(fuse_req_t req, const struct fuse_file_info *fi)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	call_do(req, &(struct call){ .run = metadata_lookup, .ino = parent, .name = name });
+	call_do(req, &(struct call){ .run = metadata_lookup, .ino = parent, .name = name,
+				     .enters = true });
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)

@@ -44,7 +44,7 @@ static void close_id(struct lanefs *fs, int backing_id)
 
 void passthrough_unregister(struct lanefs *fs, int backing_id)
 {
-	if (!atomic_read(fs->stopping))
+	if (!atomic_read(fs->backing_ids_ended))
 		close_id(fs, backing_id);
 	atomic_sub(fs->backing_ids, 1);
 }
@@ -53,6 +53,7 @@ void passthrough_end(struct lanefs *fs)
 {
 	g_autoptr(GPtrArray) known = NULL;
 
+	atomic_write(fs->backing_ids_ended, true);
 	if (!fs->se || !atomic_read(fs->backing_ids))
 		return;
 	known = inodes_known(&fs->inodes);

@@ -19,10 +19,7 @@ struct lanefs;
  */
 int passthrough_register(struct lanefs *fs, int fd);
 
-/*
- * Opens that use the id keep their own reference in the kernel.  Once the mount is stopping nothing is done
- * here, see passthrough_end().
- */
+/* Opens that use the id keep their own reference in the kernel.  After passthrough_end() nothing is done. */
 void passthrough_unregister(struct lanefs *fs, int backing_id);
 
 /*

@@ -23,13 +23,30 @@ static uint64_t find_hot(struct watch *watch, const struct look *look, uint64_t 
 	return observe_hot(watch->residency->fs, watch->inode, watch->size, look->room, least);
 }
 
-/* Whether it is still to be trimmed, and is from now on hot instead. */
+/* With watch->lock held: whether it is still to be trimmed, by what is open. */
+static bool may_become_hot(const struct watch *watch)
+{
+	return watch->files.length && watch_is_trimmed(watch);
+}
+
+/* Whether there is a place for it, which it then has. */
+static bool find_place(struct watch *watch, const struct look *look)
+{
+	bool may;
+
+	g_mutex_lock(&watch->lock);
+	may = may_become_hot(watch);
+	g_mutex_unlock(&watch->lock);
+	return may && find_hot(watch, look, 0);
+}
+
+/* Whether it may, and is from now on hot. */
 static bool become_hot(struct watch *watch)
 {
 	bool hot;
 
 	g_mutex_lock(&watch->lock);
-	hot = watch->files.length && watch_is_trimmed(watch);
+	hot = may_become_hot(watch);
 	if (hot && watch->shared)
 		watch_move(watch, LANE_CACHED);
 	if (hot)
@@ -55,7 +72,7 @@ static bool comes_over(struct watch *watch, const struct look *look)
 	if (!over && !look->writers)
 		return false;
 	watch->over_fetched = watch->plan.fetched;
-	return over && !look->writers && find_hot(watch, look, 0);
+	return over && !look->writers && find_place(watch, look);
 }
 
 void hot_find(struct watch *watch, const struct look *look)
@@ -73,8 +90,12 @@ void hot_find(struct watch *watch, const struct look *look)
 void hot_find_over(struct watch *watch, struct look *look)
 {
 	if (!__atomic_exchange_n(&watch->over, false, __ATOMIC_RELAXED) || look->forced || look->closed ||
-	    look->hot || !find_hot(watch, look, 0))
+	    look->hot)
 		return;
+	/* What is written past the page cache leaves it. */
+	if (look->writers || ++watch->overs >> MIN(watch->caution, 16) == 0 || !find_place(watch, look))
+		return;
+	watch->overs = 0;
 	look->hot = become_hot(watch);
 	look->trimmed = look->trimmed && !look->hot;
 }

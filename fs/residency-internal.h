@@ -98,6 +98,7 @@ struct watch {
 	uint64_t ahead;             /* bytes of the kernel's read-ahead that are in front of a reader */
 	uint64_t hot_fetched;       /* bytes that had come when it became hot */
 	uint64_t over_fetched;      /* when it was last asked whether they come over and over */
+	unsigned int overs;         /* how often it was read over and over past the page cache since it was hot */
 	unsigned int caution;       /* how often it was taken for hot and did not fit */
 	int64_t looked, interval;   /* us */
 	int64_t scanned, scan_took; /* us, when all of it was last asked about, and how long that took */

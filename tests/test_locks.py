@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """flock, POSIX and open-file-description locks, shared with users of the backing file."""
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
+import select
 import signal
 import threading
 import time
@@ -465,9 +467,11 @@ def test_signal_of_a_process_with_threads_that_wait(pair, function, args):
     """It is the first thread's; another that waits, too, waits on."""
     holder, other = pair
 
+    told, tell = os.pipe()
+
     def wait():
-        told, found = [], []
-        signal.signal(signal.SIGUSR1, lambda *_: told.append(1))
+        found = []
+        signal.signal(signal.SIGUSR1, lambda *_: os.write(tell, b"1"))
 
         def lock():
             with open(other, "r+b") as stream:
@@ -482,16 +486,46 @@ def test_signal_of_a_process_with_threads_that_wait(pair, function, args):
         # Only what the first thread is told.
         lock()
         thread.join()
-        return told, found
+        return found
 
     with open(holder, "r+b") as stream:
         function(stream.fileno(), *args)
         with Child(wait) as child:
             wait_for_waiters(holder, 2)
             child.signal(signal.SIGUSR1)
+            # The first thread, while the lock is held; the other has its chance to be ended, too.
+            assert select.select([told], [], [], 5)[0]
             time.sleep(0.3)
             function(stream.fileno(), *((fcntl.LOCK_UN,) if function is fcntl.flock else (UNLOCK,)))
-            assert child.result(10) == ([1], ["taken", "taken"])
+            assert child.result(10) == ["taken", "taken"]
+    os.close(told)
+    os.close(tell)
+
+
+def test_signal_of_a_process_whose_first_thread_has_ended(pair):
+    """Then it is that of the one that waits."""
+    holder, other = pair
+
+    def wait():
+        # Of Python's, it lets system calls end.
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        fd = os.open(other, os.O_RDWR)
+
+        def lock():
+            # Not Python's own, which waits on.
+            taken = util_sys.libc.flock(fd, fcntl.LOCK_EX) == 0
+            os._exit(1 if taken else 0 if ctypes.get_errno() == errno.EINTR else 2)
+
+        threading.Thread(target=lock).start()
+        util_sys.libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0)
+
+    with open(holder, "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with Child(wait) as child:
+            wait_for_waiters(holder, 1)
+            child.signal(signal.SIGUSR1)
+            child.wait(5)
+            assert os.waitstatus_to_exitcode(child.poll()) == 0
 
 
 def test_lock_with_threads(m):

@@ -111,8 +111,10 @@ def test_one_that_hangs_is_enough(beside_slow):
 
 
 @pytest.mark.skipif(not OTHERS, reason="needs two processors")
-def test_first_that_hangs(beside_slow):
-    """On the processor of the others; the filesystem is known to be another."""
+@pytest.mark.parametrize("how", ["open", "name"])
+def test_first_that_hangs(beside_slow, how):
+    """On the processor of the others; the filesystem is known to be another, and is looked at by what is
+    open there, or by the name that it is mounted on."""
     m, slow = beside_slow
     assert read_file(m.join("hot")) == b"hot"
     with open(m.join("cold/0/f"), "rb") as cold:
@@ -120,7 +122,7 @@ def test_first_that_hangs(beside_slow):
         time.sleep(1.2)
         os.kill(slow, signal.SIGSTOP)
         try:
-            with Child(os.fstat, cold.fileno()) as first:
+            with Child(os.stat, cold.fileno() if how == "open" else m.join("cold")) as first:
                 time.sleep(0.3)
                 assert first.poll() is None
                 assert max(read_times(m.join("hot"), 1)) < 0.4
