@@ -19,6 +19,9 @@ struct backing_below {
 	bool may_hang;  /* see backing_may_hang() */
 };
 
+/* What is known of the filesystem of that st_dev; false where it was not met, or is SOURCE's.  Any thread. */
+bool backing_find_below(struct backing *backing, uint64_t dev, struct backing_below *out);
+
 static inline uint64_t mix(uint64_t value)
 {
 	value *= G_GUINT64_CONSTANT(0x9e3779b97f4a7c15);

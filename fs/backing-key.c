@@ -53,30 +53,18 @@ uint64_t backing_hash_handle(int dir_fd, const char *name, uint64_t kind)
 
 static bool is_weak(struct backing *backing, uint64_t dev)
 {
-	const struct backing_below *below;
-	bool weak;
+	struct backing_below below;
 
 	if (dev == backing->source_dev)
 		return backing->weak;
-	g_mutex_lock(&backing->lock);
-	below = g_hash_table_lookup(backing->below, &dev);
-	weak = below && !below->handles;
-	g_mutex_unlock(&backing->lock);
-	return weak;
+	return backing_find_below(backing, dev, &below) && !below.handles;
 }
 
 static bool is_overlay(struct backing *backing, uint64_t dev)
 {
-	const struct backing_below *below;
-	bool overlay;
+	struct backing_below below;
 
-	if (backing->overlay)
-		return true;
-	g_mutex_lock(&backing->lock);
-	below = g_hash_table_lookup(backing->below, &dev);
-	overlay = below && below->overlay;
-	g_mutex_unlock(&backing->lock);
-	return overlay;
+	return backing->overlay || (backing_find_below(backing, dev, &below) && below.overlay);
 }
 
 int backing_stat_key(struct backing *backing, int dir_fd, const char *name, struct stat *attr,

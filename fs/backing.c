@@ -244,18 +244,25 @@ static int backing_read_handle(int fd, union handle_buffer *buffer, int *mount_i
 	return buffer->handle.handle_bytes > BACKING_HANDLE_MAX ? -EOVERFLOW : 0;
 }
 
-static bool has_handles(struct backing *backing, uint64_t dev)
+bool backing_find_below(struct backing *backing, uint64_t dev, struct backing_below *out)
 {
 	const struct backing_below *below;
-	bool handles;
+
+	g_mutex_lock(&backing->lock);
+	below = g_hash_table_lookup(backing->below, &dev);
+	if (below)
+		*out = *below;
+	g_mutex_unlock(&backing->lock);
+	return below;
+}
+
+static bool has_handles(struct backing *backing, uint64_t dev)
+{
+	struct backing_below below;
 
 	if (!backing->handles || dev == backing->source_dev)
 		return backing->handles;
-	g_mutex_lock(&backing->lock);
-	below = g_hash_table_lookup(backing->below, &dev);
-	handles = !below || below->handles;
-	g_mutex_unlock(&backing->lock);
-	return handles;
+	return !backing_find_below(backing, dev, &below) || below.handles;
 }
 
 void backing_identify(struct backing *backing, int fd, const struct stat *attr,
@@ -327,24 +334,14 @@ static bool is_mixed_alike(GHashTable *below, uint64_t with)
 	return false;
 }
 
-static bool is_met(struct backing *backing, uint64_t dev)
-{
-	bool met;
-
-	g_mutex_lock(&backing->lock);
-	met = g_hash_table_contains(backing->below, &dev);
-	g_mutex_unlock(&backing->lock);
-	return met;
-}
-
 void backing_meet(struct backing *backing, int fd, uint64_t dev)
 {
 	/* Their numbers are mostly small; the sign's bit, which some take it for, is left alone. */
 	const uint64_t upper = G_GUINT64_CONSTANT(0x7fffffff00000000);
-	struct backing_below new = { 0 };
+	struct backing_below new = { 0 }, known;
 	struct statfs info;
 
-	if (dev == backing->source_dev || backing->overlay || is_met(backing, dev))
+	if (dev == backing->source_dev || backing->overlay || backing_find_below(backing, dev, &known))
 		return;
 	/* Without the lock: this may wait. */
 	if (!fstatfs(fd, &info)) {
@@ -369,16 +366,11 @@ void backing_meet(struct backing *backing, int fd, uint64_t dev)
 
 bool backing_may_hang(struct backing *backing, uint64_t dev)
 {
-	const struct backing_below *below;
-	bool may;
+	struct backing_below below;
 
 	if (dev == backing->source_dev || !__atomic_load_n(&backing->has_remote, __ATOMIC_RELAXED))
 		return false;
-	g_mutex_lock(&backing->lock);
-	below = g_hash_table_lookup(backing->below, &dev);
-	may = below && below->may_hang;
-	g_mutex_unlock(&backing->lock);
-	return may;
+	return backing_find_below(backing, dev, &below) && below.may_hang;
 }
 
 bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name)
@@ -401,16 +393,11 @@ bool backing_is_mounted_on(struct backing *backing, int dir_fd, const char *name
 
 uint64_t backing_ino(struct backing *backing, uint64_t dev, uint64_t ino)
 {
-	const struct backing_below *below;
+	struct backing_below below;
 
 	if (dev == backing->source_dev || backing->overlay)
 		return ino;
-	g_mutex_lock(&backing->lock);
-	below = g_hash_table_lookup(backing->below, &dev);
-	if (below)
-		ino ^= below->with;
-	g_mutex_unlock(&backing->lock);
-	return ino;
+	return backing_find_below(backing, dev, &below) ? ino ^ below.with : ino;
 }
 
 int backing_init(struct backing *backing, int source_fd, bool noatime)
