@@ -243,8 +243,8 @@ void call_do(fuse_req_t req, struct call *call)
 	transport_ordered();
 	if (!call->nobody)
 		call_beside(req);
-	if (scarce ||
-	    (shared && (call->apart || may_hang(fs, call) || (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
+	if (scarce || (shared && (call->apart || may_hang(fs, call) ||
+				  (is_slow(pace_of(call, fs)) && !is_alone(pace_of(call, fs)))))) {
 		call->held = scarce;
 		hand_over(fs, req, call, run_elsewhere);
 		goto out;

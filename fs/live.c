@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #define G_LOG_DOMAIN "lanefs"
 
-#include "policy/adapt.h"
 #include "live.h"
 #include "memory.h"
 #include "residency-watch.h"
+
+#include "policy/adapt.h"
 
 void live_unref(struct live *live)
 {

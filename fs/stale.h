@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads whose OPEN (or SETATTR by a path) was answered with ESTALE, as the name they came by has become another file in SOURCE.
+ * Threads whose OPEN, or SETATTR by a path, was answered with ESTALE, as the name they came by has become
+ * another file in SOURCE.
  *
  * The kernel then looks the name up again and opens what it finds (LOOKUP_REVAL), but only once: another
  * ESTALE would reach the program.  So the next OPEN of such a thread is granted though the name may have been
