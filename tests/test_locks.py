@@ -519,10 +519,15 @@ def test_signal_of_a_process_whose_first_thread_has_ended(pair):
         threading.Thread(target=lock).start()
         util_sys.libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 
+    def first_has_ended():
+        with open(f"/proc/{child.pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[0] == "Z"
+
     with open(holder, "r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         with Child(wait) as child:
             wait_for_waiters(holder, 1)
+            wait_for(first_has_ended, 5, "the first thread's end")
             child.signal(signal.SIGUSR1)
             child.wait(5)
             assert os.waitstatus_to_exitcode(child.poll()) == 0
