@@ -154,9 +154,12 @@ bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 	       !inode_mode_may_hold_stores(fs, inode) &&
 	       !fuse_lowlevel_notify_store(fs->se, inode->id, size - 1, &data, 0);
 	close(fd);
-	if (told)
-		attr_size_known(inode, size);
-	return told;
+	if (!told)
+		return false;
+	attr_size_known(inode, size);
+	/* The page has nothing but the byte. */
+	kernel_pages_drop(fs, inode, size - 1, 1);
+	return true;
 }
 
 static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode_mode *mode)
@@ -236,11 +239,8 @@ static bool look_at(struct kernel_pages *pages, struct inode *inode)
 	if (!inode_mode_has_unseen_writer(fs, inode)) {
 		look_at_version(fs, inode, mode);
 	} else {
-		/* First: it may leave a page. */
-		bool told = look_at_size(fs, inode);
-
-		mode->unchanged = told ? 0 : mode->unchanged + 1;
-		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED) || told)
+		mode->unchanged = look_at_size(fs, inode) ? 0 : mode->unchanged + 1;
+		if (__atomic_exchange_n(&mode->paged, false, __ATOMIC_RELAXED))
 			drop(fs, inode);
 	}
 	return true;

@@ -2,6 +2,7 @@
 """What the direct lane writes: the bytes, who may write at once, and what stays in the page cache."""
 import os
 import threading
+import time
 
 import pytest
 
@@ -59,6 +60,17 @@ def test_large_writes_leave_the_page_cache_alone(mount, transport):
     assert resident(m.backing("f")) <= MIB
     assert resident(m.join("f")) == 0
     assert read_file(m.backing("f")) == data
+
+
+@pytest.mark.parametrize("passthrough", ["passthrough=auto", "passthrough=off"])
+def test_a_size_the_kernel_is_told_of_leaves_no_page(mount, passthrough):
+    """The kernel learns of a larger file by a byte of its last page, which is not to stay."""
+    m = mount("lane=direct", passthrough, backing="ext4")
+    write_all(m.join("f"), pattern(MIB), MIB)
+    with open(m.join("f"), "rb") as stream:
+        # The daemon looks twice a second at what is open.
+        time.sleep(3)
+        assert resident(stream.fileno()) == 0
 
 
 def test_pages_that_were_there_before_stay(mount):
