@@ -7,6 +7,7 @@
 #include "kernel-pages.h"
 #include "names.h"
 #include "observe.h"
+#include "residency-watch.h"
 #include "residency.h"
 #include "stale.h"
 #include "window.h"
@@ -302,6 +303,8 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	err = file->ops->open(file, fi, id, decision.window);
 	if (err)
 		return err;
+	if (decision.rule == RULE_HOT && decision.lane == LANE_STREAM)
+		residency_opened_hot(file);
 	kernel_pages_opened(fs->kernel_pages, file, fi, attr);
 	return open_for_daemon(file, fi);
 }

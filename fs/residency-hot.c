@@ -13,6 +13,14 @@ void residency_read_over(struct file *file)
 	residency_schedule(watch, g_get_monotonic_time());
 }
 
+void residency_opened_hot(struct file *file)
+{
+	if (!file->watch)
+		return;
+	atomic_write(file->watch->opened_hot, true);
+	residency_schedule(file->watch, g_get_monotonic_time());
+}
+
 bool residency_keeps(const struct file *file)
 {
 	return file->watch && !file->shared && !(file->flags & O_DIRECT) && atomic_read(file->watch->hot);
@@ -87,13 +95,16 @@ void hot_find(struct watch *watch, const struct look *look)
 	}
 }
 
-void hot_find_over(struct watch *watch, struct look *look)
+void hot_find_told(struct watch *watch, struct look *look)
 {
-	if (!__atomic_exchange_n(&watch->over, false, __ATOMIC_RELAXED) || look->forced || look->closed ||
-	    look->hot)
-		return;
+	bool over = __atomic_exchange_n(&watch->over, false, __ATOMIC_RELAXED);
+	bool opened = __atomic_exchange_n(&watch->opened_hot, false, __ATOMIC_RELAXED);
+
 	/* What is written past the page cache leaves it. */
-	if (look->writers || ++watch->overs >> MIN(watch->caution, 16) == 0 || !find_place(watch, look))
+	over = over && !look->writers;
+	if ((!over && !opened) || look->forced || look->closed || look->hot)
+		return;
+	if (++watch->overs >> MIN(watch->caution, 16) == 0 || !find_place(watch, look))
 		return;
 	watch->overs = 0;
 	look->hot = become_hot(watch);

@@ -60,6 +60,7 @@ struct watch {
 	enum lane lane;             /* lock, of the shared ones */
 	bool hot;                   /* atomic, lock to change, what is dropped is wanted again: nothing is to be */
 	bool over;                  /* atomic, it was read over and over past the page cache */
+	bool opened_hot;            /* atomic, somebody opened it who found it hot */
 	bool leaves;                /* lock, closed, and what it left is to be dropped */
 	bool detached;              /* lock, a new open gets a new watch */
 	int open_flags;             /* lock, of the last open */
@@ -98,7 +99,7 @@ struct watch {
 	uint64_t ahead;             /* bytes of the kernel's read-ahead that are in front of a reader */
 	uint64_t hot_fetched;       /* bytes that had come when it became hot */
 	uint64_t over_fetched;      /* when it was last asked whether they come over and over */
-	unsigned int overs;         /* how often it was read over and over past the page cache since it was hot */
+	unsigned int overs;         /* how often one of the two was told since it was hot */
 	unsigned int caution;       /* how often it was taken for hot and did not fit */
 	int64_t looked, interval;   /* us */
 	int64_t scanned, scan_took; /* us, when all of it was last asked about, and how long that took */
@@ -232,8 +233,11 @@ bool trim_count(struct watch *watch, struct residency_counts *counts);
 /* Of what was dropped, or of the whole file, so much has come again that it is hot from now on. */
 void hot_find(struct watch *watch, const struct look *look);
 
-/* The same of what is read past the page cache, where nothing comes; look says so. */
-void hot_find_over(struct watch *watch, struct look *look);
+/*
+ * The same of what is told: that it was read over and over past the page cache, where nothing comes, or was hot
+ * when it was opened.  look says whether it is hot now.
+ */
+void hot_find_told(struct watch *watch, struct look *look);
 
 /* A hot file of which more and more comes does not fit: it ends. */
 void hot_cool(struct watch *watch, const struct look *look);

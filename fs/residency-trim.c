@@ -369,7 +369,7 @@ static int64_t look(struct watch *watch, struct look *look, int64_t now)
 	if (record_open(watch) < 0)
 		return look->closed ? 0 : QUIET_LONG_US;
 	look_init(watch, look);
-	hot_find_over(watch, look);
+	hot_find_told(watch, look);
 	/* Counting the pages of a file that may only grow into a stream is for nothing. */
 	if (!look->closed && !look->hot && (!look->trimmed || watch->memory)) {
 		watch->took = worked() - started;

@@ -36,6 +36,9 @@ void residency_open(struct file *file);
 #define RESIDENCY_OVER 2
 void residency_read_over(struct file *file);
 
+/* The file is hot by the opens it had, and streams as it was open before it was: from now on it is kept, too. */
+void residency_opened_hot(struct file *file);
+
 /* Whether it is; not for who has opened it with O_DIRECT.  Any thread. */
 bool residency_keeps(const struct file *file);
 

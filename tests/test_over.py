@@ -108,6 +108,27 @@ def test_stream_of_more_than_the_trimmer_remembers(mount):
     all_there(m.backing("f"), SIZE)
 
 
+@unless_reclaimed
+def test_file_that_comes_back_while_somebody_has_it_open(mount):
+    """A database's first process streams a table, and keeps it open; others come and go."""
+    m = passthrough(mount("threshold=1M", "stream-window=1M", backing="ext4"))
+    read_ahead(m)
+    data = make(m)
+    fd = os.open(m.join("f"), os.O_RDWR)
+    assert open_lanes(m) == ["stream"]
+    for turn in range(6):
+        # Other parts of it: what was dropped does not come again.
+        place = turn * 4 * MIB
+        with open(m.join("f"), "r+b", buffering=0) as other:
+            assert other.read(PIECE) == data[:PIECE]
+            assert os.pread(other.fileno(), 4 * MIB, place) == data[place:place + 4 * MIB]
+    wait_for(lambda: open_lanes(m) == ["cached"], 5, "what is open moves")
+    read_all(fd, data)
+    all_there(m.backing("f"), SIZE)
+    os.close(fd)
+    all_there(m.backing("f"), SIZE)
+
+
 @pytest.mark.parametrize("how", ["policy", "lane", "learn"])
 def test_who_has_decided_is_obeyed(mount, how):
     m = mount("threshold=1M", *{"lane": ["lane=direct"], "learn": ["learn=off"]}.get(how, []),
