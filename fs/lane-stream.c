@@ -15,15 +15,13 @@ static int stream_open(struct file *file, struct fuse_file_info *fi, int backing
 	(void)window;
 	if (!backing_id)
 		return -EOPNOTSUPP;
-	fi->backing_id = backing_id;
-	file->shared = true;
-	residency_open(file);
+	lane_share(file, fi, backing_id);
 	return 0;
 }
 
 const struct lane_ops lane_stream = {
 	.open = stream_open,
-	.read = io_read,
+	.read = lane_read_shared,
 	.write = io_write,
 	.release = residency_close,
 };

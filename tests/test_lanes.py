@@ -524,6 +524,30 @@ def test_file_grows_past_the_threshold_while_written(mount):
     assert read_file(m.join("f")) == data
 
 
+@pytest.mark.parametrize("how", ["fadvise", "readahead"])
+@pytest.mark.parametrize("lane", ["cached", "stream"])
+@pytest.mark.parametrize("transport", TRANSPORT)
+def test_read_ahead_that_is_asked_for(mount, transport, lane, how):
+    """As databases do: what comes is in SOURCE's page cache, where it is read from, and nowhere else."""
+    m = mount(f"lane={lane}", transport, backing="ext4")
+    if not m.passthrough:
+        pytest.skip(m.stats()["passthrough"]["reason"])
+    data = pattern(4 * MIB)
+    fd = os.open(cold(m, "f", data), os.O_RDONLY)
+    piece = 64 << 10
+    for place in (MIB, 3 * MIB + 8192):
+        before = resident(m.backing("f"))
+        if how == "fadvise":
+            os.posix_fadvise(fd, place, piece, os.POSIX_FADV_WILLNEED)
+        else:
+            assert util_sys.libc.readahead(fd, ctypes.c_long(place), ctypes.c_size_t(piece)) == 0
+        wait_for(lambda: resident(m.backing("f")) >= before + piece, 5, "it is read")
+        # The mount's own pages.
+        wait_for(lambda: resident(fd) == 0, 5, "what came for the mount is dropped")
+        assert os.pread(fd, piece, place) == data[place:place + piece]
+    os.close(fd)
+
+
 def test_why_is_one_line_of_plain_text(mount):
     m = mount("threshold=1M")
     for name in ("plain", "new\nline", "\x1b[31m"):
