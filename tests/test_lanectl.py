@@ -567,6 +567,19 @@ def test_stats_of_a_directory(tree):
     assert done.stderr.startswith(f"lanectl: {tree.join('dir')}: counters are kept of ")
 
 
+@pytest.mark.parametrize("command", ["ls", "explain", "stats", "metrics", "reload"])
+def test_in_a_directory_from_before_the_mount(scratch, mount, command):
+    path = scratch.directory("source")
+    directory = os.open(path, os.O_PATH)
+    try:
+        m = mount(over=True, source=path)
+        done = lanectl(command, ".", status=1, preexec_fn=lambda: os.fchdir(directory))
+        assert done.stderr == "lanectl: .: the working directory is what the mount covers; cd to it again\n"
+        assert m.close() == []
+    finally:
+        os.close(directory)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bad_paths(tree, command):
     """Each gets its own line, what is good is served, with and without --json."""

@@ -43,7 +43,7 @@ const struct mount *ask_find_mount(struct lanectl *ctl, const char *path)
 	if (id < 0)
 		lanectl_fail_errno(ctl, path, id);
 	else if (!mount || !mount_is_lanefs(mount))
-		lanectl_fail(ctl, path, "not on a lanefs mount; lanectl status lists them");
+		target_fail_elsewhere(ctl, path, mount);
 	else if (strcmp(mount->root, "/") || g_strcmp0(real, mount->point))
 		lanectl_fail(ctl, path, "name the mountpoint itself");
 	else

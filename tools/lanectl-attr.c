@@ -44,6 +44,32 @@ int target_open(int dirfd, const char *name, bool follow, struct target *out)
 	return 0;
 }
 
+/* The working directory is what a mount covers that came later; its name leads to the mount. */
+static bool is_covered(struct lanectl *ctl, const char *path)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	g_autofree char *directory = g_get_current_dir();
+	g_autofree char *absolute = g_canonicalize_filename(path, directory);
+	const struct mount *mount;
+
+	if (g_path_is_absolute(path) || target_open(AT_FDCWD, absolute, true, &target))
+		return false;
+	mount = mounts_by_id(ctl->mounts, target.mount_id);
+	return mount && mount_is_lanefs(mount);
+}
+
+void target_fail_elsewhere(struct lanectl *ctl, const char *path, const struct mount *mount)
+{
+	if (is_covered(ctl, path))
+		lanectl_fail(ctl, path, "the working directory is what the mount covers; cd to it again");
+	else if (mount)
+		lanectl_fail(ctl, path,
+			     "not on a lanefs mount (%s is mounted at %s); lanectl status lists them",
+			     mount->type, mount->point);
+	else
+		lanectl_fail(ctl, path, "not on a lanefs mount; lanectl status lists them");
+}
+
 bool target_open_argument(struct lanectl *ctl, const char *path, struct target *out)
 {
 	int error = target_open(AT_FDCWD, path, true, out);
@@ -56,12 +82,7 @@ bool target_open_argument(struct lanectl *ctl, const char *path, struct target *
 	mount = mounts_by_id(ctl->mounts, out->mount_id);
 	if (mount && mount_is_lanefs(mount))
 		return true;
-	if (mount)
-		lanectl_fail(ctl, path,
-			     "not on a lanefs mount (%s is mounted at %s); lanectl status lists them",
-			     mount->type, mount->point);
-	else
-		lanectl_fail(ctl, path, "not on a lanefs mount; lanectl status lists them");
+	target_fail_elsewhere(ctl, path, mount);
 	target_close(out);
 	return false;
 }

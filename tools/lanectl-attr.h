@@ -53,6 +53,9 @@ int target_open(int dirfd, const char *name, bool follow, struct target *out);
 /* The same for an argument of the user's, which has to be on lanefs; false after a message. */
 bool target_open_argument(struct lanectl *ctl, const char *path, struct target *out);
 
+/* The message of what is on mount, NULL when that is not known, and so not on lanefs. */
+void target_fail_elsewhere(struct lanectl *ctl, const char *path, const struct mount *mount);
+
 /* The directory that target is in or, for a directory, below; -EXDEV at a mount's root. */
 int target_parent(const struct target *target, struct target *out);
 
