@@ -580,6 +580,25 @@ def test_in_a_directory_from_before_the_mount(scratch, mount, command):
         os.close(directory)
 
 
+def test_policy_of_a_directory_that_may_not_be_read(mount):
+    """Its attribute is for who may read it; the lane that follows from it is told to everybody."""
+    m = mount("allow_other")
+    os.mkdir(m.join("dir"))
+    write_file(m.join("dir/f"), b"f")
+    os.chmod(m.join("dir/f"), 0o644)
+    os.setxattr(m.join("dir"), "user.lanefs.policy", b"stream")
+    os.chmod(m.join("dir"), 0o711)
+
+    def ask(*command, status):
+        return lanectl(*command, m.join("dir/f"), status=status,
+                       preexec_fn=lambda: become(NOBODY, NOBODY, [], None))
+
+    assert ask("policy", "get", status=1).stderr == \
+        f"lanectl: {m.join('dir/f')}: Permission denied; it takes the right to read the file and the " \
+        "directories above; lanectl explain tells what holds\n"
+    assert 'policy stream on directory "dir"' in ask("explain", status=0).stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bad_paths(tree, command):
     """Each gets its own line, what is good is served, with and without --json."""

@@ -181,7 +181,10 @@ static void each_path(struct lanectl *ctl, const struct setting *setting, enum a
 	}
 	if (!error && (action == GET || ctl->json))
 		error = find(setting, &target, &found);
-	if (error)
+	if (error == -EACCES)
+		lanectl_fail(ctl, path, "%s; it takes the right to read the file and the directories above; "
+			     "lanectl explain tells what holds", g_strerror(EACCES));
+	else if (error)
 		lanectl_fail_errno(ctl, path, error);
 	else if (ctl->json)
 		json_list_add(list, found_json(setting, path, &found));
