@@ -20,9 +20,11 @@
 /* Of SUPERVISOR_PATIENCE_MS; lanefs_stop() may take a second of the rest. */
 #define SUPERVISOR_WRITE_BACK_MS 300
 
+/* How often the connection is looked at. */
+#define SUPERVISOR_LOOK_MS 1000
+
 enum {
 	POLL_SIGNAL,
-	POLL_SESSION,
 	POLL_REPORT,
 	POLL_END,
 	POLL_CLOSED,
@@ -43,6 +45,7 @@ struct supervisor {
 	int64_t deadline;                 /* own; us, 0: not ending */
 	bool asked;                       /* own */
 	bool connected;                   /* own until there is a closer, then fixed */
+	bool gone;                        /* own, of the connection that is known */
 	bool ready;                       /* atomic */
 };
 
@@ -163,13 +166,13 @@ static void supervisor_out_of_patience(struct supervisor *supervisor)
 	_exit(EXIT_SUCCESS);
 }
 
-/* Milliseconds for poll(2): -1 while nothing is ending. */
+/* Milliseconds for poll(2). */
 static int supervisor_timeout(const struct supervisor *supervisor)
 {
 	int64_t left;
 
 	if (!supervisor->deadline)
-		return -1;
+		return SUPERVISOR_LOOK_MS;
 	left = supervisor->deadline - g_get_monotonic_time();
 	return left <= 0 ? 0 : (int)(left / 1000) + 1;
 }
@@ -207,6 +210,23 @@ static void supervisor_child_ended(struct supervisor *supervisor)
 		supervisor_ask(supervisor, NULL);
 }
 
+/*
+ * Whoever waits for /dev/fuse is woken for each request (fs/fuse/dev.c, fuse_dev_wake_and_unlock), so it is not
+ * waited for here.  libfuse's threads find that the connection is gone; this does where none of them is free to.
+ */
+static void supervisor_look(struct supervisor *supervisor)
+{
+	/* POLLERR then (fuse_dev_poll). */
+	struct pollfd session = { .fd = fuse_session_fd(supervisor->se) };
+
+	if (supervisor->gone || poll(&session, 1, 0) <= 0)
+		return;
+	supervisor->gone = true;
+	if (!supervisor->deadline)
+		supervisor->connected = false;
+	supervisor_ask(supervisor, "unmounted or aborted");
+}
+
 static void *supervisor_run(void *data)
 {
 	struct supervisor *supervisor = data;
@@ -221,11 +241,7 @@ static void *supervisor_run(void *data)
 			supervisor_signalled(supervisor);
 		if (supervisor_once(&polled[POLL_REPORT]))
 			supervisor_unreported(supervisor);
-		if (supervisor_once(&polled[POLL_SESSION])) {
-			if (!supervisor->deadline)
-				supervisor->connected = false;
-			supervisor_ask(supervisor, "unmounted or aborted");
-		}
+		supervisor_look(supervisor);
 		supervisor_once(&polled[POLL_CLOSED]);
 		supervisor_once(&polled[POLL_END]);
 		if (supervisor_once(&polled[POLL_CHILD]))
@@ -273,8 +289,6 @@ struct supervisor *supervisor_new(const struct supervisor_setup *setup)
 	supervisor_poll(supervisor, POLL_SIGNAL, supervisor->signal_fd, POLLIN);
 	supervisor_poll(supervisor, POLL_END, supervisor->end_fd, POLLIN);
 	supervisor_poll(supervisor, POLL_CLOSED, supervisor->closed_fd, POLLIN);
-	/* POLLERR when the connection is gone (fs/fuse/dev.c, fuse_dev_poll). */
-	supervisor_poll(supervisor, POLL_SESSION, fuse_session_fd(setup->se), 0);
 	/* POLLERR when the reading end is closed. */
 	supervisor_poll(supervisor, POLL_REPORT, setup->report, 0);
 	/* Without pidfd_open(2), for want of a descriptor, the socket tells nearly the same. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Starting and mounting: what is accepted, what is refused, and in which words."""
+import contextlib
 import errno
 import fcntl
 import functools
@@ -1022,3 +1023,25 @@ def test_file_size_limit_of_the_daemon(mount):
             os.truncate(m.join("f"), 2 << 20)
         assert caught.value.errno == errno.EFBIG
     assert os.stat(m.join("f")).st_size == 1 << 20
+
+
+def switches(m, name):
+    """How often threads of the daemon with that name have waited."""
+    count = 0
+    for task in os.listdir(f"/proc/{m.pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{m.pid}/task/{task}/status") as stream:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
+            if fields["Name"] == name:
+                count += int(fields["voluntary_ctxt_switches"])
+    return count
+
+
+@pytest.mark.parametrize("transport", ["dev", "io_uring"])
+def test_requests_wake_those_who_serve_them(mount, transport):
+    """Not who looks after the mount: that costs as much as the request."""
+    m = mount(f"transport={transport}", "attr-timeout=0")
+    before, served = switches(m, "supervisor"), switches(m, "fuse_worker")
+    for _ in range(1000):
+        os.stat(m.path)
+    assert transport == "io_uring" or switches(m, "fuse_worker") >= served + 500
+    assert switches(m, "supervisor") <= before + 50
