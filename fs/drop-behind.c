@@ -56,8 +56,8 @@ static void job_run(struct drop_behind *drop, const struct job *job)
 		__atomic_store_n(&inode_mode_peek(drop->fs, job->inode)->dropping, false,
 				 __ATOMIC_SEQ_CST);
 	/* What the kernel has forgotten has no pages.  Length 0 is to the end. */
-	fuse_lowlevel_notify_inval_inode(drop->fs->se, job->inode->id, (off_t)job->begin,
-					 job->end ? (off_t)(job->end - job->begin) : 0);
+	kernel_pages_drop(drop->fs, job->inode, (off_t)job->begin,
+			  job->end ? (off_t)(job->end - job->begin) : 0);
 }
 
 static void job_free(struct drop_behind *drop, struct job *job)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "io-internal.h"
+#include "drop-behind.h"
 #include "residency-watch.h"
 #include "window.h"
 
@@ -144,6 +145,21 @@ static void read_answer(struct io *io)
 	buffer_give_back(io);
 }
 
+/*
+ * In passthrough the kernel reads for itself.  What it still asks for is read-ahead that an application wants, for
+ * the FUSE inode's pages, which nobody looks at: generic_fadvise() in mm/fadvise.c knows no others.
+ */
+static void read_sent(struct transport_reply *reply)
+{
+	struct io *io = io_of(reply);
+	struct file *file = io->file;
+
+	if (file->shared)
+		drop_behind(file->fs->drop_behind, file->inode, (uint64_t)io->offset,
+			    (uint64_t)io->offset + io->size);
+	io_free(reply);
+}
+
 /* The one place where a READ that goes to the backing file ends. */
 static void read_reply(struct io *io, int err)
 {
@@ -153,7 +169,7 @@ static void read_reply(struct io *io, int err)
 	window_count_latency(io->file, io->started);
 	io->err = err;
 	io->reply.send = read_send;
-	io->reply.sent = io_free;
+	io->reply.sent = read_sent;
 	transport_send(io->queue, &io->reply);
 }
 

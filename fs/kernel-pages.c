@@ -119,6 +119,8 @@ bool kernel_pages_are_passed(struct file *file)
 
 void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_t length)
 {
+	/* It takes no attributes that it had asked for before (fs/fuse/inode.c, fuse_change_attributes_i). */
+	atomic_write(inode_mode_peek(fs, inode)->size_unsure, true);
 	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, begin, length);
 }
 
@@ -158,8 +160,14 @@ bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 		return false;
 	attr_size_known(inode, size);
 	/* The page has nothing but the byte. */
-	kernel_pages_drop(fs, inode, size - 1, 1);
+	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, size - 1, 1);
 	return true;
+}
+
+bool kernel_pages_may_lack_size(struct lanefs *fs, struct inode *inode, const struct stat *attr)
+{
+	return __atomic_exchange_n(&inode_mode_peek(fs, inode)->size_unsure, false, __ATOMIC_RELAXED) ||
+	       attr_size_is_outrun(inode, attr);
 }
 
 static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode_mode *mode)

@@ -72,5 +72,11 @@ void kernel_pages_drop(struct lanefs *fs, struct inode *inode, off_t begin, off_
  */
 bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size);
 
+/*
+ * As inode is opened, with attr: whether the kernel may believe in another size than that, which it is to be told
+ * then.  Any thread; inode has been opened.
+ */
+bool kernel_pages_may_lack_size(struct lanefs *fs, struct inode *inode, const struct stat *attr);
+
 /* Looks after all files.  us until it wants to look again; negative: not before it wakes. */
 int64_t kernel_pages_look(struct kernel_pages *pages);

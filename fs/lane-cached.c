@@ -62,7 +62,9 @@ static int cached_open(struct file *file, struct fuse_file_info *fi, int backing
 	(void)window;
 	fi->noflush = file->unflushed = locks_can_skip_flush(file);
 	if (backing_id) {
-		lane_share(file, fi, backing_id);
+		fi->backing_id = backing_id;
+		file->shared = true;
+		residency_open(file);
 		return 0;
 	}
 	err = attr_get(file->fs, file->inode, &attr);
@@ -95,10 +97,6 @@ static void cached_read(struct file *file, fuse_req_t req, size_t size, off_t of
 {
 	uint64_t version = atomic_read(file->brings);
 
-	if (file->shared) {
-		lane_read_shared(file, req, size, offset, for_pages);
-		return;
-	}
 	if (version && __atomic_exchange_n(&file->brings, 0, __ATOMIC_RELAXED))
 		atomic_write(file->inode->kept, version);
 	io_read(file, req, size, offset, for_pages);

@@ -15,13 +15,15 @@ static int stream_open(struct file *file, struct fuse_file_info *fi, int backing
 	(void)window;
 	if (!backing_id)
 		return -EOPNOTSUPP;
-	lane_share(file, fi, backing_id);
+	fi->backing_id = backing_id;
+	file->shared = true;
+	residency_open(file);
 	return 0;
 }
 
 const struct lane_ops lane_stream = {
 	.open = stream_open,
-	.read = lane_read_shared,
+	.read = io_read,
 	.write = io_write,
 	.release = residency_close,
 };

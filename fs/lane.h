@@ -43,14 +43,3 @@ extern const struct lane_ops lane_direct;
 extern const struct lane_ops lane_stream;
 
 const struct lane_ops *lane_ops(enum lane lane);
-
-/*
- * open() in `cached` and `stream`, with passthrough, of any thread: the kernel reads and writes the backing file
- * itself.  What it then still asks the daemon for is read-ahead that an application wants (posix_fadvise(2),
- * readahead(2)).  generic_fadvise() of the kernel knows the FUSE inode's pages alone: they are dropped, and what
- * was read for them stays in the backing file's.
- */
-void lane_share(struct file *file, struct fuse_file_info *fi, int backing_id);
-
-/* read() of such a file. */
-void lane_read_shared(struct file *file, fuse_req_t req, size_t size, off_t offset, bool for_pages);

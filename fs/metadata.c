@@ -303,7 +303,7 @@ static void open_known(struct call *call, struct inode *inode)
 	call->deferred.answer = answer_open;
 	call->undo = undo_open;
 	if (!call->deferred.result && kernel_pages_send(call->file.flags, &call->file) &&
-	    attr_size_is_outrun(inode, &call->attr))
+	    kernel_pages_may_lack_size(fs_of(call), inode, &call->attr))
 		call->then = tell_size;
 }
 

@@ -70,6 +70,7 @@ struct inode_mode {
 	int64_t owners_until;       /* atomic, us: until then the same of one with other locks */
 	bool paged, watched;        /* atomic, see kernel-pages.h */
 	bool dropping;              /* atomic, all pages of it are about to be, see drop-behind.h */
+	bool size_unsure;           /* atomic, the kernel may not have taken the size it was told last */
 	bool has_pages;             /* atomic, the kernel may keep pages of it, or has; only set */
 	/* Set by kernel-pages.c before watched is, with its lock held; from then on its thread's alone. */
 	uint64_t pages_version;     /* what the kernel's pages are of, 0: unknown */

@@ -270,6 +270,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	struct facts facts;
 	int64_t started;
 	int id, err;
+	bool hot;
 
 	file->own_pages = wants_own_pages(file, attr);
 	id = enter_mode(file, attr);
@@ -296,6 +297,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	file->from = decision.from;
 	file->until = decision.until;
 	file->keep = decision.keep;
+	hot = facts.policy.heat.hot && decision.wanted == LANE_CACHED && decision.lane == LANE_STREAM;
 	observe_open(file, &facts, &decision, facts.pid);
 	facts_clear(&facts);
 	if (why)
@@ -303,7 +305,7 @@ static int choose_lane(struct file *file, fuse_req_t req, const struct stat *att
 	err = file->ops->open(file, fi, id, decision.window);
 	if (err)
 		return err;
-	if (decision.rule == RULE_HOT && decision.lane == LANE_STREAM)
+	if (hot)
 		residency_opened_hot(file);
 	kernel_pages_opened(fs->kernel_pages, file, fi, attr);
 	return open_for_daemon(file, fi);

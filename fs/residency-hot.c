@@ -23,7 +23,17 @@ void residency_opened_hot(struct file *file)
 
 bool residency_keeps(const struct file *file)
 {
-	return file->watch && !file->shared && !(file->flags & O_DIRECT) && atomic_read(file->watch->hot);
+	struct watch *watch = file->watch;
+	bool cached;
+
+	if (!watch || file->flags & O_DIRECT || (file->flags & O_ACCMODE) == O_WRONLY)
+		return false;
+	if (!file->shared)
+		return atomic_read(watch->hot);
+	g_mutex_lock(&watch->lock);
+	cached = watch->lane == LANE_CACHED;
+	g_mutex_unlock(&watch->lock);
+	return cached;
 }
 
 static uint64_t find_hot(struct watch *watch, const struct look *look, uint64_t least)

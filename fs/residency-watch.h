@@ -39,7 +39,10 @@ void residency_read_over(struct file *file);
 /* The file is hot by the opens it had, and streams as it was open before it was: from now on it is kept, too. */
 void residency_opened_hot(struct file *file);
 
-/* Whether it is; not for who has opened it with O_DIRECT.  Any thread. */
+/*
+ * Whether what is read of it stays: it is kept so or, in passthrough, `cached`; of a stream it would be dropped
+ * before it is wanted.  Not for who has opened it with O_DIRECT.  Any thread.
+ */
 bool residency_keeps(const struct file *file);
 
 /* Its last request is over.  Any thread; nothing to do when it was not opened so. */

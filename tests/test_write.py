@@ -69,7 +69,7 @@ def test_a_size_the_kernel_is_told_of_leaves_no_page(mount, passthrough):
     write_all(m.join("f"), pattern(MIB), MIB)
     with open(m.join("f"), "rb") as stream:
         # The daemon looks twice a second at what is open.
-        time.sleep(3)
+        time.sleep(2)
         assert resident(stream.fileno()) == 0
 
 
