@@ -115,14 +115,17 @@ static void note_told(struct inode *inode, const struct stat *attr)
 	__atomic_store_n(&inode->told, version, __ATOMIC_RELEASE);
 }
 
+bool attr_told_lately(struct lanefs *fs, const struct inode *inode)
+{
+	uint32_t since = atomic_read(inode->told_since);
+
+	return since && inode_seconds() - since < fs->config->attr_timeout + 2;
+}
+
 bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct stat *attr)
 {
-	uint32_t since;
-
-	if (__atomic_load_n(&inode->told, __ATOMIC_ACQUIRE) != attr_version_of(attr))
-		return true;
-	since = atomic_read(inode->told_since);
-	return since && inode_seconds() - since < fs->config->attr_timeout + 2;
+	return __atomic_load_n(&inode->told, __ATOMIC_ACQUIRE) != attr_version_of(attr) ||
+	       attr_told_lately(fs, inode);
 }
 
 bool attr_size_is_outrun(const struct inode *inode, const struct stat *attr)

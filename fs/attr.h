@@ -37,6 +37,7 @@ uint64_t attr_version_settled(const struct stat *attr);
  * or so lately that they may still count.  For of two answers under way at once it takes the first
  * (fi->attr_version in fs/fuse/inode.c): what it was told last is sure only once all before has timed out.
  */
+bool attr_told_lately(struct lanefs *fs, const struct inode *inode); /* the second of these */
 bool attr_is_outrun(struct lanefs *fs, const struct inode *inode, const struct stat *attr);
 
 /*

@@ -166,8 +166,9 @@ bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 
 bool kernel_pages_may_lack_size(struct lanefs *fs, struct inode *inode, const struct stat *attr)
 {
-	return __atomic_exchange_n(&inode_mode_peek(fs, inode)->size_unsure, false, __ATOMIC_RELAXED) ||
-	       attr_size_is_outrun(inode, attr);
+	bool unsure = __atomic_exchange_n(&inode_mode_peek(fs, inode)->size_unsure, false, __ATOMIC_RELAXED);
+
+	return (unsure && attr_told_lately(fs, inode)) || attr_size_is_outrun(inode, attr);
 }
 
 static void look_at_version(struct lanefs *fs, struct inode *inode, struct inode_mode *mode)
