@@ -159,7 +159,7 @@ bool kernel_pages_tell_size(struct lanefs *fs, struct inode *inode, off_t size)
 	if (!told)
 		return false;
 	attr_size_known(inode, size);
-	/* The page has nothing but the byte. */
+	/* The page has nothing but the byte, and of this size the kernel is sure. */
 	fuse_lowlevel_notify_inval_inode(fs->se, inode->id, size - 1, 1);
 	return true;
 }

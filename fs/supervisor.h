@@ -3,8 +3,8 @@
  * One thread that serves nothing and never waits for the filesystem (nothing in
  * this process may: see supervisor_write_back()), so that whatever the others
  * are stuck in, the session can be ended: on SIGTERM and SIGINT, when the
- * connection to the kernel is gone, and when the process that waits for the
- * mount goes before it is there.
+ * connection to the kernel is gone (looked at once a second), and when the
+ * process that waits for the mount goes before it is there.
  *
  * Ending takes the mount off MOUNTPOINT while it is still served (what mmap
  * left dirty is written back through it), then stops the loop, and after

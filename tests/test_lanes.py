@@ -11,6 +11,7 @@ import pytest
 
 import util_sys
 from util import at_once, pattern, read_file, run, sha256, wait_for, write_file, write_large
+from util_stream import read_ahead
 from util_sys import resident
 
 pytestmark = pytest.mark.daemon
@@ -535,6 +536,7 @@ def test_read_ahead_that_is_asked_for(mount, transport, lane, how):
     m = mount(f"lane={lane}", transport, backing="ext4")
     if not m.passthrough:
         pytest.skip(m.stats()["passthrough"]["reason"])
+    read_ahead(m)
     data = pattern(4 * MIB)
     fd = os.open(cold(m, "f", data), os.O_RDONLY)
     piece = 64 << 10
